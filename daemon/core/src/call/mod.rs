@@ -1,0 +1,65 @@
+//! One call: what it is asked to do, what happened on it, and how it counts.
+
+pub mod disposition;
+
+use std::time::Duration;
+
+pub use disposition::Disposition;
+
+/// Why the signalling of a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The far end gave a final failure answer.
+    Refused {
+        /// SIP status code, 300-699.
+        code: u16,
+        /// Cause of a `Reason: Q.850` header (RFC 3326), if one came.
+        q850: Option<u8>,
+    },
+    /// We cancelled when the ring limit passed.
+    RingLimit,
+    /// The transport failed, or the trunk never answered at all (not even 100).
+    Unreachable,
+    /// No final answer came although a provisional one had, until the transaction died.
+    Silent,
+    /// The call was answered and then ended.
+    HungUp {
+        /// True when the far end sent the BYE.
+        by_customer: bool,
+    },
+    /// We gave up before an answer: the daemon stops or the request was withdrawn.
+    Cancelled,
+    /// A 200 without a usable SDP answer.
+    NoMedia,
+}
+
+/// What the flow settled during the call, in the order of weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The customer accepted and was joined to the help channel.
+    Accepted,
+    /// The customer chose another time.
+    Later {
+        /// The time chosen.
+        at: crate::time::Wall,
+    },
+    /// "I did not ask for this call."
+    Stop,
+    /// The request was withdrawn.
+    Withdrawn,
+    /// The customer accepted, but the help channel never came.
+    Abandoned,
+}
+
+/// Everything known about a finished outgoing call; [`disposition::of`] reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallReport {
+    /// Why it ended.
+    pub end: End,
+    /// A 180 or 183 was seen.
+    pub rang: bool,
+    /// Time from answer to end; zero when never answered.
+    pub talked_for: Duration,
+    /// What the flow settled, if anything.
+    pub settled: Option<Settled>,
+}

@@ -1,0 +1,465 @@
+//! The configuration: one TOML file, one tree of structs, all defaults here.
+//! Unknown keys are refused; every fault names its key, line and remedy.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration. Every part has defaults: an empty file is a running daemon
+/// on loopback with SQLite, mail written to a folder and no trunk.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who speaks: name, zone and language told to customers.
+    pub site: Site,
+    /// Where requests are kept.
+    pub store: Store,
+    /// The public web listener.
+    pub http: Http,
+    /// Health and metrics, for the operator only.
+    pub ops: Ops,
+    /// The SMTP receiver.
+    pub smtp: Smtp,
+    /// Outgoing mail.
+    pub mail: Mail,
+    /// SIP and RTP.
+    pub voice: Voice,
+    /// Flows and prompts.
+    pub ivr: Ivr,
+    /// Which numbers may be called.
+    pub dial: Dial,
+    /// Named opening hours.
+    pub calendar: BTreeMap<String, CalendarHours>,
+    /// SIP trunks, tried in this order.
+    pub trunk: Vec<Trunk>,
+    /// Queues; without any there is one named `help`.
+    pub queue: Vec<Queue>,
+    /// How the daemon stops.
+    pub stop: Stop,
+}
+
+/// A length of time written as `"20s"`, `"500ms"`, `"5m"`, `"2h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(transparent)]
+pub struct Period(
+    #[schemars(with = "String", regex(pattern = r"^[0-9]{1,7}(ms|s|m|h|d)$"))] pub Duration,
+);
+
+/// Who speaks.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Site {
+    /// Name told to customers.
+    pub name: String,
+    /// IANA zone in which times are told, `Europe/Berlin`.
+    pub zone: String,
+    /// Language of pages and mail when the customer's is unknown.
+    pub language: String,
+}
+
+/// Where requests are kept.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Folder of the embedded database, recordings and the lock.
+    pub dir: PathBuf,
+    /// File that holds a PostgreSQL address (`postgres://...`); without it the embedded SQLite is used.
+    pub postgres_url_file: Option<PathBuf>,
+}
+
+/// The public web listener.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// How customers reach it, without a final slash; links in mail begin with it.
+    /// Default: `http://` and the listen address.
+    pub public_url: Option<String>,
+    /// Requests a minute from one address (form and JSON together).
+    pub requests_per_minute: u32,
+}
+
+/// Health and metrics.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ops {
+    /// Address of `/healthz`, `/readyz`, `/health`, `/metrics`.
+    pub listen: SocketAddr,
+}
+
+/// The SMTP receiver.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Smtp {
+    /// Whether mail is taken at all.
+    pub enabled: bool,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Addresses mail is taken for; the first one is the sender of replies.
+    pub addresses: Vec<String>,
+    /// Largest message in bytes.
+    pub message_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+}
+
+/// Outgoing mail.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    /// Folder that gets a file a message when there is no relay. Default: `mail` under `store.dir`.
+    pub directory: Option<PathBuf>,
+    /// The operator's SMTP relay.
+    pub relay: Option<Relay>,
+    /// Folder whose templates override the built-in ones by file name.
+    pub templates: Option<PathBuf>,
+}
+
+/// An SMTP relay.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// `required` (STARTTLS), `wrapped` (TLS from the start) or `none` (loopback only).
+    #[serde(default)]
+    pub tls: RelayTls,
+    /// User name, when the relay asks for one.
+    pub username: Option<String>,
+    /// File that holds the password.
+    pub password_file: Option<PathBuf>,
+}
+
+/// How the relay connection is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayTls {
+    /// STARTTLS before anything else.
+    #[default]
+    Required,
+    /// TLS from the first byte.
+    Wrapped,
+    /// Plain text; refused unless the relay is on loopback.
+    None,
+}
+
+/// SIP and RTP.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Voice {
+    /// Address of the SIP socket (UDP).
+    pub sip_listen: SocketAddr,
+    /// Address told to peers in Contact and SDP. Default: the SIP listen address, which must then not be 0.0.0.0.
+    pub public_address: Option<IpAddr>,
+    /// Ports of RTP and RTCP, `"16384-32766"`.
+    pub rtp_ports: PortRange,
+    /// Media threads; 0 = one less than cores, at least one.
+    pub media_threads: usize,
+    /// Calls at once, both directions.
+    pub max_calls: usize,
+    /// Flow that answers a caller who phones in.
+    pub inbound_flow: String,
+    /// Calls are accepted from these addresses besides the trunks' (networks like `10.0.0.0/8` or single addresses).
+    pub inbound_from: Vec<String>,
+    /// A call without RTP for so long is ended.
+    pub no_rtp_hangup: Period,
+    /// Longest call.
+    pub call_limit: Period,
+}
+
+/// A range of UDP ports, written `"16384-32766"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent)]
+pub struct PortRange(
+    #[schemars(with = "String", regex(pattern = r"^[0-9]{4,5}-[0-9]{4,5}$"))] pub (u16, u16),
+);
+
+/// Flows and prompts.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ivr {
+    /// Folder whose flows override the built-in ones by file name.
+    pub flows: Option<PathBuf>,
+    /// Folder whose locales override the built-in prompts by file name.
+    pub prompts: Option<PathBuf>,
+}
+
+/// Which numbers may be called.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dial {
+    /// Regions that may be called (ISO 3166). Everything else is refused.
+    pub allow: Vec<String>,
+    /// Region that completes national numbers.
+    pub region: Option<String>,
+    /// The operator's own numbers in E.164.
+    pub own_numbers: Vec<String>,
+    /// Further prefixes in E.164 never to call.
+    pub refuse_prefixes: Vec<String>,
+}
+
+/// Opening hours in one zone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CalendarHours {
+    /// IANA zone, `Europe/Berlin`.
+    pub zone: String,
+    /// Weekday or range of weekdays (`mon`, `mon-thu`) to spans (`"08:00-18:00"`, `"22:00-06:00"`).
+    pub week: BTreeMap<String, Vec<String>>,
+    /// Single days (`2026-12-24`, or yearly `12-25`) to spans; an empty list is closed.
+    pub days: BTreeMap<String, Vec<String>>,
+}
+
+/// A SIP trunk.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// Name in rows, logs and metrics.
+    pub name: String,
+    /// Where it is: `host:port` or `address:port`.
+    pub target: String,
+    /// User name for digest authentication.
+    pub username: Option<String>,
+    /// File that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Realm the trunk must name before it gets an answer; empty: any realm, but only from the trunk's address.
+    pub realm: Option<String>,
+    /// Caller ID in E.164: a number that answers.
+    pub caller_id: String,
+    /// Calls at once.
+    #[serde(default = "default_channels")]
+    pub max_channels: u32,
+    /// New calls a second.
+    #[serde(default = "default_calls_per_second")]
+    pub calls_per_second: f64,
+    /// Codecs in order of preference: `pcmu`, `pcma`.
+    #[serde(default = "default_codecs")]
+    pub codecs: Vec<CodecName>,
+}
+
+/// An audio codec of a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CodecName {
+    /// G.711 mu-law.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+}
+
+/// A queue: one line of requests.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Name in rows, addresses and metrics.
+    pub name: String,
+    /// Title shown to customers.
+    pub title: String,
+    /// Opening hours, a name of `[calendar.NAME]`; empty: always open.
+    pub calendar: String,
+    /// Flow on the customer's leg of a call-back.
+    pub confirm_flow: String,
+    /// The help channel after the customer accepted: a flow of its own.
+    pub help_flow: String,
+    /// Calls at once for this queue.
+    pub max_calls: u32,
+    /// How long the telephone rings.
+    pub ring_limit: Period,
+    /// Mean length of a call until enough calls taught a better one.
+    pub mean_handling: Period,
+    /// Waiting requests; beyond that new ones are refused.
+    pub waiting_max: u32,
+}
+
+/// How the daemon stops.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stop {
+    /// Calls in progress may go on for so long after SIGTERM.
+    pub drain_limit: Period,
+}
+
+fn default_channels() -> u32 {
+    10
+}
+fn default_calls_per_second() -> f64 {
+    2.0
+}
+fn default_codecs() -> Vec<CodecName> {
+    vec![CodecName::Pcmu, CodecName::Pcma]
+}
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Site {
+            name: "Help desk".into(),
+            zone: "UTC".into(),
+            language: "en".into(),
+        }
+    }
+}
+impl Default for Store {
+    fn default() -> Self {
+        Store {
+            dir: "helpline-data".into(),
+            postgres_url_file: None,
+        }
+    }
+}
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            listen: loopback(8080),
+            public_url: None,
+            requests_per_minute: 60,
+        }
+    }
+}
+impl Default for Ops {
+    fn default() -> Self {
+        Ops {
+            listen: loopback(9464),
+        }
+    }
+}
+impl Default for Smtp {
+    fn default() -> Self {
+        Smtp {
+            enabled: true,
+            listen: loopback(2525),
+            addresses: vec!["help@localhost".into()],
+            message_bytes_max: 26_214_400,
+            connections_max: 100,
+            connections_per_address_max: 20,
+        }
+    }
+}
+impl Default for Mail {
+    fn default() -> Self {
+        Mail {
+            directory: None,
+            relay: None,
+            templates: None,
+        }
+    }
+}
+impl Default for Voice {
+    fn default() -> Self {
+        Voice {
+            sip_listen: loopback(5060),
+            public_address: None,
+            rtp_ports: PortRange((16_384, 32_766)),
+            media_threads: 0,
+            max_calls: 1_000,
+            inbound_flow: "main-menu".into(),
+            inbound_from: Vec::new(),
+            no_rtp_hangup: Period(Duration::from_secs(30)),
+            call_limit: Period(Duration::from_secs(3_600)),
+        }
+    }
+}
+impl Default for Dial {
+    fn default() -> Self {
+        Dial {
+            allow: Vec::new(),
+            region: None,
+            own_numbers: Vec::new(),
+            refuse_prefixes: Vec::new(),
+        }
+    }
+}
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            name: "help".into(),
+            title: "Help".into(),
+            calendar: String::new(),
+            confirm_flow: "callback-confirm".into(),
+            help_flow: "self-help".into(),
+            max_calls: 4,
+            ring_limit: Period(Duration::from_secs(40)),
+            mean_handling: Period(Duration::from_secs(180)),
+            waiting_max: 2_000,
+        }
+    }
+}
+impl Default for Stop {
+    fn default() -> Self {
+        Stop {
+            drain_limit: Period(Duration::from_secs(300)),
+        }
+    }
+}
+
+impl Period {
+    /// Reads `"20s"`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at_checked(digits)?;
+        let number: u64 = number.parse().ok()?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        Some(Period(Duration::from_millis(number.checked_mul(millis)?)))
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let millis = self.0.as_millis();
+        to.collect_str(&match millis {
+            m if m % 1000 == 0 => format!("{}s", m / 1000),
+            m => format!("{m}ms"),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Period::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{text:?} is no length of time; write it like \"20s\", \"500ms\", \"5m\" or \"2h\""
+            ))
+        })
+    }
+}
+
+impl Serialize for PortRange {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}-{}", self.0.0, self.0.1))
+    }
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let range = text.split_once('-').and_then(|(low, high)| {
+            let (low, high) = (low.parse::<u16>().ok()?, high.parse::<u16>().ok()?);
+            (low >= 1024 && high > low).then_some((low, high))
+        });
+        range.map(PortRange).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{text:?} is no range of ports; write it like \"16384-32766\""
+            ))
+        })
+    }
+}

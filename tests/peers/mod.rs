@@ -1,0 +1,5 @@
+//! Tests that talk to real programs: SIPp, baresip, swaks, curl.
+
+mod http;
+mod mail;
+mod sip;
