@@ -161,11 +161,7 @@ impl Leg {
             self.is_filtered = usable && self.pair.rtp.connect(remote).is_ok();
             self.no_rtp_at = None;
         }
-        let hears = matches!(
-            negotiated.direction,
-            Direction::SendRecv | Direction::RecvOnly
-        );
-        if !hears {
+        if negotiated.direction != Direction::SendRecv {
             self.no_rtp_at = None; // held: silence is what was agreed on
         } else if self.no_rtp_at.is_none() {
             self.no_rtp_at = Some(now + self.no_rtp.min(FIRST_RTP));
