@@ -28,6 +28,17 @@ const SCANNERS: [&str; 8] = [
     "pplsip",
 ];
 
+/// What is known of the address a datagram came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// Nothing.
+    Stranger,
+    /// It may call.
+    Caller,
+    /// A trunk: it may call, and challenge what we send to it.
+    Trunk,
+}
+
 /// What is done with a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -95,10 +106,10 @@ impl Fault {
 /// An answer: status line, additional fields, reason to count.
 struct Refusal(Fault, &'static str, String);
 
-/// Judges a datagram. `known`: it comes from a trunk or an address that may call.
-/// `tag` becomes the To tag of an answer.
+/// Judges a datagram. `tag` becomes the To tag of an answer.
 #[must_use]
-pub fn check(datagram: &[u8], known: bool, tag: u64) -> Verdict {
+pub fn check(datagram: &[u8], source: Source, tag: u64) -> Verdict {
+    let known = source != Source::Stranger;
     if datagram.is_empty() || datagram.len() > DATAGRAM_BYTES_MAX {
         return Verdict::Drop(Fault::Size);
     }
@@ -119,7 +130,7 @@ pub fn check(datagram: &[u8], known: bool, tag: u64) -> Verdict {
         }
     };
     match message.start {
-        StartLine::Response { code } => check_response(&message, code, known),
+        StartLine::Response { code } => check_response(&message, code, source),
         StartLine::Request {
             method,
             uri,
@@ -139,7 +150,7 @@ pub fn check(datagram: &[u8], known: bool, tag: u64) -> Verdict {
     }
 }
 
-fn check_response(message: &Message<'_>, code: u16, known: bool) -> Verdict {
+fn check_response(message: &Message<'_>, code: u16, source: Source) -> Verdict {
     let method = message
         .first("CSeq", None)
         .and_then(|v| v.split_ascii_whitespace().nth(1))
@@ -148,7 +159,7 @@ fn check_response(message: &Message<'_>, code: u16, known: bool) -> Verdict {
         return Verdict::Drop(Fault::Header);
     }
     // A password is proven only to those it was made for (CVE-2021-41158).
-    if !known && (code == 401 || code == 407) {
+    if source != Source::Trunk && (code == 401 || code == 407) {
         return Verdict::Drop(Fault::Challenge);
     }
     Verdict::Pass

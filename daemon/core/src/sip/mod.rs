@@ -5,4 +5,5 @@ pub mod digest;
 pub mod gate;
 pub mod info;
 pub mod message;
+pub mod network;
 pub mod reason;

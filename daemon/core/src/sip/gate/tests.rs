@@ -17,13 +17,17 @@ fn code(verdict: Verdict) -> String {
 
 fn with(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
-    code(check(GOOD.replacen(from, to, 1).as_bytes(), true, 7))
+    code(check(
+        GOOD.replacen(from, to, 1).as_bytes(),
+        Source::Trunk,
+        7,
+    ))
 }
 
 #[test]
 fn a_good_invite_passes_from_a_trunk_and_not_from_a_stranger() {
-    assert_eq!(code(check(GOOD.as_bytes(), true, 7)), "pass");
-    assert_eq!(code(check(GOOD.as_bytes(), false, 7)), "403");
+    assert_eq!(code(check(GOOD.as_bytes(), Source::Trunk, 7)), "pass");
+    assert_eq!(code(check(GOOD.as_bytes(), Source::Stranger, 7)), "403");
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn each_fault_has_its_answer() {
         assert_eq!(with(from, to), want, "{to}");
     }
     let other = GOOD.replace("INVITE", "PUBLISH");
-    assert_eq!(code(check(other.as_bytes(), true, 7)), "405");
+    assert_eq!(code(check(other.as_bytes(), Source::Trunk, 7)), "405");
 }
 
 #[test]
@@ -70,14 +74,15 @@ fn a_missing_field_is_never_passed() {
             .split_inclusive("\r\n")
             .filter(|l| !l.starts_with(&format!("{field}:")))
             .collect();
-        let verdict = check(text.as_bytes(), true, 7);
+        let verdict = check(text.as_bytes(), Source::Trunk, 7);
         assert!(matches!(verdict, Verdict::Drop(_)), "{field} {verdict:?}");
     }
 }
 
 #[test]
 fn the_answer_copies_what_names_the_transaction() {
-    let Verdict::Answer(Fault::Stranger, bytes) = check(GOOD.as_bytes(), false, 0xabc) else {
+    let Verdict::Answer(Fault::Stranger, bytes) = check(GOOD.as_bytes(), Source::Stranger, 0xabc)
+    else {
         panic!("not answered");
     };
     let text = String::from_utf8(bytes).unwrap();
@@ -93,12 +98,15 @@ fn bad_acks_and_bad_responses_are_dropped_without_a_word() {
     let ack = GOOD
         .replace("INVITE", "ACK")
         .replace("sip:+4930123@192.0.2.1", "http://x");
-    assert_eq!(code(check(ack.as_bytes(), true, 7)), "drop uri");
+    assert_eq!(code(check(ack.as_bytes(), Source::Trunk, 7)), "drop uri");
     let head = GOOD.split_once("\r\n").unwrap().1;
     let response = format!("SIP/2.0 200 OK\r\n{head}");
-    assert_eq!(code(check(response.as_bytes(), false, 7)), "pass");
+    assert_eq!(
+        code(check(response.as_bytes(), Source::Stranger, 7)),
+        "pass"
+    );
     let bad = response.replace("CSeq: 1", "CSeq: x");
-    assert_eq!(code(check(bad.as_bytes(), true, 7)), "drop header");
+    assert_eq!(code(check(bad.as_bytes(), Source::Trunk, 7)), "drop header");
 }
 
 #[test]
@@ -106,26 +114,39 @@ fn a_challenge_from_a_stranger_never_reaches_the_stack() {
     let head = GOOD.split_once("\r\n").unwrap().1;
     for status in ["401 Unauthorized", "407 Proxy Authentication Required"] {
         let text = format!("SIP/2.0 {status}\r\n{head}");
-        assert_eq!(code(check(text.as_bytes(), false, 7)), "drop challenge");
-        assert_eq!(code(check(text.as_bytes(), true, 7)), "pass");
+        assert_eq!(
+            code(check(text.as_bytes(), Source::Stranger, 7)),
+            "drop challenge"
+        );
+        assert_eq!(
+            code(check(text.as_bytes(), Source::Caller, 7)),
+            "drop challenge"
+        );
+        assert_eq!(code(check(text.as_bytes(), Source::Trunk, 7)), "pass");
     }
 }
 
 #[test]
 fn requests_within_a_dialog_may_come_from_another_address() {
     let text = GOOD.replace("To: <sip:b@192.0.2.1>", "To: <sip:b@192.0.2.1>;tag=9");
-    assert_eq!(code(check(text.as_bytes(), false, 7)), "pass");
+    assert_eq!(code(check(text.as_bytes(), Source::Stranger, 7)), "pass");
 }
 
 #[test]
 fn scanners_keepalives_and_sizes() {
     let scanner = GOOD.replace("Max-Forwards: 70", "User-Agent: Friendly-Scanner");
-    assert_eq!(code(check(scanner.as_bytes(), false, 7)), "drop scanner");
-    assert_eq!(code(check(b"\r\n\r\n", true, 7)), "pass");
-    assert_eq!(code(check(b"\r\n\r\n", false, 7)), "drop stranger");
-    assert_eq!(code(check(b"", true, 7)), "drop size");
-    assert_eq!(code(check(&[b'a'; 9_000], true, 7)), "drop size");
-    assert_eq!(code(check(b"hello", true, 7)), "drop shape");
+    assert_eq!(
+        code(check(scanner.as_bytes(), Source::Stranger, 7)),
+        "drop scanner"
+    );
+    assert_eq!(code(check(b"\r\n\r\n", Source::Trunk, 7)), "pass");
+    assert_eq!(
+        code(check(b"\r\n\r\n", Source::Stranger, 7)),
+        "drop stranger"
+    );
+    assert_eq!(code(check(b"", Source::Trunk, 7)), "drop size");
+    assert_eq!(code(check(&[b'a'; 9_000], Source::Trunk, 7)), "drop size");
+    assert_eq!(code(check(b"hello", Source::Trunk, 7)), "drop shape");
 }
 
 #[test]
@@ -144,7 +165,8 @@ fn no_mutation_panics_and_no_answer_is_much_longer() {
                 break;
             }
         }
-        if let Verdict::Answer(_, answer) = check(&bytes, rng.below(2) == 0, 1) {
+        let source = [Source::Stranger, Source::Trunk][usize::from(rng.below(2) == 0)];
+        if let Verdict::Answer(_, answer) = check(&bytes, source, 1) {
             assert!(answer.len() < bytes.len() + 200);
         }
     }
