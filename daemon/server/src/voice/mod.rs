@@ -1,6 +1,8 @@
 //! Calls: SIP signalling, media, and one task a call that owns its flow machine.
 //! `voice` knows no queue and no database: what it learns leaves as [`CallEvent`]s.
 
+pub mod media;
+pub mod prompts;
 mod sip;
 
 use std::time::Duration;
