@@ -30,7 +30,7 @@ impl Law {
         }
     }
 
-    /// The nearest code for a 16-bit linear sample.
+    /// The code of a 16-bit linear sample, by the decision values of the standard.
     #[must_use]
     pub const fn encode(self, sample: i16) -> u8 {
         match self {
@@ -185,20 +185,45 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_gets_the_nearest_code() {
-        for law in [Law::Mu, Law::A] {
-            let mut levels: Vec<i32> = (0..=255).map(|c| i32::from(law.decode(c))).collect();
-            levels.sort_unstable();
+    fn every_sample_is_off_by_at_most_half_a_step_of_its_segment() {
+        for (law, clip, finest) in [(Law::Mu, 32_635, 4), (Law::A, 32_767, 8)] {
+            let mut last = i16::MIN;
             for sample in i16::MIN..=i16::MAX {
-                let s = i32::from(sample);
-                let got = (i32::from(law.decode(law.encode(sample))) - s).abs();
-                let at = levels.partition_point(|l| *l < s);
-                let above = levels.get(at).map_or(i32::MAX, |l| (l - s).abs());
-                let below = at
-                    .checked_sub(1)
-                    .map_or(i32::MAX, |i| (s - levels[i]).abs());
-                assert_eq!(got, above.min(below), "{law:?} {sample}");
+                let code = law.encode(sample);
+                let inverted = if law == Law::Mu {
+                    !code
+                } else {
+                    code ^ A_INVERT
+                };
+                let segment = i32::from((inverted >> 4) & 7);
+                let segment = if law == Law::A {
+                    (segment - 1).max(0)
+                } else {
+                    segment
+                };
+                let value = law.decode(code);
+                let wanted = i32::from(sample).clamp(-clip - 1, clip);
+                let off = (i32::from(value) - wanted).abs();
+                assert!(off <= finest << segment, "{law:?} {sample}: off by {off}");
+                assert!(value >= last, "{law:?} {sample}: not monotone");
+                last = value;
             }
+        }
+    }
+
+    #[test]
+    fn segments_begin_at_the_decision_values_of_the_standard() {
+        // Tables 1a and 2a of G.711, on the 16-bit scale: the code changes exactly here.
+        let mu = [124, 380, 892, 1916, 3964, 8060, 16_252];
+        for (segment, value) in mu.into_iter().enumerate() {
+            assert_eq!(!Law::Mu.encode(value - 1) & 0x7f, (segment as u8) << 4 | 15);
+            assert_eq!(!Law::Mu.encode(value) & 0x7f, (segment as u8 + 1) << 4);
+        }
+        let a = [256, 512, 1024, 2048, 4096, 8192, 16_384];
+        for (segment, value) in a.into_iter().enumerate() {
+            let code = |sample| (Law::A.encode(sample) ^ A_INVERT) & 0x7f;
+            assert_eq!(code(value - 1), (segment as u8) << 4 | 15);
+            assert_eq!(code(value), (segment as u8 + 1) << 4);
         }
     }
 
