@@ -172,6 +172,11 @@ impl SipLeg {
         self.finish(Some(cause));
     }
 
+    /// Whether [`SipLeg::next`] would return at once.
+    pub(in crate::voice) fn has_event(&self) -> bool {
+        !self.states.is_empty() || self.invite.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// The next event. Cancel-safe.
     pub(in crate::voice) async fn next(&mut self) -> SipEvent {
         loop {

@@ -12,5 +12,4 @@ mod stack;
 pub(in crate::voice) use demand::Demand;
 pub(in crate::voice) use leg::{Reoffer, SipEvent, SipLeg};
 pub(in crate::voice) use peers::{Peers, TrunkPeer};
-pub(in crate::voice) use socket::GateCounters;
 pub(in crate::voice) use stack::{Admission, InviteIn, InviteOut, SipConfig, SipError, SipStack};
