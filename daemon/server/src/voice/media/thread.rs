@@ -39,6 +39,8 @@ pub(super) enum Command {
     Order(u64, Order),
     /// Close a leg.
     Close(u64),
+    /// Answer when everything before is done.
+    Sync(SyncSender<()>),
 }
 
 /// What a leg is told.
@@ -113,6 +115,15 @@ impl Thread {
             self.state.legs.fetch_add(1, Relaxed);
         }
         self.to.send(command).is_ok()
+    }
+
+    /// Waits until every command sent before is obeyed.
+    pub(super) fn sync(&self) {
+        let (done, is_done) = sync_channel(1);
+        if self.send(Command::Sync(done)) {
+            // An error means that the thread is gone, and its legs with it.
+            let _ = is_done.recv();
+        }
     }
 
     pub(super) fn legs(&self) -> usize {
@@ -244,6 +255,10 @@ impl Engine {
                 for ids in &mut self.phases {
                     ids.retain(|known| *known != id);
                 }
+            }
+            Command::Sync(done) => {
+                // Whoever asked may have given up waiting; the ring holds one answer.
+                let _ = done.try_send(());
             }
         }
     }
