@@ -608,7 +608,9 @@ impl Reader<'_> {
         self.at += 1;
         let marked = self.hour_mark();
         // A figure followed by figures is a telephone number or an amount.
-        let is_more = matches!(self.kind(0), Some(Kind::Number(_) | Kind::Clock(_))) && !was_clock;
+        let is_more = matches!(self.kind(0), Some(Kind::Number(_) | Kind::Clock(_)))
+            || month(self.word(0)).is_some();
+        let is_more = is_more && !was_clock;
         ((was_clock || marked || bare) && !is_more).then_some(clock)
     }
 
