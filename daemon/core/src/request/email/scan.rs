@@ -10,6 +10,8 @@ use crate::phone::{DialRules, PhoneNumber, has_trunk_prefix, normalize, split_ex
 
 /// Most runs looked at in one message.
 const RUNS_MAX: usize = 32;
+/// Most bytes of one text searched.
+const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Where a number stood, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +101,9 @@ impl Scan {
     /// Looks through free text, sentence by sentence as lines go.
     pub(super) fn text(&mut self, text: &str, source: Source, rules: &Rules<'_>) {
         let Some(run) = run_pattern() else { return };
+        let text = text
+            .get(..text.floor_char_boundary(TEXT_BYTES_MAX))
+            .unwrap_or_default();
         for line in text.lines() {
             let line = normalize(line);
             let masked = mask(&line);

@@ -52,7 +52,7 @@ pub(super) fn range(expression: &Expression, frame: &Frame<'_>) -> Option<Range>
         Said::When { day, part, time } => {
             let german = frame.german || expression.german;
             let span = MinuteSpan::of(*part, *time, german);
-            frame.day_range(*day, *part, &span)?
+            frame.day_range(*day, &span)?
         }
     };
     let ahead = frame.written.as_second() + i64::from(DAYS_AHEAD_MAX) * 86_400;
@@ -212,7 +212,7 @@ impl Frame<'_> {
         })
     }
 
-    fn day_range(&self, day: Option<Day>, part: Option<Part>, span: &MinuteSpan) -> Option<Range> {
+    fn day_range(&self, day: Option<Day>, span: &MinuteSpan) -> Option<Range> {
         let today = self.today();
         let ahead = |range: &Range| range.end.is_some_and(|end| end > self.written);
         match day {
@@ -238,10 +238,7 @@ impl Frame<'_> {
                     .filter(ahead)
                     .or_else(|| self.on(plus_days(next, 7)?, span))
             }
-            Some(day) => {
-                let _ = part;
-                self.on(self.date(day)?, span)
-            }
+            Some(day) => self.on(self.date(day)?, span),
         }
     }
 

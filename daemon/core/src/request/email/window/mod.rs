@@ -18,8 +18,9 @@ use super::MailContext;
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
-/// Most sentences looked at.
+/// Most sentences looked at, and most bytes of text: who wants a call says when near the top.
 const SENTENCES_MAX: usize = 200;
+const TEXT_BYTES_MAX: usize = 16 << 10;
 /// A `Date` header is believed from so long before to [`DATE_AHEAD_MS`] after arrival.
 const DATE_BEHIND_MS: i64 = 3 * 86_400_000;
 const DATE_AHEAD_MS: i64 = 15 * 60_000;
@@ -102,7 +103,10 @@ fn offset_seconds(date: &DateTime) -> Option<i32> {
 
 /// The first time said in `text`. A labelled line (`is_field`) needs no word that asks.
 pub(super) fn find(text: &str, is_field: bool, reference: &Reference) -> Found {
-    let text = plain(text);
+    let text = plain(
+        text.get(..text.floor_char_boundary(TEXT_BYTES_MAX))
+            .unwrap_or_default(),
+    );
     let mut unclear = None;
     for sentence in sentences(&text).into_iter().take(SENTENCES_MAX) {
         let has_cue = is_field || has_cue(&lex::tokens(sentence));
