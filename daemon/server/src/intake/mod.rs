@@ -1,1 +1,3 @@
-//! (to be written)
+//! The ways in: each makes a `HelpRequest` and ends in `desk.accept`.
+
+pub mod http;
