@@ -127,7 +127,8 @@ mod tests {
             "de"
         );
         assert_eq!(words.choose(None, Some("fr;q=1, en;q=0.0")), "de");
-        assert_eq!(words.choose(None, Some("en;q=nan;;,,")), "en");
+        assert_eq!(words.choose(None, Some("en;q=nan;;,,")), "de");
+        assert_eq!(words.choose(None, Some("en;q=x;;,,")), "en");
         assert_eq!(words.choose(None, None), "de");
         assert_eq!(Words::new("xx").unwrap().choose(None, None), "en");
     }

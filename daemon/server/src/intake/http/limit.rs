@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn one_network_is_held_back_and_comes_back() {
         let limit = RateLimit::new(3);
-        let mut take = |address: &str, millis| {
+        let take = |address: &str, millis| {
             limit.take(Some(address.parse().unwrap()), Time::from_millis(millis))
         };
         for _ in 0..3 {

@@ -1,5 +1,8 @@
 //! The routes as a client sees them; the desk is a closure that remembers what it was given.
 
+#[path = "schema.rs"]
+mod schema;
+
 use std::sync::Mutex;
 use std::time::Duration;
 
