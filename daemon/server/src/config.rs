@@ -6,8 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use helpline_core::calendar::Calendar;
+use helpline_core::phone::{DialRules, PhoneNumber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+mod check;
+
+pub use check::{ConfigFault, Loaded};
 
 /// The whole configuration. Every part has defaults: an empty file is a running daemon
 /// on loopback with SQLite, mail written to a folder and no trunk.
@@ -462,4 +468,90 @@ impl<'de> Deserialize<'de> for PortRange {
             ))
         })
     }
+}
+
+impl Config {
+    /// The queue requests enter when they name none: the first one.
+    #[must_use]
+    pub fn default_queue(&self) -> &str {
+        self.queue
+            .first()
+            .map_or("help", |queue| queue.name.as_str())
+    }
+
+    /// How customers reach the web listener, without a final slash.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        self.http.public_url.as_ref().map_or_else(
+            || format!("http://{}", self.http.listen),
+            |url| url.trim_end_matches('/').to_owned(),
+        )
+    }
+
+    /// The rules every number passes before it is stored or dialled.
+    #[must_use]
+    pub fn dial_rules(&self) -> DialRules {
+        let own = self
+            .dial
+            .own_numbers
+            .iter()
+            .chain(self.trunk.iter().map(|t| &t.caller_id));
+        DialRules {
+            allow: self.dial.allow.clone(),
+            own: own
+                .filter_map(|n| PhoneNumber::parse(n, None).ok())
+                .collect(),
+            refuse_prefixes: self.dial.refuse_prefixes.clone(),
+        }
+    }
+
+    /// Opening hours of each queue by its name. The configuration has been checked.
+    #[must_use]
+    pub fn calendars(&self) -> BTreeMap<String, Calendar> {
+        let of = |queue: &Queue| {
+            let hours = self.calendar.get(&queue.calendar)?;
+            Calendar::parse(&hours.zone, &hours.week, &hours.days).ok()
+        };
+        self.queue
+            .iter()
+            .map(|queue| {
+                (
+                    queue.name.clone(),
+                    of(queue).unwrap_or_else(Calendar::always),
+                )
+            })
+            .collect()
+    }
+}
+
+/// Reads a secret: the file's text without its final line break. `credential:NAME`
+/// names a file that systemd put into `$CREDENTIALS_DIRECTORY`.
+///
+/// # Errors
+/// A sentence that names the file, never its content.
+pub fn read_secret(path: &std::path::Path) -> anyhow::Result<String> {
+    use anyhow::Context as _;
+    let path = match path.to_str().and_then(|p| p.strip_prefix("credential:")) {
+        Some(name) => {
+            let dir = std::env::var_os("CREDENTIALS_DIRECTORY").with_context(|| {
+                format!(
+                    "{name}: there is no $CREDENTIALS_DIRECTORY; run as a service or name a file"
+                )
+            })?;
+            // LoadCredential of a folder prefixes each name with the id of the credential.
+            let dir = PathBuf::from(dir);
+            let prefixed = dir.join(format!("helpline_{name}"));
+            if prefixed.exists() {
+                prefixed
+            } else {
+                dir.join(name)
+            }
+        }
+        None => path.to_owned(),
+    };
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(!secret.is_empty(), "{} is empty", path.display());
+    Ok(secret.to_owned())
 }

@@ -1,1 +1,50 @@
-//! (to be written)
+//! The command line: one file a command.
+
+mod client;
+mod health;
+mod schema;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Calls people back: one durable line for requests from web, mail and telephone.
+///
+/// Start with `helpline demo`: it shows the whole way of two requests on this machine,
+/// without a trunk or a mail server. `helpline serve` is the daemon.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
+    Health(health::Health),
+    /// Print a JSON Schema: config, help-request, ivr-flow, openapi.
+    Schema(schema::Schema),
+}
+
+/// The configuration file of a command.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// Configuration file; without it the defaults (loopback, SQLite, mail to a folder).
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What stopped it, with its cause.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Health(health) => health.run().await,
+            Command::Schema(schema) => schema.run(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `helpline schema NAME`: the JSON Schemas of everything an operator writes or sends.
+
+use std::process::ExitCode;
+
+use crate::config::Config;
+
+/// Arguments of `helpline schema`.
+#[derive(Debug, clap::Args)]
+pub struct Schema {
+    /// Which schema.
+    #[arg(value_enum)]
+    name: Name,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Name {
+    /// The configuration file.
+    Config,
+}
+
+impl Schema {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let text = match self.name {
+            Name::Config => config_schema()?,
+        };
+        println!("{}", text.trim_end());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The schema of the configuration, made from the structs; `schemas/config.json` is a copy.
+///
+/// # Errors
+/// Never in practice: the schema is plain JSON.
+pub fn config_schema() -> anyhow::Result<String> {
+    let schema = schemars::schema_for!(Config);
+    Ok(serde_json::to_string_pretty(&schema)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_schema_is_that_of_the_structs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/config.json");
+        let made = config_schema().unwrap();
+        if std::env::var_os("HELPLINE_GOLDEN").is_some() {
+            std::fs::write(path, format!("{made}\n")).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(
+            committed.trim_end(),
+            made,
+            "schemas/config.json is stale: run `tests/run --golden schema`"
+        );
+    }
+}

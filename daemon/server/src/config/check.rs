@@ -1,0 +1,455 @@
+//! Reading and checking a configuration file: every fault at once, each with its
+//! key, its line where it is known, and what would be right.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::Path;
+
+use helpline_core::calendar::{Calendar, zone_named};
+use helpline_core::phone::PhoneNumber;
+
+use super::{Config, Queue, RelayTls};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration, with a queue in it.
+    pub config: Config,
+    /// Things that work but are probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// One fault of a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFault {
+    /// The file, as it was named.
+    pub file: String,
+    /// Line, when known.
+    pub line: Option<usize>,
+    /// Key and remedy.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl Config {
+    /// Reads and checks `path`; without a path the defaults.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn load(path: Option<&Path>) -> Result<Loaded, Vec<ConfigFault>> {
+        let Some(path) = path else {
+            return Self::parse("", "(defaults)");
+        };
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![ConfigFault {
+                file: file.clone(),
+                line: None,
+                message: format!("cannot be read: {error}"),
+            }]
+        })?;
+        Self::parse(&text, &file)
+    }
+
+    /// Reads and checks a configuration text; `file` is its name in faults.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn parse(text: &str, file: &str) -> Result<Loaded, Vec<ConfigFault>> {
+        let mut config: Config = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+            vec![ConfigFault {
+                file: file.to_owned(),
+                line,
+                message: error.message().to_owned(),
+            }]
+        })?;
+        if config.queue.is_empty() {
+            config.queue.push(Queue::default());
+        }
+        let mut check = Check {
+            text,
+            file,
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        };
+        check.all(&config);
+        if check.faults.is_empty() {
+            let warnings = check.warnings;
+            return Ok(Loaded { config, warnings });
+        }
+        Err(check.faults)
+    }
+}
+
+struct Check<'a> {
+    text: &'a str,
+    file: &'a str,
+    faults: Vec<ConfigFault>,
+    warnings: Vec<String>,
+}
+
+impl Check<'_> {
+    fn all(&mut self, config: &Config) {
+        self.site(config);
+        self.addresses(config);
+        self.mail(config);
+        self.numbers(config);
+        self.trunks(config);
+        self.queues(config);
+        for hours in config.calendar.values() {
+            if let Err(reason) = Calendar::parse(&hours.zone, &hours.week, &hours.days) {
+                self.fault("calendar", "", &reason);
+            }
+        }
+    }
+
+    fn site(&mut self, config: &Config) {
+        if let Err(reason) = zone_named(&config.site.zone) {
+            self.fault("site.zone", "zone", &reason);
+        }
+        if let Some(url) = &config.http.public_url
+            && helpline_core::request::clean_page(url).is_none()
+        {
+            self.fault(
+                "http.public_url",
+                "public_url",
+                "write how customers reach this daemon, like \"https://help.example\"",
+            );
+        }
+    }
+
+    fn addresses(&mut self, config: &Config) {
+        let unspecified = config.voice.sip_listen.ip().is_unspecified();
+        if unspecified && config.voice.public_address.is_none() {
+            self.fault(
+                "voice.public_address",
+                "sip_listen",
+                "is needed when sip_listen is not one address: peers must be told where to answer",
+            );
+        }
+        let addresses = [
+            ("http.listen", config.http.listen),
+            ("ops.listen", config.ops.listen),
+            ("smtp.listen", config.smtp.listen),
+        ];
+        let mut seen = BTreeSet::new();
+        for (key, address) in addresses {
+            if address.port() != 0 && !seen.insert(address) {
+                self.fault(
+                    key,
+                    "listen",
+                    &format!("{address} is already the address of another listener"),
+                );
+            }
+        }
+        for network in &config.voice.inbound_from {
+            if parse_network(network).is_none() {
+                self.fault(
+                    "voice.inbound_from",
+                    network,
+                    &format!("{network:?} is no network; write \"10.0.0.0/8\" or one address"),
+                );
+            }
+        }
+    }
+
+    fn mail(&mut self, config: &Config) {
+        for address in &config.smtp.addresses {
+            if address.parse::<lettre::Address>().is_err() {
+                self.fault(
+                    "smtp.addresses",
+                    address,
+                    &format!("{address:?} is no mail address"),
+                );
+            }
+        }
+        if config.smtp.enabled && config.smtp.addresses.is_empty() {
+            self.fault(
+                "smtp.addresses",
+                "addresses",
+                "name at least one address to take mail for",
+            );
+        }
+        let Some(relay) = &config.mail.relay else {
+            return;
+        };
+        let loopback = relay.host == "localhost"
+            || relay
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback());
+        if relay.tls == RelayTls::None && !loopback {
+            self.fault(
+                "mail.relay.tls",
+                "tls",
+                "\"none\" is for a relay on loopback only; write \"required\" or \"wrapped\"",
+            );
+        }
+        self.secret("mail.relay.password_file", relay.password_file.as_deref());
+    }
+
+    fn numbers(&mut self, config: &Config) {
+        if config.dial.allow.is_empty() {
+            self.warnings.push(
+                "dial.allow is empty: every number is refused; name the regions that may be called, like allow = [\"DE\"]".into(),
+            );
+        }
+        for region in config.dial.allow.iter().chain(&config.dial.region) {
+            if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_uppercase()) {
+                self.fault(
+                    "dial",
+                    region,
+                    &format!(
+                        "{region:?} is no region; write its two ISO 3166 letters, like \"DE\""
+                    ),
+                );
+            }
+        }
+        for number in &config.dial.own_numbers {
+            if PhoneNumber::parse(number, None).is_err() {
+                self.fault(
+                    "dial.own_numbers",
+                    number,
+                    &format!("{number:?} is no E.164 number"),
+                );
+            }
+        }
+    }
+
+    fn trunks(&mut self, config: &Config) {
+        if config.trunk.is_empty() {
+            self.warnings
+                .push("no [[trunk]] is configured: requests wait and nobody is called".into());
+        }
+        let mut names = BTreeSet::new();
+        for trunk in &config.trunk {
+            if !names.insert(trunk.name.as_str()) {
+                self.fault(
+                    "trunk.name",
+                    &trunk.name,
+                    &format!("two trunks are named {:?}", trunk.name),
+                );
+            }
+            if trunk.target.to_socket_addrs().is_err() {
+                self.fault(
+                    "trunk.target",
+                    &trunk.target,
+                    &format!("{:?} cannot be resolved; write \"host:port\"", trunk.target),
+                );
+            }
+            if !is_caller_id(&trunk.caller_id) {
+                self.fault(
+                    "trunk.caller_id",
+                    &trunk.caller_id,
+                    &format!("{:?} is no E.164 number", trunk.caller_id),
+                );
+            }
+            if trunk.max_channels == 0 {
+                self.fault("trunk.max_channels", "max_channels", "must be at least 1");
+            }
+            if !(trunk.calls_per_second > 0.0 && trunk.calls_per_second <= 1000.0) {
+                self.fault(
+                    "trunk.calls_per_second",
+                    "calls_per_second",
+                    "must be more than 0 and at most 1000",
+                );
+            }
+            if trunk.codecs.is_empty() {
+                self.fault(
+                    "trunk.codecs",
+                    "codecs",
+                    "name at least one: \"pcmu\", \"pcma\"",
+                );
+            }
+            if trunk.username.is_some() != trunk.password_file.is_some() {
+                self.fault(
+                    "trunk.username",
+                    "username",
+                    "username and password_file go together",
+                );
+            }
+            self.secret("trunk.password_file", trunk.password_file.as_deref());
+        }
+    }
+
+    fn queues(&mut self, config: &Config) {
+        let mut names = BTreeSet::new();
+        for queue in &config.queue {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if queue.name.is_empty() || queue.name.len() > 40 || !queue.name.chars().all(plain) {
+                self.fault(
+                    "queue.name",
+                    &queue.name,
+                    &format!(
+                        "{:?}: use small letters, digits and hyphens, at most 40",
+                        queue.name
+                    ),
+                );
+            }
+            if !names.insert(queue.name.as_str()) {
+                self.fault(
+                    "queue.name",
+                    &queue.name,
+                    &format!("two queues are named {:?}", queue.name),
+                );
+            }
+            if !queue.calendar.is_empty() && !config.calendar.contains_key(&queue.calendar) {
+                self.fault(
+                    "queue.calendar",
+                    &queue.calendar,
+                    &format!("there is no [calendar.{}]", queue.calendar),
+                );
+            }
+            if queue.max_calls == 0 {
+                self.fault("queue.max_calls", "max_calls", "must be at least 1");
+            }
+            if !(15..=60).contains(&queue.ring_limit.0.as_secs()) {
+                self.warnings.push(format!(
+                    "queue.ring_limit of {:?}: usual are 15s to 60s",
+                    queue.name
+                ));
+            }
+            if queue.mean_handling.0.is_zero() {
+                self.fault(
+                    "queue.mean_handling",
+                    "mean_handling",
+                    "must be longer than 0s",
+                );
+            }
+        }
+    }
+
+    fn secret(&mut self, key: &str, file: Option<&Path>) {
+        if let Some(file) = file
+            && let Err(error) = super::read_secret(file)
+        {
+            self.fault(key, &file.display().to_string(), &error.to_string());
+        }
+    }
+
+    /// A fault of `key`; its line is the first that holds `near`.
+    fn fault(&mut self, key: &str, near: &str, reason: &str) {
+        let line = (!near.is_empty())
+            .then(|| self.text.lines().position(|line| line.contains(near)))
+            .flatten()
+            .map(|index| index + 1);
+        self.faults.push(ConfigFault {
+            file: self.file.to_owned(),
+            line,
+            message: format!("{key}: {reason}"),
+        });
+    }
+}
+
+/// Caller IDs may be short or private, so only their form is checked.
+fn is_caller_id(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// Reads `10.0.0.0/8` or one address as (network, prefix length).
+pub(crate) fn parse_network(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let length = match length {
+        Some(length) => length.parse().ok().filter(|l| *l <= longest)?,
+        None => longest,
+    };
+    Some((address, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        Config::parse(text, "helpline.toml")
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn an_empty_file_is_a_daemon_on_loopback() {
+        let config = Config::parse("", "x").unwrap().config;
+        assert!(config.http.listen.ip().is_loopback());
+        assert!(config.smtp.listen.ip().is_loopback());
+        assert!(config.voice.sip_listen.ip().is_loopback());
+        assert!(config.ops.listen.ip().is_loopback());
+        assert_eq!(config.default_queue(), "help");
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line() {
+        let found = faults("[http]\nlisten = \"127.0.0.1:1\"\nlisten_port = 3\n");
+        assert!(found[0].starts_with("helpline.toml:3: "), "{found:?}");
+        assert!(found[0].contains("listen_port"), "{found:?}");
+    }
+
+    #[test]
+    fn each_bad_value_names_key_and_line() {
+        for (text, key, line) in [
+            ("[site]\nzone = \"Mars/Olympus\"", "site.zone", 2),
+            ("[queue]\n", "sequence", 1),
+            ("[[queue]]\nname = \"Help Desk\"", "queue.name", 2),
+            ("[[queue]]\ncalendar = \"office\"", "queue.calendar", 2),
+            ("[stop]\ndrain_limit = \"5 minutes\"", "length of time", 2),
+            ("[voice]\nrtp_ports = \"9-1\"", "range of ports", 2),
+            (
+                "[voice]\nsip_listen = \"0.0.0.0:5060\"",
+                "voice.public_address",
+                2,
+            ),
+            ("[dial]\nallow = [\"germany\"]", "dial", 2),
+            (
+                "[smtp]\naddresses = [\"not an address\"]",
+                "smtp.addresses",
+                2,
+            ),
+            (
+                "[[trunk]]\nname=\"a\"\ntarget=\"127.0.0.1:5070\"\ncaller_id=\"x1\"",
+                "trunk.caller_id",
+                4,
+            ),
+        ] {
+            let found = faults(text);
+            let hit = found
+                .iter()
+                .any(|f| f.contains(key) && f.starts_with(&format!("helpline.toml:{line}: ")));
+            assert!(hit, "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let found = faults("[site]\nzone = \"x\"\n[[queue]]\nname = \"A B\"\nmax_calls = 0");
+        assert_eq!(found.len(), 3, "{found:?}");
+    }
+
+    #[test]
+    fn a_missing_secret_names_its_file() {
+        let found = faults(
+            "[[trunk]]\nname=\"a\"\ntarget=\"127.0.0.1:5070\"\ncaller_id=\"+15550100\"\nusername=\"u\"\npassword_file=\"/nonexistent/pw\"",
+        );
+        assert!(found[0].contains("/nonexistent/pw"), "{found:?}");
+    }
+}
