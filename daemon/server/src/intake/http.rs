@@ -18,7 +18,9 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use helpline_core::phone::DialRules;
 use helpline_core::request::json::ReadContext;
@@ -39,6 +41,10 @@ pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// `desk.accept`, as this intake calls it.
 pub type Accept =
     Arc<dyn Fn(HelpRequest, Origin) -> Boxed<Result<Accepted, AcceptError>> + Send + Sync>;
+
+/// The description of the API, and the schema it refers to beside itself.
+const OPENAPI: &str = include_str!("../../../../schemas/openapi.json");
+const SCHEMA: &str = include_str!("../../../../schemas/help-request.json");
 
 /// When to come back if the line is full or the store does not answer.
 const RETRY_LATER: Duration = Duration::from_secs(60);
@@ -94,11 +100,17 @@ impl HttpIntake {
         }))
     }
 
-    /// The routes `/help` and `/api/requests`.
+    /// The routes `/help` and `/api/requests`, and the description of the latter.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
+            .route("/", get(|| async { Redirect::to("/help") }))
             .route("/help", get(form::show).post(form::take))
             .route("/api/requests", post(api::take))
+            .route("/api/openapi.json", get(|| async { described(OPENAPI) }))
+            .route(
+                "/api/help-request.json",
+                get(|| async { described(SCHEMA) }),
+            )
             .with_state(Arc::clone(self))
     }
 
@@ -118,6 +130,10 @@ impl HttpIntake {
             now,
         }
     }
+}
+
+fn described(text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// The address a request came from, if the listener told it.

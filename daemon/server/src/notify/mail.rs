@@ -268,7 +268,8 @@ fn relay_transport(relay: &Relay) -> anyhow::Result<AsyncSmtpTransport<Tokio1Exe
 async fn write_file(folder: PathBuf, id: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
     let name: String = id
         .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .skip_while(|c| *c == '.') // no hidden file, no way up
         .take(100)
         .collect();
     anyhow::ensure!(!name.is_empty(), "a mail without an id");

@@ -45,7 +45,8 @@ const RETRIES: [Duration; 8] = [
 /// Spread of the waits: ± 20 %.
 const SPREAD: f64 = 0.2;
 
-/// The store's outbox, as this loop uses it. A mark on a row whose fence is lost changes nothing.
+/// The store's outbox, as this loop uses it; tests have one in memory. A mark on a row whose
+/// fence is lost is an error and changes nothing.
 pub trait Outbox: Send + Sync + 'static {
     /// Up to `n` rows that are due, leased to us.
     fn claim(&self, n: usize) -> impl Future<Output = anyhow::Result<Vec<OutboxRow>>> + Send;

@@ -278,7 +278,7 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
     let query = body
         .form_query
         .as_deref()
-        .filter(|query| is_plain(query, "-_.~%&=+"));
+        .filter(|query| is_plain(query, "-_.~*%&=+"));
     let form_url = match query {
         Some(query) => format!("{public_url}/help?{query}"),
         None => format!("{public_url}/help"),

@@ -99,6 +99,25 @@ fn reader_and_schema_agree() {
     assert!(good >= 8 && bad >= 25, "{good} good, {bad} bad");
 }
 
+#[tokio::test(start_paused = true)]
+async fn description_is_served_and_every_path_in_it_is_a_route() {
+    let world = world();
+    let get = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        world.ask(request).await
+    };
+    let (status, _, text) = get("/api/openapi.json").await;
+    assert_eq!(status, StatusCode::OK);
+    let served: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(served, schema_file("openapi.json"));
+    assert_eq!(get("/api/help-request.json").await.0, StatusCode::OK);
+    assert_eq!(get("/").await.1["location"], "/help");
+    let paths = served["paths"].as_object().unwrap();
+    for path in paths.keys().filter(|path| path.starts_with("/api/")) {
+        assert_eq!(get(path).await.0, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+}
+
 #[test]
 fn examples_of_the_schema_are_good() {
     let file = schema_file("help-request.json");
