@@ -1,3 +1,4 @@
 //! The ways in: each makes a `HelpRequest` and ends in `desk.accept`.
 
 pub mod http;
+pub mod phone;

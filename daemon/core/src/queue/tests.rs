@@ -1,0 +1,227 @@
+use super::*;
+
+fn facts(state: State) -> RequestFacts {
+    RequestFacts {
+        state,
+        held_reason: None,
+        accepted_at: Wall::from_millis(0),
+        due_at: None,
+        not_after: None,
+        not_before: Wall::from_millis(0),
+        attempts: 0,
+    }
+}
+
+const NOW: Wall = Wall::from_millis(60_000);
+
+fn events() -> Vec<Event> {
+    let mut all = vec![
+        Event::Looked {
+            open: true,
+            next_open: Some(NOW),
+        },
+        Event::Looked {
+            open: false,
+            next_open: None,
+        },
+        Event::Claimed,
+        Event::Intent,
+        Event::Released(Release::NumberBusy),
+        Event::Answered,
+        Event::Connected,
+        Event::Cancelled,
+        Event::AskedAgain,
+        Event::TalkedInbound,
+        Event::DoNotCall,
+    ];
+    for disposition in Disposition::ALL {
+        let mut rng = crate::rng::Rng::new(1);
+        let next = retry::next(&retry::History::default(), disposition, NOW, &mut rng);
+        all.push(Event::Ended { disposition, next });
+    }
+    all
+}
+
+#[test]
+fn a_call_back_takes_the_straight_way() {
+    let mut request = facts(State::Waiting);
+    for (event, want) in [
+        (Event::Claimed, State::Leased),
+        (Event::Intent, State::Dialling),
+        (Event::Answered, State::Answered),
+        (Event::Connected, State::Connected),
+        (
+            Event::Ended {
+                disposition: Disposition::Talked,
+                next: retry::Next::Done,
+            },
+            State::Done,
+        ),
+    ] {
+        let (state, effects) = step(&request, &event, NOW);
+        assert_eq!(state, want);
+        assert_eq!(effects.mail, None, "no mail around a talk");
+        request.state = state;
+    }
+}
+
+#[test]
+fn nothing_leaves_a_terminal_state() {
+    for state in State::ALL.into_iter().filter(|s| !s.is_open()) {
+        for event in events() {
+            assert_eq!(
+                step(&facts(state), &event, NOW),
+                (state, Effects::default())
+            );
+        }
+    }
+}
+
+#[test]
+fn every_terminal_state_but_a_talk_is_told() {
+    for state in State::ALL.into_iter().filter(|s| s.is_open()) {
+        for event in events() {
+            let (to, effects) = step(&facts(state), &event, NOW);
+            let talk = matches!(to, State::Done | State::SettledInbound);
+            if !to.is_open() {
+                assert_eq!(
+                    effects.mail,
+                    (!talk).then_some(Mail::Closing),
+                    "{state:?} {event:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_booking_is_never_early() {
+    let due = Wall::from_millis(3_600_000);
+    let booked = RequestFacts {
+        due_at: Some(due),
+        not_before: due,
+        ..facts(State::Scheduled)
+    };
+    let open = Event::Looked {
+        open: true,
+        next_open: Some(due),
+    };
+    let (state, _) = step(&booked, &open, due - Duration::from_millis(1));
+    assert_eq!(state, State::Scheduled);
+    let (state, effects) = step(&booked, &open, due);
+    assert_eq!(
+        (state, effects.rank, effects.not_before),
+        (State::Waiting, Some(0), Some(due))
+    );
+}
+
+#[test]
+fn a_closed_desk_holds_until_it_opens() {
+    let opens = Wall::from_millis(8_000_000);
+    let closed = Event::Looked {
+        open: false,
+        next_open: Some(opens),
+    };
+    for state in [State::Scheduled, State::Backoff, State::Waiting] {
+        let (to, effects) = step(&facts(state), &closed, NOW);
+        assert_eq!(to, State::Held);
+        assert_eq!(effects.held_reason, Some(HeldReason::Closed));
+        assert_eq!(effects.not_before, Some(opens));
+    }
+    let held = RequestFacts {
+        held_reason: Some(HeldReason::Closed),
+        not_before: opens,
+        ..facts(State::Held)
+    };
+    let open = Event::Looked {
+        open: true,
+        next_open: Some(opens),
+    };
+    assert_eq!(step(&held, &open, NOW).0, State::Held);
+    assert_eq!(step(&held, &open, opens).0, State::Waiting);
+}
+
+#[test]
+fn an_old_request_is_closed_with_the_right_word() {
+    let late = Wall::default() + REQUEST_AGE_MAX;
+    let open = Event::Looked {
+        open: true,
+        next_open: Some(late),
+    };
+    assert_eq!(step(&facts(State::Waiting), &open, late).0, State::Expired);
+    let tried = RequestFacts {
+        attempts: 1,
+        ..facts(State::Backoff)
+    };
+    assert_eq!(step(&tried, &open, late).0, State::Unreachable);
+    // A booking three days ahead is not old before its time.
+    let due = late + Duration::from_secs(86_400);
+    let booked = RequestFacts {
+        due_at: Some(due),
+        not_before: due,
+        ..facts(State::Scheduled)
+    };
+    assert_eq!(step(&booked, &open, late).0, State::Scheduled);
+}
+
+#[test]
+fn a_window_that_passed_closes_the_request() {
+    let window = RequestFacts {
+        not_after: Some(NOW - Duration::from_secs(1)),
+        ..facts(State::Waiting)
+    };
+    let open = Event::Looked {
+        open: true,
+        next_open: Some(NOW),
+    };
+    let (state, effects) = step(&window, &open, NOW);
+    assert_eq!((state, effects.mail), (State::Expired, Some(Mail::Closing)));
+}
+
+#[test]
+fn cancelling_ends_a_live_leg() {
+    for state in State::ALL.into_iter().filter(|s| s.is_open()) {
+        let (to, effects) = step(&facts(state), &Event::Cancelled, NOW);
+        assert_eq!((to, effects.hang_up), (State::Cancelled, state.has_call()));
+    }
+}
+
+#[test]
+fn an_interrupted_talk_waits_for_the_customer() {
+    let next = retry::Next::Hold(HeldReason::Interrupted);
+    let broken = Event::Ended {
+        disposition: Disposition::Interrupted,
+        next,
+    };
+    let (state, effects) = step(&facts(State::Connected), &broken, NOW);
+    assert_eq!((state, effects.mail), (State::Held, Some(Mail::Attempted)));
+    let held = RequestFacts {
+        held_reason: effects.held_reason,
+        not_before: effects.not_before.unwrap(),
+        ..facts(State::Held)
+    };
+    let open = Event::Looked {
+        open: true,
+        next_open: Some(NOW),
+    };
+    assert_eq!(
+        step(&held, &open, NOW + Duration::from_secs(60)).0,
+        State::Held
+    );
+    assert_eq!(step(&held, &Event::AskedAgain, NOW).0, State::Waiting);
+    assert_eq!(step(&held, &open, NOW + INTERRUPTED_HOLD).0, State::Done);
+}
+
+#[test]
+fn words_read_back() {
+    for state in State::ALL {
+        assert_eq!(State::from_word(state.word()), Some(state));
+    }
+    for word in ["closed", "interrupted", "trunk_refused"] {
+        assert_eq!(
+            HeldReason::from_word(word).map(HeldReason::word),
+            Some(word)
+        );
+    }
+    assert_eq!(State::from_word("wrapup"), None);
+}

@@ -1,0 +1,83 @@
+//! Calls beside the line: people who phone in, and the traces of all calls.
+
+use helpline_core::id::{CallId, NodeId};
+use helpline_core::phone::PhoneNumber;
+
+use super::conn::args;
+use super::{Conn, Error};
+
+/// A line of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TraceRow {
+    pub(crate) seq: u32,
+    /// Milliseconds since the answer.
+    pub(crate) at_ms: u64,
+    pub(crate) node: String,
+    pub(crate) kind: &'static str,
+    pub(crate) data: String,
+}
+
+/// A phone-in call begins; while it lasts its number is not dialled.
+pub(crate) async fn inbound_begins(
+    tx: &mut Conn,
+    id: &CallId,
+    call_id: &str,
+    node: &NodeId,
+    number: Option<&PhoneNumber>,
+) -> Result<(), Error> {
+    tx.run(
+        "insert into inbound (id, call_id, node, number, live, created_at)
+         values ($1, $2, $3, $4, 1, {now}) on conflict do nothing",
+        args![
+            id.as_str(),
+            call_id,
+            node.as_str(),
+            number.map(PhoneNumber::as_str)
+        ],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// A phone-in call is over.
+pub(crate) async fn inbound_ends(tx: &mut Conn, call_id: &str) -> Result<(), Error> {
+    let ended = tx
+        .row(
+            "update inbound set live = 0, ended_at = {now} where call_id = $1 and live = 1
+             returning number",
+            args![call_id],
+        )
+        .await?;
+    let Some(number) = ended.map(|row| row.opt_text(0)).transpose()?.flatten() else {
+        return Ok(());
+    };
+    // A request that had to wait for the end of this call may be called now.
+    tx.run(
+        "update request set not_before = {now} where number = $1 and state = 'waiting'
+           and due_at is null and not_before > {now}",
+        args![number],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Writes lines of a trace; a line written twice is there once.
+pub(crate) async fn trace(
+    tx: &mut Conn,
+    call_id: &str,
+    direction: &'static str,
+    lines: &[TraceRow],
+) -> Result<(), Error> {
+    for line in lines {
+        let at = i64::try_from(line.at_ms).unwrap_or(i64::MAX);
+        tx.run(
+            "insert into call_trace (call_id, seq, direction, at_ms, node, kind, data, created_at)
+             values ($1, $2, $3, $4, $5, $6, $7, {now}) on conflict do nothing",
+            args![
+                call_id, line.seq, direction, at, &line.node, line.kind, &line.data
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}

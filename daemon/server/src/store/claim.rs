@@ -1,0 +1,190 @@
+//! Taking the next requests, and the intent: the attempt row that is durable before
+//! an INVITE leaves.
+
+use std::time::Duration;
+
+use helpline_core::id::{AttemptId, NodeId, RequestId};
+use helpline_core::phone::PhoneNumber;
+use helpline_core::queue::Release;
+
+use super::conn::args;
+use super::request::{RequestRow, columns};
+use super::{Conn, Error, limit, request, trunk};
+
+/// How long a claimed request may wait for its intent.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A request taken from the line; nothing has been sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed(pub(crate) RequestRow);
+
+/// An attempt about to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Intent {
+    pub(crate) attempt: AttemptId,
+    pub(crate) request: RequestId,
+    pub(crate) queue: String,
+    pub(crate) epoch: i64,
+    pub(crate) node: NodeId,
+    pub(crate) number: PhoneNumber,
+    pub(crate) call_id: String,
+    /// Trunks to choose from, best first.
+    pub(crate) trunks: Vec<String>,
+    pub(crate) ring_limit: Duration,
+}
+
+/// Why no attempt may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Someone else has the request now.
+    Fenced,
+    /// The number landed on the do-not-call list meanwhile; the request is still leased.
+    Suppressed,
+    /// Back in line.
+    Released(Release),
+}
+
+/// An attempt that is committed with this transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Intended {
+    pub(crate) attempt_no: u32,
+    pub(crate) trunk: String,
+}
+
+/// Takes up to `limit` requests in the order of the line. `rank_max` 0: bookings alone.
+pub(crate) async fn claim(
+    tx: &mut Conn,
+    queue: &str,
+    node: &NodeId,
+    rank_max: i64,
+    limit: u32,
+) -> Result<Vec<Claimed>, Error> {
+    // A common table: PostgreSQL may run a plain sub-select more than once and overclaim.
+    let rows = tx
+        .rows(
+            concat!(
+                "with c as (select id from request where state = 'waiting' and queue = $1
+                   and rank <= $2 and not_before <= {now}
+                   order by rank, place_at, id limit $3 {lock})
+                 update request set state = 'leased', owner = $4, epoch = epoch + 1,
+                   lease_until = {now} + $5
+                 where id in (select id from c) and state = 'waiting' returning ",
+                columns!()
+            ),
+            args![queue, rank_max, limit, node.as_str(), LEASE],
+        )
+        .await?;
+    let mut taken = rows
+        .iter()
+        .map(|row| RequestRow::read(row).map(Claimed))
+        .collect::<Result<Vec<_>, _>>()?;
+    taken.sort_by_key(|c| c.0.key());
+    Ok(taken)
+}
+
+/// Commits the attempt, or says why not. Lock order: request, attempt, trunk.
+pub(crate) async fn intent(
+    tx: &mut Conn,
+    intent: &Intent,
+) -> Result<Result<Intended, Refused>, Error> {
+    let fence = tx
+        .row(
+            "update request set state = 'dialling', tries = tries + 1, lease_until = {now} + $3
+             where id = $1 and epoch = $2 and state = 'leased' and lease_until > {now}
+             returning tries",
+            args![
+                intent.request.as_str(),
+                intent.epoch,
+                intent.ring_limit + Duration::from_secs(60)
+            ],
+        )
+        .await?;
+    let Some(row) = fence else {
+        return Ok(Err(Refused::Fenced));
+    };
+    let attempt_no = row.count(0)?;
+    if limit::is_suppressed(tx, &intent.number).await? {
+        take_back(tx, intent, None).await?;
+        return Ok(Err(Refused::Suppressed));
+    }
+    if on_another_call(tx, &intent.number).await? {
+        return refuse(tx, intent, Release::NumberBusy).await;
+    }
+    let trunk = match trunk::take(tx, &intent.trunks).await? {
+        Ok(trunk) => trunk,
+        Err(why) => return refuse(tx, intent, why).await,
+    };
+    let made = tx
+        .row(
+            "insert into attempt (id, request_id, queue, attempt_no, epoch, node, trunk, number,
+               call_id, state, live, ring_limit_ms, intent_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'placing', 1, $10, {now})
+             on conflict do nothing returning id",
+            args![
+                intent.attempt.as_str(),
+                intent.request.as_str(),
+                &intent.queue,
+                attempt_no,
+                intent.epoch,
+                intent.node.as_str(),
+                &trunk,
+                intent.number.as_str(),
+                &intent.call_id,
+                intent.ring_limit,
+            ],
+        )
+        .await?;
+    if made.is_none() {
+        // Another node began a call to this number in the same instant.
+        return refuse(tx, intent, Release::NumberBusy).await;
+    }
+    Ok(Ok(Intended { attempt_no, trunk }))
+}
+
+async fn refuse(
+    tx: &mut Conn,
+    intent: &Intent,
+    why: Release,
+) -> Result<Result<Intended, Refused>, Error> {
+    take_back(tx, intent, Some(why)).await?;
+    Ok(Err(Refused::Released(why)))
+}
+
+/// Undoes the first statement of the intent; with `why` the request stands in line again.
+async fn take_back(tx: &mut Conn, intent: &Intent, why: Option<Release>) -> Result<(), Error> {
+    tx.run(
+        "update request set state = 'leased', tries = tries - 1 where id = $1 and epoch = $2",
+        args![intent.request.as_str(), intent.epoch],
+    )
+    .await?;
+    if let Some(why) = why {
+        request::release(tx, &intent.request, intent.epoch, why.wait()).await?;
+    }
+    Ok(())
+}
+
+async fn on_another_call(tx: &mut Conn, number: &PhoneNumber) -> Result<bool, Error> {
+    let n = tx
+        .int(
+            "select (select count(*) from attempt where number = $1 and live = 1)
+               + (select count(*) from inbound where number = $1 and live = 1)",
+            args![number.as_str()],
+        )
+        .await?;
+    Ok(n > 0)
+}
+
+/// Calls of a queue that are up or about to be, and calls of any kind on a node.
+pub(crate) async fn up(tx: &mut Conn, queue: &str, node: &NodeId) -> Result<(u32, u32), Error> {
+    let row = tx
+        .row(
+            "select (select count(*) from attempt where queue = $1 and live = 1)
+                 + (select count(*) from request where queue = $1 and open = 1 and state = 'leased'),
+               (select count(*) from attempt where node = $2 and live = 1)
+                 + (select count(*) from inbound where node = $2 and live = 1)",
+            args![queue, node.as_str()],
+        )
+        .await?
+        .ok_or(Error::NotFound)?;
+    Ok((row.count(0)?, row.count(1)?))
+}

@@ -1,0 +1,255 @@
+//! One connection of either database, plain SQL in, typed columns out.
+
+use helpline_core::time::Wall;
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite, SqliteConnection};
+
+use super::Error;
+
+/// A connection inside a transaction.
+pub(crate) enum Conn {
+    /// The embedded database.
+    Sqlite(SqliteConnection),
+    /// A reading connection of the embedded database.
+    Reader(PoolConnection<Sqlite>),
+    /// PostgreSQL.
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// A value to bind.
+pub(super) enum Val {
+    Text(Option<String>),
+    Int(Option<i64>),
+    Bytes(Option<Vec<u8>>),
+}
+
+/// A row of either database.
+pub(super) enum Row {
+    Sqlite(sqlx::sqlite::SqliteRow),
+    Postgres(sqlx::postgres::PgRow),
+}
+
+/// Values for `$1`, `$2`, ... in order.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { vec![$($crate::store::conn::Val::from($value)),*] };
+}
+pub(super) use args;
+
+/// Binds every value in order.
+macro_rules! bound {
+    ($db:ty, $sql:expr, $args:expr) => {{
+        let mut query = sqlx::query::<$db>(AssertSqlSafe($sql));
+        for value in $args {
+            query = match value {
+                Val::Text(v) => query.bind(v),
+                Val::Int(v) => query.bind(v),
+                Val::Bytes(v) => query.bind(v),
+            };
+        }
+        query
+    }};
+}
+
+impl Conn {
+    /// Whether this is PostgreSQL.
+    pub(super) const fn is_postgres(&self) -> bool {
+        matches!(self, Conn::Postgres(_))
+    }
+
+    /// The words in braces: `{now}` reads the database's clock, `{lock}` skips rows
+    /// another node is claiming (SQLite has one writer and needs none).
+    fn text(&self, sql: &'static str) -> String {
+        let lock = if self.is_postgres() {
+            "for update skip locked"
+        } else {
+            ""
+        };
+        sql.replace("{now}", "(select now_ms from clock)")
+            .replace("{lock}", lock)
+    }
+
+    /// Runs a statement; rows affected.
+    pub(super) async fn run(&mut self, sql: &'static str, args: Vec<Val>) -> Result<u64, Error> {
+        let text = self.text(sql);
+        Ok(match self {
+            Conn::Sqlite(c) => bound!(Sqlite, text, args).execute(c).await?.rows_affected(),
+            Conn::Reader(c) => bound!(Sqlite, text, args)
+                .execute(&mut **c)
+                .await?
+                .rows_affected(),
+            Conn::Postgres(c) => bound!(Postgres, text, args)
+                .execute(&mut **c)
+                .await?
+                .rows_affected(),
+        })
+    }
+
+    /// Every row of a statement.
+    pub(super) async fn rows(
+        &mut self,
+        sql: &'static str,
+        args: Vec<Val>,
+    ) -> Result<Vec<Row>, Error> {
+        let text = self.text(sql);
+        Ok(match self {
+            Conn::Sqlite(c) => sqlite_rows(bound!(Sqlite, text, args).fetch_all(c).await?),
+            Conn::Reader(c) => sqlite_rows(bound!(Sqlite, text, args).fetch_all(&mut **c).await?),
+            Conn::Postgres(c) => bound!(Postgres, text, args)
+                .fetch_all(&mut **c)
+                .await?
+                .into_iter()
+                .map(Row::Postgres)
+                .collect(),
+        })
+    }
+
+    /// The first row, if there is one.
+    pub(super) async fn row(
+        &mut self,
+        sql: &'static str,
+        args: Vec<Val>,
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    /// A whole number a statement gives: a count, a maximum. 0 without a row.
+    pub(super) async fn int(&mut self, sql: &'static str, args: Vec<Val>) -> Result<i64, Error> {
+        match self.row(sql, args).await? {
+            Some(row) => Ok(row.opt_int(0)?.unwrap_or(0)),
+            None => Ok(0),
+        }
+    }
+
+    /// Statements without values, several in one text (transactions, migrations).
+    pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), Error> {
+        match self {
+            Conn::Sqlite(c) => {
+                sqlx::raw_sql(sql).execute(c).await?;
+            }
+            Conn::Reader(c) => {
+                sqlx::raw_sql(sql).execute(&mut **c).await?;
+            }
+            Conn::Postgres(c) => {
+                sqlx::raw_sql(sql).execute(&mut **c).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The database's clock.
+    pub(crate) async fn now(&mut self) -> Result<Wall, Error> {
+        self.int("select now_ms from clock", vec![])
+            .await
+            .map(Wall::from_millis)
+    }
+}
+
+fn sqlite_rows(rows: Vec<sqlx::sqlite::SqliteRow>) -> Vec<Row> {
+    rows.into_iter().map(Row::Sqlite).collect()
+}
+
+/// One getter a type; a column is named by its place in the statement.
+macro_rules! getter {
+    ($name:ident, $opt:ident, $type:ty) => {
+        pub(super) fn $opt(&self, column: usize) -> Result<Option<$type>, Error> {
+            Ok(match self {
+                Row::Sqlite(row) => row.try_get(column)?,
+                Row::Postgres(row) => row.try_get(column)?,
+            })
+        }
+
+        #[allow(dead_code)] // not every type is read without null
+        pub(super) fn $name(&self, column: usize) -> Result<$type, Error> {
+            self.$opt(column)?.ok_or_else(|| {
+                Error::Damaged(format!(
+                    "column {column} of a row is empty where it must not be"
+                ))
+            })
+        }
+    };
+}
+
+impl Row {
+    getter!(text, opt_text, String);
+    getter!(int, opt_int, i64);
+    getter!(bytes, opt_bytes, Vec<u8>);
+
+    pub(super) fn wall(&self, column: usize) -> Result<Wall, Error> {
+        self.int(column).map(Wall::from_millis)
+    }
+
+    pub(super) fn opt_wall(&self, column: usize) -> Result<Option<Wall>, Error> {
+        Ok(self.opt_int(column)?.map(Wall::from_millis))
+    }
+
+    /// A count; rows never hold a negative one.
+    pub(super) fn count(&self, column: usize) -> Result<u32, Error> {
+        Ok(u32::try_from(self.int(column)?).unwrap_or(0))
+    }
+}
+
+impl From<&str> for Val {
+    fn from(v: &str) -> Self {
+        Val::Text(Some(v.to_owned()))
+    }
+}
+impl From<String> for Val {
+    fn from(v: String) -> Self {
+        Val::Text(Some(v))
+    }
+}
+impl From<&String> for Val {
+    fn from(v: &String) -> Self {
+        Val::Text(Some(v.clone()))
+    }
+}
+impl From<Option<String>> for Val {
+    fn from(v: Option<String>) -> Self {
+        Val::Text(v)
+    }
+}
+impl From<Option<&str>> for Val {
+    fn from(v: Option<&str>) -> Self {
+        Val::Text(v.map(str::to_owned))
+    }
+}
+impl From<i64> for Val {
+    fn from(v: i64) -> Self {
+        Val::Int(Some(v))
+    }
+}
+impl From<u32> for Val {
+    fn from(v: u32) -> Self {
+        Val::Int(Some(i64::from(v)))
+    }
+}
+impl From<Option<i64>> for Val {
+    fn from(v: Option<i64>) -> Self {
+        Val::Int(v)
+    }
+}
+impl From<bool> for Val {
+    fn from(v: bool) -> Self {
+        Val::Int(Some(i64::from(v)))
+    }
+}
+impl From<Wall> for Val {
+    fn from(v: Wall) -> Self {
+        Val::Int(Some(v.millis()))
+    }
+}
+impl From<Option<Wall>> for Val {
+    fn from(v: Option<Wall>) -> Self {
+        Val::Int(v.map(Wall::millis))
+    }
+}
+impl From<std::time::Duration> for Val {
+    fn from(v: std::time::Duration) -> Self {
+        Val::Int(Some(i64::try_from(v.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+impl From<Vec<u8>> for Val {
+    fn from(v: Vec<u8>) -> Self {
+        Val::Bytes(Some(v))
+    }
+}

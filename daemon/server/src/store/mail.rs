@@ -1,0 +1,168 @@
+//! The mail spool: what stands behind a 250, and what became of it.
+
+use std::time::Duration;
+
+use helpline_core::id::{MailInId, RequestId};
+
+use super::conn::args;
+use super::{Conn, Error};
+
+/// Raw bytes that may wait in the spool; beyond that mail is told to come later.
+pub const SPOOL_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Work on one message.
+const LEASE: Duration = Duration::from_secs(60);
+/// A message that breaks its worker so often is set aside.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// A message as it was received.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMail {
+    pub(crate) id: MailInId,
+    pub(crate) peer: String,
+    pub(crate) helo: String,
+    pub(crate) mail_from: Option<String>,
+    pub(crate) rcpt: Vec<String>,
+    pub(crate) raw: Vec<u8>,
+}
+
+/// A message claimed for work.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) id: MailInId,
+    pub(crate) mail_from: Option<String>,
+    pub(crate) rcpt: Vec<String>,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) received_at: helpline_core::time::Wall,
+    pub(crate) attempts: u32,
+    pub(crate) epoch: i64,
+}
+
+/// Spools a message; false if the spool is full.
+pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<bool, Error> {
+    let waiting = tx
+        .int(
+            "select cast(coalesce(sum(size_bytes), 0) as bigint) from mail_in
+             where state in ('spooled', 'working')",
+            vec![],
+        )
+        .await?;
+    if u64::try_from(waiting).unwrap_or(0) + mail.raw.len() as u64 > SPOOL_BYTES_MAX {
+        return Ok(false);
+    }
+    let rcpt = serde_json::to_string(&mail.rcpt).map_err(|e| Error::Damaged(e.to_string()))?;
+    tx.run(
+        "insert into mail_in (id, peer, helo, mail_from, rcpt, raw, size_bytes, state, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, 'spooled', {now})",
+        args![
+            mail.id.as_str(),
+            &mail.peer,
+            &mail.helo,
+            mail.mail_from.clone(),
+            rcpt,
+            mail.raw.clone(),
+            i64::try_from(mail.raw.len()).unwrap_or(i64::MAX),
+        ],
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Claims the oldest message. The count of attempts is committed before work begins, so
+/// it survives a crash; a message that used them up is set aside.
+pub(crate) async fn claim(tx: &mut Conn) -> Result<Option<Claim>, Error> {
+    tx.run(
+        "update mail_in set state = 'quarantined', kind = 'quarantine', reason = 'breaks_worker',
+           lease_until = null, moved_at = {now}
+         where state = 'working' and lease_until <= {now} and attempts >= $1",
+        args![ATTEMPTS_MAX],
+    )
+    .await?;
+    let row = tx
+        .row(
+            "with c as (select id from mail_in where state = 'spooled'
+                 or (state = 'working' and lease_until <= {now})
+               order by attempts, created_at, id limit 1 {lock})
+             update mail_in set state = 'working', attempts = attempts + 1, epoch = epoch + 1,
+               lease_until = {now} + $1
+             where id in (select id from c) and state in ('spooled', 'working')
+             returning id, mail_from, rcpt, raw, created_at, attempts, epoch",
+            args![LEASE],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Claim {
+        id: MailInId::from_text(&row.text(0)?),
+        mail_from: row.opt_text(1)?,
+        rcpt: serde_json::from_str(&row.text(2)?).map_err(|e| Error::Damaged(e.to_string()))?,
+        raw: row.opt_bytes(3)?.unwrap_or_default(),
+        received_at: row.wall(4)?,
+        attempts: row.count(5)?,
+        epoch: row.int(6)?,
+    }))
+}
+
+/// After a start nobody works on anything: what was claimed may be claimed again at once.
+pub(crate) async fn end_leases(tx: &mut Conn) -> Result<(), Error> {
+    tx.run(
+        "update mail_in set lease_until = {now} where state = 'working'",
+        vec![],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Marks a message as dealt with. [`Error::Fenced`] if someone else has it.
+pub(crate) async fn done(
+    tx: &mut Conn,
+    id: &MailInId,
+    epoch: i64,
+    kind: &str,
+    reason: Option<&str>,
+    content_hash: &str,
+    request: Option<&RequestId>,
+) -> Result<(), Error> {
+    let state = if kind == "quarantine" {
+        "quarantined"
+    } else {
+        "done"
+    };
+    tx.row(
+        "update mail_in set state = $3, kind = $4, reason = $5, content_hash = $6,
+           request_id = $7, lease_until = null, moved_at = {now}
+         where id = $1 and epoch = $2 and state = 'working' returning id",
+        args![
+            id.as_str(),
+            epoch,
+            state,
+            kind,
+            reason,
+            content_hash,
+            request.map(RequestId::as_str)
+        ],
+    )
+    .await?
+    .map(|_| ())
+    .ok_or(Error::Fenced)
+}
+
+/// Remembers a content; false if it was filed before.
+pub(crate) async fn see(tx: &mut Conn, content_hash: &str, id: &MailInId) -> Result<bool, Error> {
+    let row = tx
+        .row(
+            "insert into mail_seen (content_hash, mail_in_id, created_at)
+             values ($1, $2, {now}) on conflict do nothing returning content_hash",
+            args![content_hash, id.as_str()],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Forgets a content: its request was refused, a later copy may be accepted.
+pub(crate) async fn unsee(tx: &mut Conn, content_hash: &str, id: &MailInId) -> Result<(), Error> {
+    tx.run(
+        "delete from mail_seen where content_hash = $1 and mail_in_id = $2",
+        args![content_hash, id.as_str()],
+    )
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,276 @@
+//! The one writer of the embedded database. It commits what waits together: the
+//! fsync in progress is the time in which the next batch gathers, so there is no timer.
+//! One operation's failure rolls back to its savepoint and hurts nobody else; a failed
+//! commit answers everybody "unknown", and the file is opened anew.
+
+use std::any::Any;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use helpline_core::time::Wall;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Conn, Error, Turn, migrate};
+
+/// Operations that may wait; beyond that callers wait to hand theirs over.
+const WAITING_MAX: usize = 1_024;
+/// Operations in one commit.
+const BATCH_MAX: usize = 256;
+/// Work in one commit.
+const BATCH_WORK: Duration = Duration::from_millis(5);
+
+type Answer = Result<Box<dyn Any + Send>, Error>;
+type Op = Box<dyn for<'c> FnOnce(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send>;
+
+enum Order {
+    Run(Op, oneshot::Sender<Answer>),
+    Close(oneshot::Sender<()>),
+}
+
+/// Handle of the writer task.
+#[derive(Clone)]
+pub(super) struct Writer {
+    to: mpsc::Sender<Order>,
+}
+
+/// How the embedded database is opened.
+pub(super) fn options(file: &Path, virtual_clock: bool) -> SqliteConnectOptions {
+    // FULL: with NORMAL a power cut may lose the last commits, which is a second call.
+    // Under a virtual clock only tests run, and they do not pull plugs.
+    let synchronous = if virtual_clock {
+        SqliteSynchronous::Off
+    } else {
+        SqliteSynchronous::Full
+    };
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging()
+}
+
+/// Opens the file for writing.
+pub(super) async fn connect(file: &Path, virtual_clock: bool) -> Result<Conn, Error> {
+    let conn = SqliteConnection::connect_with(&options(file, virtual_clock)).await?;
+    Ok(Conn::Sqlite(conn))
+}
+
+impl Writer {
+    /// Starts the task; it ends when every handle is gone or at [`Writer::close`].
+    pub(super) fn start(conn: Conn, file: PathBuf) -> Writer {
+        let (to, from) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(serve(Some(conn), file, from));
+        Writer { to }
+    }
+
+    /// Runs `op` in the next batch; the answer comes after the commit.
+    pub(super) async fn run<T, F>(&self, op: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let op: Op = Box::new(move |conn| {
+            Box::pin(async move {
+                let value: Box<dyn Any + Send> = Box::new(op(conn).await?);
+                Ok(value)
+            })
+        });
+        let gone = || Error::Unavailable("the store has stopped".into());
+        self.to
+            .send(Order::Run(op, reply))
+            .await
+            .map_err(|_| gone())?;
+        let value = answer.await.map_err(|_| gone())??;
+        value
+            .downcast::<T>()
+            .map(|boxed| *boxed)
+            .map_err(|_| Error::Damaged("an answer has the wrong type".into()))
+    }
+
+    /// Commits what waits and closes the file.
+    pub(super) async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.to.send(Order::Close(reply)).await.is_ok() {
+            // An error means the task is already gone, which is what was wanted.
+            let _ = answer.await;
+        }
+    }
+}
+
+async fn serve(mut conn: Option<Conn>, file: PathBuf, mut from: mpsc::Receiver<Order>) {
+    let mut closer = None;
+    while let Some(order) = from.recv().await {
+        let (op, reply) = match order {
+            Order::Run(op, reply) => (op, reply),
+            Order::Close(reply) => {
+                closer = Some(reply);
+                break;
+            }
+        };
+        let mut answers = Answers::default();
+        let ready = match conn.take() {
+            Some(conn) => Ok(conn),
+            None => connect(&file, false).await,
+        };
+        let result = match ready {
+            Ok(mut open) => {
+                let done = batch(&mut open, op, reply, &mut from, &mut answers).await;
+                closer = done.as_ref().ok().and_then(|_| answers.closer.take());
+                if done.is_ok() {
+                    conn = Some(open);
+                }
+                done
+            }
+            Err(error) => {
+                answers.list.push((reply, Err(error.clone())));
+                Err(error)
+            }
+        };
+        if let Err(error) = &result {
+            tracing::error!(%error, "a commit failed; the database file is opened anew");
+        }
+        answers.give(&result);
+        if closer.is_some() {
+            break;
+        }
+    }
+    if let Some(Conn::Sqlite(conn)) = conn {
+        // The file is consistent even if closing fails.
+        let _ = conn.close().await;
+    }
+    if let Some(reply) = closer {
+        // The closer may have gone away.
+        let _ = reply.send(());
+    }
+}
+
+/// Who has to be answered after the commit.
+#[derive(Default)]
+struct Answers {
+    list: Vec<(oneshot::Sender<Answer>, Answer)>,
+    closer: Option<oneshot::Sender<()>>,
+}
+
+impl Answers {
+    fn give(self, result: &Result<(), Error>) {
+        for (reply, answer) in self.list {
+            let answer = match result {
+                Ok(()) => answer,
+                Err(error) => Err(Error::Unavailable(error.to_string())),
+            };
+            // Whoever asked may have gone away; the change stands all the same.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// One transaction: the first operation and what already waits behind it.
+async fn batch(
+    conn: &mut Conn,
+    op: Op,
+    reply: oneshot::Sender<Answer>,
+    from: &mut mpsc::Receiver<Order>,
+    answers: &mut Answers,
+) -> Result<(), Error> {
+    let begun = Instant::now();
+    if let Err(error) = conn.script("begin immediate").await {
+        answers.list.push((reply, Err(error.clone())));
+        return Err(error);
+    }
+    let mut next = Some((op, reply));
+    while let Some((op, reply)) = next.take() {
+        let answer = saved(conn, op).await;
+        answers.list.push((reply, answer));
+        if answers.list.len() < BATCH_MAX && begun.elapsed() < BATCH_WORK {
+            match from.try_recv() {
+                Ok(Order::Run(op, reply)) => next = Some((op, reply)),
+                Ok(Order::Close(reply)) => answers.closer = Some(reply),
+                Err(_) => {}
+            }
+        }
+    }
+    conn.script("commit").await
+}
+
+/// Runs one operation inside a savepoint.
+async fn saved(conn: &mut Conn, op: Op) -> Answer {
+    conn.script("savepoint op").await?;
+    match op(conn).await {
+        Ok(value) => {
+            conn.script("release op").await?;
+            Ok(value)
+        }
+        Err(error) => {
+            conn.script("rollback to op; release op").await?;
+            Err(error)
+        }
+    }
+}
+
+/// A connection whose operations run to their end inside the call, without yielding.
+/// Used with a virtual clock: tokio would move that clock while it waits for a file.
+pub(super) struct Inline(Mutex<Option<Conn>>);
+
+impl Inline {
+    pub(super) fn new(conn: Conn) -> Self {
+        Inline(Mutex::new(Some(conn)))
+    }
+
+    pub(super) fn run<T, F>(&self, now: Option<Wall>, op: F) -> Result<T, Error>
+    where
+        F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T>,
+    {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let conn = slot
+            .as_mut()
+            .ok_or_else(|| Error::Unavailable("the store has stopped".into()))?;
+        block_on(async {
+            conn.script("begin immediate").await?;
+            migrate::set_clock(conn, now).await?;
+            let result = op(conn).await;
+            let end = if result.is_ok() { "commit" } else { "rollback" };
+            conn.script(end).await?;
+            result
+        })
+    }
+
+    pub(super) fn close(&self) {
+        let conn = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Conn::Sqlite(conn)) = conn {
+            // The file is consistent even if closing fails.
+            let _ = block_on(conn.close());
+        }
+    }
+}
+
+/// Wakes a parked thread.
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Drives `future` on this thread. The database works on a thread of its own, so the
+/// future needs nothing from the runtime that is held up meanwhile.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
