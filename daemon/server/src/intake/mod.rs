@@ -1,2 +1,4 @@
-//! (to be written)
+//! The ways in: each makes a `HelpRequest` and ends in `desk.accept`.
+
+pub mod http;
 pub mod phone;
