@@ -74,7 +74,7 @@ async fn site(limits: Limits) -> Site {
 }
 
 impl Site {
-    /// curl with `arguments`; `@` before a path stands for the site's address.
+    /// curl with `arguments`; `~` before a path stands for the site's address.
     async fn curl(&self, arguments: &[&str]) -> (u16, String) {
         let output = self.run(arguments).await;
         let text = String::from_utf8(output.stdout).unwrap();
@@ -83,7 +83,7 @@ impl Site {
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
-        let full = |argument: &&str| match argument.strip_prefix("@/") {
+        let full = |argument: &&str| match argument.strip_prefix("~/") {
             Some(path) => format!("http://{}/{path}", self.address),
             None => (*argument).to_owned(),
         };
@@ -99,7 +99,7 @@ impl Site {
         for header in headers {
             arguments.extend(["-H", *header]);
         }
-        arguments.extend(["--data-binary", body, "@/api/requests"]);
+        arguments.extend(["--data-binary", body, "~/api/requests"]);
         let (status, body) = self.curl(&arguments).await;
         let body = serde_json::from_str(&body);
         (status, body.unwrap_or(serde_json::Value::Null))
@@ -134,7 +134,7 @@ async fn hundred_at_once_with_one_key_are_one_request() {
     let mut arguments = vec!["-Z", "--parallel-max", "50", "--parallel-immediate"];
     arguments.extend(["-H", "Content-Type: application/json"]);
     arguments.extend(["-H", "Idempotency-Key: k", "-d", GOOD]);
-    arguments.extend(std::iter::repeat_n("@/api/requests", 100));
+    arguments.extend(std::iter::repeat_n("~/api/requests", 100));
     let output = site.run(&arguments).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.matches("\n201").count(), 100, "{text}");
@@ -175,7 +175,7 @@ async fn wrong_large_and_foreign_bodies_are_refused() {
         site.post(&["Origin: https://shop.example"], GOOD).await.0,
         403
     );
-    assert_eq!(site.curl(&["-d", "phone=1", "@/api/requests"]).await.0, 415);
+    assert_eq!(site.curl(&["-d", "phone=1", "~/api/requests"]).await.0, 415);
     // None of them stands in line.
     assert_eq!(site.post(&[], GOOD).await.1["position"], 1);
 }
@@ -183,11 +183,11 @@ async fn wrong_large_and_foreign_bodies_are_refused() {
 #[tokio::test]
 async fn form_leads_to_the_status_page_and_cancel_takes_it_back() {
     let site = site(Limits::default()).await;
-    let (status, page) = site.curl(&["@/help?lang=en"]).await;
+    let (status, page) = site.curl(&["~/help?lang=en"]).await;
     assert!(status == 200 && page.contains("Ask for a call"));
     // A form without our token has to be confirmed; the confirm page is usable at once.
     let typed = ["--data-urlencode", "phone=030 901820", "-d", "lang=en"];
-    let (status, confirm) = site.curl(&[&typed[..], &["@/help"]].concat()).await;
+    let (status, confirm) = site.curl(&[&typed[..], &["~/help"]].concat()).await;
     assert!(status == 200 && confirm.contains("Please check and confirm"));
     let field = |name: &str| {
         let after = confirm.split(&format!("name=\"{name}\" value=\"")).nth(1);
@@ -198,7 +198,7 @@ async fn form_leads_to_the_status_page_and_cancel_takes_it_back() {
     let origin = format!("Origin: http://{}", site.address);
     let send = [
         &typed[..],
-        &["-d", &idem, "-d", &token, "-H", &origin, "-L", "@/help"],
+        &["-d", &idem, "-d", &token, "-H", &origin, "-L", "~/help"],
     ]
     .concat();
     let (status, page) = site.curl(&send).await;
@@ -213,14 +213,14 @@ async fn form_leads_to_the_status_page_and_cancel_takes_it_back() {
     };
     let secret = link(&page).unwrap();
     assert_eq!(link(&again).unwrap(), secret);
-    let cancel = format!("@/s/{secret}/cancel");
+    let cancel = format!("~/s/{secret}/cancel");
     let foreign = ["-X", "POST", "-H", "Origin: https://evil.example", &cancel];
     assert_eq!(site.curl(&foreign).await.0, 403);
     assert_eq!(
         site.curl(&["-X", "POST", "-H", &origin, &cancel]).await.0,
         303
     );
-    let (status, json) = site.curl(&[&format!("@/s/{secret}/status")]).await;
+    let (status, json) = site.curl(&[&format!("~/s/{secret}/status")]).await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((status, &json["state"]), (200, &"cancelled".into()));
     assert_eq!(json["can"], serde_json::json!([]));
@@ -249,7 +249,7 @@ async fn slow_headers_are_cut_off_while_others_are_served() {
             .unwrap();
         slow.push(stream);
     }
-    assert_eq!(site.curl(&["@/help"]).await.0, 200);
+    assert_eq!(site.curl(&["~/help"]).await.0, 200);
     for mut stream in slow {
         let mut rest = Vec::new();
         let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest));
