@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::desk::{AcceptError, Accepted, Origin};
+use crate::desk::{AcceptError, Accepted, Desk, Origin};
 use crate::page::Pages;
 
 use limit::RateLimit;
@@ -41,6 +41,15 @@ pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// `desk.accept`, as this intake calls it.
 pub type Accept =
     Arc<dyn Fn(HelpRequest, Origin) -> Boxed<Result<Accepted, AcceptError>> + Send + Sync>;
+
+/// The desk as this intake calls it.
+#[must_use]
+pub fn accept_at(desk: Arc<Desk>) -> Accept {
+    Arc::new(move |request, origin| {
+        let desk = Arc::clone(&desk);
+        Box::pin(async move { desk.accept(request, origin).await })
+    })
+}
 
 /// The description of the API, and the schema it refers to beside itself.
 const OPENAPI: &str = include_str!("../../../../schemas/openapi.json");

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::store::Store;
 use crate::store::outbox::OutboxRow;
 
 use mail::{Letterhead, Mailer, SendError};
@@ -64,6 +65,32 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
     /// Notified after rows were written.
     fn wake(&self) -> Arc<Notify>;
+}
+
+impl Outbox for Store {
+    async fn claim(&self, n: usize) -> anyhow::Result<Vec<OutboxRow>> {
+        Ok(self.claim_outbox(u32::try_from(n)?).await?)
+    }
+
+    async fn rendered(&self, row: &OutboxRow, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.outbox_rendered(row, bytes).await?)
+    }
+
+    async fn mark(&self, row: &OutboxRow, verdict: &Verdict) -> anyhow::Result<()> {
+        match verdict {
+            Verdict::Sent => self.outbox_sent(row).await?,
+            Verdict::Deferred { next_at, error } => {
+                self.outbox_deferred(row, *next_at, error).await?;
+            }
+            Verdict::Failed { error } => self.outbox_failed(row, error).await?,
+            Verdict::Suppressed { reason } => self.outbox_suppressed(row, reason).await?,
+        }
+        Ok(())
+    }
+
+    fn wake(&self) -> Arc<Notify> {
+        self.outbox_wake()
+    }
 }
 
 /// What became of a row.

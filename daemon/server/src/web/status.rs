@@ -15,7 +15,7 @@ use helpline_core::time::Wall;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::desk::StatusView;
+use crate::desk::{Desk, StatusView};
 use crate::page::{Pages, Problem, Sender, sender, time_in_words};
 
 /// Longest token that is looked up, in bytes.
@@ -54,6 +54,25 @@ impl StatusPage {
             look,
             cancel,
         })
+    }
+
+    /// The same over the desk.
+    #[must_use]
+    pub fn at_desk(pages: Arc<Pages>, clock: Clock, zone: &str, desk: Arc<Desk>) -> Arc<Self> {
+        let canceller = Arc::clone(&desk);
+        let look: Look = Arc::new(move |token| {
+            let desk = Arc::clone(&desk);
+            Box::pin(async move { Ok(desk.status(&token).await?) })
+        });
+        let cancel: Cancel = Arc::new(move |token| {
+            let desk = Arc::clone(&canceller);
+            Box::pin(async move {
+                let done = desk.cancel(&token).await?;
+                tracing::info!(?done, "cancelled by its customer");
+                Ok(())
+            })
+        });
+        StatusPage::new(pages, clock, zone, look, cancel)
     }
 
     /// `/s/{token}`, `/s/{token}/status` (JSON) and `POST /s/{token}/cancel`.

@@ -15,7 +15,7 @@ use crate::phone::{DialRules, PhoneError, PhoneNumber};
 use crate::time::Wall;
 
 /// Furthest a call may be booked ahead.
-pub const BOOKING_AHEAD_MAX: Duration = Duration::from_secs(60 * 86_400);
+pub const BOOKING_AHEAD_MAX: Duration = Duration::from_secs(14 * 86_400);
 /// Longest address of a mailbox, in bytes (RFC 5321 §4.5.3.1.3, less the angle brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Longest text read as a telephone number, in characters.
@@ -309,7 +309,7 @@ fn read_when(raw: RawWhen<'_>, zone: &str, now: Wall) -> Result<When, FieldError
         return Err(error(
             "when",
             "time-too-far",
-            "calls can be booked up to 60 days ahead",
+            "calls can be booked up to 14 days ahead",
         ));
     }
     // A window that has begun and stays open is as good as now.

@@ -181,7 +181,7 @@ fn not_accepted(intake: &HttpIntake, mut fields: FormFields, error: &AcceptError
         ),
         AcceptError::BadTime(_) => (
             StatusCode::UNPROCESSABLE_ENTITY,
-            fault("when", "bad-time"),
+            fault("when", "time-refused"),
             None,
         ),
         AcceptError::TooMany { retry_after } => (
