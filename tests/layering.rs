@@ -87,7 +87,15 @@ fn every_module_has_a_row() {
 #[test]
 fn core_has_no_dependency_that_touches_the_world() {
     let manifest = fs::read_to_string(src("core").join("../Cargo.toml")).unwrap();
-    for forbidden in ["tokio", "sqlx", "axum", "lettre", "rsipstack", "nix", "libc"] {
+    for forbidden in [
+        "tokio",
+        "sqlx",
+        "axum",
+        "lettre",
+        "rsipstack",
+        "nix",
+        "libc",
+    ] {
         let used = manifest.lines().any(|line| line.starts_with(forbidden));
         assert!(!used, "core depends on {forbidden}");
     }

@@ -1,13 +1,200 @@
 //! The one door: every request enters, moves and ends here, state and outbox rows
 //! in one transaction.
 
+mod accept;
+mod attempt;
+mod callback;
+mod learnt;
+mod letter;
+mod line;
+mod mail;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use helpline_core::id::{MailInId, RequestId};
+use helpline_core::calendar::Calendar;
+use helpline_core::id::{MailInId, NodeId, RequestId};
+use helpline_core::phone::DialRules;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
+use helpline_core::rng::Rng;
 use helpline_core::time::Wall;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, broadcast};
+
+use crate::clock::Clock;
+use crate::config::{Config, Queue};
+use crate::store::{Counts, Store};
+
+pub use crate::store::Error as StoreError;
+pub(crate) use attempt::{Live, LiveProgress, Order, OrderReply, Placed, Trace};
+pub(crate) use callback::Caller;
+pub use letter::request_tag;
+pub use mail::SpoolError;
+pub use status::Cancelled;
+
+use learnt::Learnt;
+
+/// Requests whose live call has to be ended and whose task has not looked yet.
+const CANCELLED_MAX: usize = 1_024;
+
+/// The door to the line. One a daemon, shared by everything that takes, moves or shows
+/// requests.
+pub struct Desk {
+    store: Store,
+    config: Arc<Config>,
+    calendars: BTreeMap<String, Calendar>,
+    rules: DialRules,
+    clock: Clock,
+    seed: u64,
+    node: Mutex<NodeId>,
+    chance: Mutex<Rng>,
+    learnt: Mutex<BTreeMap<String, Learnt>>,
+    ended: Mutex<BTreeMap<&'static str, u64>>,
+    line_changed: Arc<Notify>,
+    mail_waiting: Arc<Notify>,
+    cancelled: broadcast::Sender<RequestId>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Desk").field(&self.store).finish()
+    }
+}
+
+/// Numbers for health and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// How the rows stand.
+    pub counts: Counts,
+    /// Attempts that ended since the daemon started, by disposition word.
+    pub attempts: Vec<(&'static str, u64)>,
+}
+
+impl Desk {
+    /// A desk over an open store. `calendars` are the opening hours of each queue by its
+    /// name; a queue without is always open. `seed` drives retry spread and ids, never a
+    /// secret.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        config: Arc<Config>,
+        calendars: BTreeMap<String, Calendar>,
+        clock: Clock,
+        seed: u64,
+    ) -> Desk {
+        let mut chance = Rng::new(seed);
+        let node = NodeId::new(clock.wall(), &mut chance);
+        Desk {
+            rules: config.dial_rules(),
+            store,
+            config,
+            calendars,
+            clock,
+            seed,
+            node: Mutex::new(node),
+            chance: Mutex::new(chance),
+            learnt: Mutex::default(),
+            ended: Mutex::default(),
+            line_changed: Arc::new(Notify::new()),
+            mail_waiting: Arc::new(Notify::new()),
+            cancelled: broadcast::channel(CANCELLED_MAX).0,
+        }
+    }
+
+    /// Numbers for health and metrics.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let counts = self.store.counts().await?;
+        let attempts = locked(&self.ended)
+            .iter()
+            .map(|(disposition, n)| (*disposition, *n))
+            .collect();
+        Ok(Snapshot { counts, attempts })
+    }
+
+    /// Told whenever something in the line may have become callable.
+    #[must_use]
+    pub fn line_changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.line_changed)
+    }
+
+    /// Told whenever a message was spooled.
+    #[must_use]
+    pub fn mail_waiting(&self) -> Arc<Notify> {
+        Arc::clone(&self.mail_waiting)
+    }
+
+    /// Requests that were withdrawn: whoever has a call on for one ends it.
+    #[must_use]
+    pub fn cancellations(&self) -> broadcast::Receiver<RequestId> {
+        self.cancelled.subscribe()
+    }
+
+    /// The queue of that name.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<&Queue> {
+        self.config.queue.iter().find(|q| q.name == name)
+    }
+
+    /// Whether the queue is open at `at`.
+    #[must_use]
+    pub fn is_open(&self, queue: &str, at: Wall) -> bool {
+        self.calendars.get(queue).is_none_or(|c| c.is_open(at))
+    }
+
+    /// Whether other daemons use the same database.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    fn next_open(&self, queue: &str, at: Wall) -> Option<Wall> {
+        match self.calendars.get(queue) {
+            Some(calendar) => calendar.next_open(at),
+            None => Some(at),
+        }
+    }
+
+    fn node(&self) -> NodeId {
+        locked(&self.node).clone()
+    }
+
+    fn new_id<T>(&self, make: fn(Wall, &mut Rng) -> T) -> T {
+        make(self.clock.wall(), &mut locked(&self.chance))
+    }
+
+    /// A secret of 128 bits for a status page.
+    fn new_token(&self) -> Result<String, StoreError> {
+        let mut bytes = [0; 16];
+        if self.clock.is_virtual() {
+            locked(&self.chance).fill(&mut bytes);
+        } else {
+            getrandom::fill(&mut bytes)
+                .map_err(|e| StoreError::Unavailable(format!("no randomness: {e}")))?;
+        }
+        Ok(data_encoding::BASE64URL_NOPAD.encode(&bytes))
+    }
+
+    fn wake_line(&self) {
+        self.line_changed.notify_one();
+    }
+
+    fn wake_mail(&self) {
+        self.store.outbox_wake().notify_one();
+    }
+}
+
+/// A lock is only held for a few instructions; a panic in between leaves plain numbers.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Everything about the way in that is not part of the request itself.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +221,7 @@ pub struct IntakeKey {
 }
 
 /// Where and how to acknowledge by mail.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AckTo {
     /// The one address.
     pub address: String,

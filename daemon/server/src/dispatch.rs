@@ -1,1 +1,195 @@
-//! (to be written)
+//! The dialler: takes the next request when a call is free, commits the attempt, has
+//! `voice` call, and settles what came of it. One loop, one task a call.
+
+mod call;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use helpline_core::time::Time;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::desk::{Desk, Placed, StoreError};
+use crate::voice::Voice;
+
+/// With a database of its own the daemon knows of every change; this only bounds how
+/// long an old request is overlooked.
+const IDLE_ALONE: Duration = Duration::from_secs(30);
+/// Other nodes may add requests to a shared database.
+const IDLE_SHARED: Duration = Duration::from_secs(1);
+/// Between two looks at the age of waiting requests.
+const AGES_EVERY: Duration = Duration::from_secs(30);
+/// Between two searches for what hung tasks and dead nodes left.
+const REAP_EVERY: Duration = Duration::from_secs(10);
+/// Between two renewals of the node's lease.
+const BEAT_EVERY: Duration = Duration::from_secs(10);
+/// Without a renewal for so long no call is placed: others may take this node for dead.
+const BEAT_DOUBT: Duration = Duration::from_secs(25);
+/// Between two sweeps of limits and keys.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// After a store error, or when no trunk has room.
+const PAUSE_FAILED: Duration = Duration::from_secs(1);
+const PAUSE_NO_ROOM: Duration = Duration::from_millis(100);
+
+/// The dialler of one daemon.
+#[derive(Clone)]
+pub struct Dispatch {
+    desk: Arc<Desk>,
+    voice: Voice,
+    config: Arc<Config>,
+    clock: Clock,
+    calls: TaskTracker,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl std::fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatch")
+            .field("calls", &self.calls.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// When the regular works were done last.
+struct Pulse {
+    beat: Time,
+    reap: Time,
+    ages: Option<Time>,
+    sweep: Time,
+}
+
+impl Dispatch {
+    /// A dialler. `stop`: claim no more, calls go on. `cut`: end the calls too. Every call
+    /// is a task of `calls`.
+    #[must_use]
+    pub fn new(
+        desk: Arc<Desk>,
+        voice: Voice,
+        config: Arc<Config>,
+        clock: Clock,
+        calls: TaskTracker,
+        stop: CancellationToken,
+        cut: CancellationToken,
+    ) -> Dispatch {
+        Dispatch {
+            desk,
+            voice,
+            config,
+            clock,
+            calls,
+            stop,
+            cut,
+        }
+    }
+
+    /// Runs until `stop`. `Desk::start` has succeeded before. A store that is away is
+    /// waited for.
+    pub async fn run(self) {
+        let changed = self.desk.line_changed();
+        let now = self.clock.time();
+        let mut pulse = Pulse {
+            beat: now,
+            reap: now,
+            ages: None,
+            sweep: now,
+        };
+        while !self.stop.is_cancelled() {
+            let pause = match self.turn(&mut pulse).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::warn!(%error, "the line could not be looked at");
+                    PAUSE_FAILED
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                () = changed.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One look at everything; how long nothing is to be done.
+    async fn turn(&self, pulse: &mut Pulse) -> Result<Duration, StoreError> {
+        let now = self.clock.time();
+        let shared = self.desk.is_shared();
+        if shared && now.since(pulse.beat) >= BEAT_EVERY {
+            self.desk.beat().await?;
+            // The moment before the renewal was sent: the lease is at least that long.
+            pulse.beat = now;
+        }
+        if now.since(pulse.reap) >= if shared { PAUSE_FAILED } else { REAP_EVERY } {
+            self.desk.reap().await?;
+            pulse.reap = now;
+        }
+        if now.since(pulse.sweep) >= SWEEP_EVERY {
+            self.desk.sweep().await?;
+            pulse.sweep = now;
+        }
+        let ages = pulse.ages.is_none_or(|last| now.since(last) >= AGES_EVERY);
+        let look = self.desk.look(ages).await?;
+        if ages {
+            pulse.ages = Some(now);
+        }
+        let mut pause = if shared { IDLE_SHARED } else { IDLE_ALONE };
+        if let Some(next) = look.next {
+            let wait = next.since(look.now);
+            // A row that is due and did not move belongs to a queue we do not know.
+            pause = pause.min(if wait.is_zero() && !look.moved {
+                PAUSE_FAILED
+            } else {
+                wait
+            });
+        }
+        if shared && self.clock.time().since(pulse.beat) >= BEAT_DOUBT {
+            return Ok(pause.min(PAUSE_FAILED));
+        }
+        for queue in &self.config.queue {
+            if self.config.trunk.is_empty() || !self.desk.is_open(&queue.name, look.now) {
+                continue;
+            }
+            if let Some(wait) = self.fill(&queue.name).await? {
+                pause = pause.min(wait);
+            }
+        }
+        Ok(pause)
+    }
+
+    /// Places every call a queue has room for; when to come back, if a trunk is in the way.
+    async fn fill(&self, queue: &str) -> Result<Option<Duration>, StoreError> {
+        let room = self.desk.take(queue).await?;
+        let mut wait = room
+            .next
+            .map(|at| at.since(self.clock.wall()).max(Duration::from_millis(1)));
+        let mut claimed = room.claimed.into_iter();
+        for request in claimed.by_ref() {
+            if self.stop.is_cancelled() {
+                self.desk.give_back(&request).await?;
+                break;
+            }
+            // Listening begins before the commit: a withdrawal in between is not missed.
+            let withdrawals = self.desk.cancellations();
+            match self.desk.place(&request).await? {
+                Placed::Go(live) => {
+                    let task = call::CallTask::new(self, *live);
+                    self.calls.spawn(task.run(withdrawals));
+                }
+                Placed::Gone => {}
+                Placed::NoRoom => {
+                    wait = Some(PAUSE_NO_ROOM);
+                    break;
+                }
+            }
+        }
+        // The rest keeps its place in line.
+        for request in claimed {
+            self.desk.give_back(&request).await?;
+        }
+        Ok(wait)
+    }
+}

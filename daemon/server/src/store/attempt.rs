@@ -75,7 +75,11 @@ impl AttemptRow {
 /// An attempt by its id.
 pub(crate) async fn by_id(tx: &mut Conn, id: &AttemptId) -> Result<Option<AttemptRow>, Error> {
     tx.row(
-        concat!("select ", attempt_columns!(), " from attempt a where a.id = $1"),
+        concat!(
+            "select ",
+            attempt_columns!(),
+            " from attempt a where a.id = $1"
+        ),
         args![id.as_str()],
     )
     .await?

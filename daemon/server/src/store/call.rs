@@ -41,9 +41,21 @@ pub(crate) async fn inbound_begins(
 
 /// A phone-in call is over.
 pub(crate) async fn inbound_ends(tx: &mut Conn, call_id: &str) -> Result<(), Error> {
+    let ended = tx
+        .row(
+            "update inbound set live = 0, ended_at = {now} where call_id = $1 and live = 1
+             returning number",
+            args![call_id],
+        )
+        .await?;
+    let Some(number) = ended.map(|row| row.opt_text(0)).transpose()?.flatten() else {
+        return Ok(());
+    };
+    // A request that had to wait for the end of this call may be called now.
     tx.run(
-        "update inbound set live = 0, ended_at = {now} where call_id = $1 and live = 1",
-        args![call_id],
+        "update request set not_before = {now} where number = $1 and state = 'waiting'
+           and due_at is null and not_before > {now}",
+        args![number],
     )
     .await
     .map(|_| ())

@@ -173,3 +173,18 @@ async fn on_another_call(tx: &mut Conn, number: &PhoneNumber) -> Result<bool, Er
         .await?;
     Ok(n > 0)
 }
+
+/// Calls of a queue that are up or about to be, and calls of any kind on a node.
+pub(crate) async fn up(tx: &mut Conn, queue: &str, node: &NodeId) -> Result<(u32, u32), Error> {
+    let row = tx
+        .row(
+            "select (select count(*) from attempt where queue = $1 and live = 1)
+                 + (select count(*) from request where queue = $1 and open = 1 and state = 'leased'),
+               (select count(*) from attempt where node = $2 and live = 1)
+                 + (select count(*) from inbound where node = $2 and live = 1)",
+            args![queue, node.as_str()],
+        )
+        .await?
+        .ok_or(Error::NotFound)?;
+    Ok((row.count(0)?, row.count(1)?))
+}

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite, SqliteConnection};
 use super::Error;
 
 /// A connection inside a transaction.
-pub(super) enum Conn {
+pub(crate) enum Conn {
     /// The embedded database.
     Sqlite(SqliteConnection),
     /// A reading connection of the embedded database.
@@ -72,10 +72,7 @@ impl Conn {
     pub(super) async fn run(&mut self, sql: &'static str, args: Vec<Val>) -> Result<u64, Error> {
         let text = self.text(sql);
         Ok(match self {
-            Conn::Sqlite(c) => bound!(Sqlite, text, args)
-                .execute(c)
-                .await?
-                .rows_affected(),
+            Conn::Sqlite(c) => bound!(Sqlite, text, args).execute(c).await?.rows_affected(),
             Conn::Reader(c) => bound!(Sqlite, text, args)
                 .execute(&mut **c)
                 .await?
@@ -140,7 +137,7 @@ impl Conn {
     }
 
     /// The database's clock.
-    pub(super) async fn now(&mut self) -> Result<Wall, Error> {
+    pub(crate) async fn now(&mut self) -> Result<Wall, Error> {
         self.int("select now_ms from clock", vec![])
             .await
             .map(Wall::from_millis)
@@ -164,7 +161,9 @@ macro_rules! getter {
         #[allow(dead_code)] // not every type is read without null
         pub(super) fn $name(&self, column: usize) -> Result<$type, Error> {
             self.$opt(column)?.ok_or_else(|| {
-                Error::Damaged(format!("column {column} of a row is empty where it must not be"))
+                Error::Damaged(format!(
+                    "column {column} of a row is empty where it must not be"
+                ))
             })
         }
     };

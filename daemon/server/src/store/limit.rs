@@ -98,7 +98,8 @@ pub(crate) async fn suppress(
 
 /// Forgets what no longer limits anything.
 pub(crate) async fn sweep(tx: &mut Conn) -> Result<(), Error> {
-    tx.run("delete from bucket where tat < {now}", vec![]).await?;
+    tx.run("delete from bucket where tat < {now}", vec![])
+        .await?;
     tx.run(
         "delete from intake_key where created_at < {now} - 86400000",
         vec![],

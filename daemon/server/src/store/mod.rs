@@ -5,22 +5,22 @@
 //! writer that commits what waits together (`writer.rs`); PostgreSQL gives each
 //! operation a transaction of its own.
 
-mod attempt;
-mod call;
-mod claim;
+pub(crate) mod attempt;
+pub(crate) mod call;
+pub(crate) mod claim;
 mod conn;
 mod error;
-mod key;
-mod limit;
-mod mail;
+pub(crate) mod key;
+pub(crate) mod limit;
+pub(crate) mod mail;
 mod migrate;
-mod node;
+pub(crate) mod node;
 mod numbers;
 pub mod outbox;
-mod request;
+pub(crate) mod request;
 #[cfg(test)]
 mod tests;
-mod trunk;
+pub(crate) mod trunk;
 mod writer;
 
 use std::future::Future;
@@ -49,7 +49,6 @@ pub(crate) use node::Orphan;
 pub use numbers::Counts;
 pub(crate) use outbox::NewOutbox;
 pub(crate) use request::{NewRequest, RequestRow, Timer};
-pub(crate) use trunk::TrunkRow;
 
 pub(crate) use conn::Conn;
 

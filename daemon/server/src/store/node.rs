@@ -26,8 +26,11 @@ pub(crate) enum Orphan {
 /// folder lock proves it), so every earlier incarnation is dead.
 pub(crate) async fn start(tx: &mut Conn, node: &NodeId, alone: bool) -> Result<(), Error> {
     if alone {
-        tx.run("update node set state = 'dead' where state = 'alive'", vec![])
-            .await?;
+        tx.run(
+            "update node set state = 'dead' where state = 'alive'",
+            vec![],
+        )
+        .await?;
     }
     tx.run(
         "insert into node (id, state, lease_until, started_at)

@@ -85,3 +85,13 @@ pub(crate) async fn read(tx: &mut Conn) -> Result<Counts, Error> {
     }
     Ok(counts)
 }
+
+impl super::Store {
+    /// Counts for health and metrics.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn counts(&self) -> Result<Counts, Error> {
+        self.read(|tx| Box::pin(read(tx))).await
+    }
+}

@@ -154,8 +154,7 @@ async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<OutboxRow>, Error> {
             id: row.text(0)?,
             about: row.text(1)?,
             kind: row.text(2)?,
-            body: serde_json::from_str(&row.text(3)?)
-                .map_err(|e| Error::Damaged(e.to_string()))?,
+            body: serde_json::from_str(&row.text(3)?).map_err(|e| Error::Damaged(e.to_string()))?,
             locale: row.text(4)?,
             to_addr: row.text(5)?,
             message_id: row.text(6)?,

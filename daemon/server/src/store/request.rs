@@ -251,11 +251,7 @@ pub(crate) async fn standing(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
 }
 
 /// Bookings that fall due before `until` and have not been called.
-pub(crate) async fn bookings_until(
-    tx: &mut Conn,
-    queue: &str,
-    until: Wall,
-) -> Result<u32, Error> {
+pub(crate) async fn bookings_until(tx: &mut Conn, queue: &str, until: Wall) -> Result<u32, Error> {
     let n = tx
         .int(
             "select count(*) from request where queue = $1 and open = 1

@@ -61,10 +61,7 @@ impl TrunkRow {
 }
 
 /// Brings the rows in line with the configuration; trunks no longer named are disabled.
-pub(crate) async fn configure(
-    tx: &mut Conn,
-    trunks: &[crate::config::Trunk],
-) -> Result<(), Error> {
+pub(crate) async fn configure(tx: &mut Conn, trunks: &[crate::config::Trunk]) -> Result<(), Error> {
     tx.run("update trunk set enabled = 0", vec![]).await?;
     for trunk in trunks {
         let rate = trunk.calls_per_second.clamp(0.001, 1_000.0);
@@ -190,7 +187,11 @@ pub(crate) async fn failed(tx: &mut Conn, id: &str) -> Result<(), Error> {
         args![id, pause],
     )
     .await?;
-    tracing::warn!(trunk = id, pause_ms = pause, "the trunk failed three times in a row; it rests");
+    tracing::warn!(
+        trunk = id,
+        pause_ms = pause,
+        "the trunk failed three times in a row; it rests"
+    );
     Ok(())
 }
 
@@ -220,11 +221,20 @@ mod tests {
         assert_eq!(spent.room(now), 0);
         assert_eq!(spent.next_room(now), Some(Wall::from_millis(100_500)));
         assert_eq!(spent.room(Wall::from_millis(100_500)), 1);
-        let full = TrunkRow { live: 10, ..free.clone() };
+        let full = TrunkRow {
+            live: 10,
+            ..free.clone()
+        };
         assert_eq!((full.room(now), full.next_room(now)), (0, None));
-        let open = TrunkRow { open_until: Wall::from_millis(100_001), ..free.clone() };
+        let open = TrunkRow {
+            open_until: Wall::from_millis(100_001),
+            ..free.clone()
+        };
         assert_eq!(open.room(now), 0);
-        let half = TrunkRow { failures: 3, ..free };
+        let half = TrunkRow {
+            failures: 3,
+            ..free
+        };
         assert_eq!(half.room(now), 1);
         assert_eq!(TrunkRow { live: 1, ..half }.room(now), 0);
     }

@@ -244,11 +244,7 @@ impl Inline {
     }
 
     pub(super) fn close(&self) {
-        let conn = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let conn = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Conn::Sqlite(conn)) = conn {
             // The file is consistent even if closing fails.
             let _ = block_on(conn.close());

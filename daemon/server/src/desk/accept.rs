@@ -1,0 +1,503 @@
+//! Taking a request: checks, limits, merge, place and promise, and the rows, all in one
+//! transaction.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use helpline_core::calendar::zone_named;
+use helpline_core::id::RequestId;
+use helpline_core::queue::ewt::{LineView, Promise, estimate};
+use helpline_core::queue::order::Key;
+use helpline_core::queue::{Effects, Event, State, step};
+use helpline_core::request::{Channel, HelpRequest, When};
+use helpline_core::time::Wall;
+use serde::{Deserialize, Serialize};
+
+use super::letter::{Letter, Letters, stale_at};
+use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, locked};
+use crate::store::{Conn, KeyState, Limit, NewRequest, RequestRow};
+use crate::store::{attempt, key, limit, request};
+
+/// A number may ask so often, merged requests included.
+const NUMBER_MINUTE: Limit = Limit {
+    name: "number-minute",
+    interval: Duration::from_secs(12),
+    burst: 5,
+};
+/// New requests of a number.
+const NUMBER_DAY: Limit = Limit {
+    name: "number-day",
+    interval: Duration::from_secs(4 * 3_600),
+    burst: 6,
+};
+/// Requests from one network address; offices share one, so it is wide. The web
+/// listener has a limit of its own.
+const ADDRESS_HOUR: Limit = Limit {
+    name: "address-hour",
+    interval: Duration::from_secs(36),
+    burst: 100,
+};
+/// Furthest booking.
+const BOOKING_AHEAD_MAX: Duration = Duration::from_secs(14 * 86_400);
+
+/// A request at the door, with everything the transaction needs; it may run twice.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    id: RequestId,
+    token: String,
+    request: HelpRequest,
+    key: Option<IntakeKey>,
+    ack: Option<AckTo>,
+    address: Option<IpAddr>,
+    place_at: Option<Wall>,
+    line: Line,
+    letters: Letters,
+}
+
+/// What the estimate needs to know about a queue beside its rows.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    servers: u32,
+    waiting_max: u32,
+    mean_handling: Duration,
+    abandon_per_second: f64,
+    zone: String,
+    calendar: Option<helpline_core::calendar::Calendar>,
+    /// There is a trunk to call with.
+    has_trunk: bool,
+}
+
+/// The answer kept under an idempotency key.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    id: RequestId,
+    token: String,
+    position: Option<u32>,
+    promise: Promise,
+}
+
+impl Desk {
+    /// Takes a request into the line. When this returns `Ok` the request and its
+    /// acknowledgement are durable.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; after [`AcceptError::Unavailable`] the outcome is unknown, and
+    /// repeating with the same key is safe.
+    pub async fn accept(
+        &self,
+        request: HelpRequest,
+        origin: Origin,
+    ) -> Result<Accepted, AcceptError> {
+        let entry = self.entry(request, origin)?;
+        let done = self
+            .store
+            .write(move |tx| {
+                let entry = entry.clone();
+                Box::pin(async move { enter(tx, &entry).await })
+            })
+            .await;
+        match done {
+            Ok(Ok(accepted)) => {
+                self.wake_line();
+                self.wake_mail();
+                Ok(accepted)
+            }
+            Ok(Err(refused)) => Err(refused),
+            Err(error) => {
+                tracing::error!(%error, "a request could not be stored");
+                Err(AcceptError::Unavailable)
+            }
+        }
+    }
+
+    /// Checks what needs no row, and gathers what the transaction needs.
+    pub(super) fn entry(&self, request: HelpRequest, origin: Origin) -> Result<Entry, AcceptError> {
+        self.rules
+            .check(&request.number)
+            .map_err(|_| AcceptError::NotAllowed)?;
+        let line = self
+            .line(&request.queue, request.zone.as_deref())
+            .ok_or(AcceptError::NotAllowed)?;
+        Ok(Entry {
+            id: self.new_id(RequestId::new),
+            token: self.new_token().map_err(|_| AcceptError::Unavailable)?,
+            letters: self.letters(&request.queue),
+            line,
+            key: origin.key,
+            ack: origin.ack,
+            address: origin.address,
+            place_at: origin.place_at,
+            request,
+        })
+    }
+
+    /// What the estimate needs about a queue; `None` if there is no such queue.
+    pub(super) fn line(&self, queue: &str, zone: Option<&str>) -> Option<Line> {
+        let config = self.queue(queue)?;
+        let learnt = locked(&self.learnt).get(queue).cloned().unwrap_or_default();
+        let zone = zone.filter(|z| zone_named(z).is_ok());
+        Some(Line {
+            servers: config.max_calls,
+            waiting_max: config.waiting_max,
+            mean_handling: learnt.mean().unwrap_or(config.mean_handling.0),
+            abandon_per_second: learnt.abandon_per_second(),
+            zone: zone.unwrap_or(&self.config.site.zone).to_owned(),
+            calendar: self.calendars.get(queue).cloned(),
+            has_trunk: !self.config.trunk.is_empty(),
+        })
+    }
+
+    pub(super) fn letters(&self, queue: &str) -> Letters {
+        let address = self.config.smtp.addresses.first();
+        let domain = address.and_then(|a| a.rsplit_once('@')).map(|(_, d)| d);
+        Letters {
+            domain: domain.unwrap_or("localhost").to_owned(),
+            title: self
+                .queue(queue)
+                .map_or_else(String::new, |q| q.title.clone()),
+        }
+    }
+}
+
+impl Line {
+    fn is_open(&self, at: Wall) -> bool {
+        self.calendar.as_ref().is_none_or(|c| c.is_open(at))
+    }
+
+    fn next_open(&self, at: Wall) -> Option<Wall> {
+        self.calendar.as_ref().map_or(Some(at), |c| c.next_open(at))
+    }
+
+    /// The promise for a place, from the live line.
+    pub(super) async fn promise(
+        &self,
+        tx: &mut Conn,
+        queue: &str,
+        ahead: u32,
+        now: Wall,
+    ) -> Result<Promise, StoreError> {
+        let Some(opens) = self.next_open(now).filter(|_| self.has_trunk) else {
+            return Ok(Promise::none(now, &self.zone));
+        };
+        let mut busy = attempt::busy(tx, queue).await?;
+        busy.truncate(usize::try_from(self.servers).unwrap_or(usize::MAX));
+        let view = LineView {
+            ahead,
+            servers: self.servers,
+            busy,
+            mean_handling: self.mean_handling,
+            abandon_per_second: self.abandon_per_second,
+            opens_in: opens.since(now),
+        };
+        Ok(estimate(&view).map_or_else(
+            || Promise::none(now, &self.zone),
+            |e| Promise::from_estimate(&e, &view, now, &self.zone),
+        ))
+    }
+}
+
+/// The accepting transaction.
+pub(super) async fn enter(
+    tx: &mut Conn,
+    entry: &Entry,
+) -> Result<Result<Accepted, AcceptError>, StoreError> {
+    if let Some(k) = &entry.key {
+        match key::take(tx, k.scope, &k.key, &k.body_hash).await? {
+            KeyState::Fresh => {}
+            KeyState::Reused => return Ok(Err(AcceptError::KeyReused)),
+            KeyState::Answered(answer) => return read_back(&answer).map(Ok),
+        }
+    }
+    let result = admit(tx, entry).await?;
+    let Some(k) = &entry.key else {
+        return Ok(result);
+    };
+    match &result {
+        Ok(accepted) => {
+            let kept = Kept {
+                id: accepted.id.clone(),
+                token: accepted.token.clone(),
+                position: accepted.position,
+                promise: accepted.promise.clone(),
+            };
+            let kept =
+                serde_json::to_string(&kept).map_err(|e| StoreError::Damaged(e.to_string()))?;
+            key::answer(tx, k.scope, &k.key, &accepted.id, &kept).await?;
+        }
+        Err(_) => key::give_back(tx, k.scope, &k.key).await?,
+    }
+    Ok(result)
+}
+
+fn read_back(answer: &str) -> Result<Accepted, StoreError> {
+    let kept: Kept =
+        serde_json::from_str(answer).map_err(|e| StoreError::Damaged(e.to_string()))?;
+    Ok(Accepted {
+        id: kept.id,
+        token: kept.token,
+        position: kept.position,
+        promise: kept.promise,
+        fresh: false,
+    })
+}
+
+/// The checks that need rows, before anything but a bucket is written.
+async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Accepted, AcceptError>, StoreError> {
+    let number = &entry.request.number;
+    let now = tx.now().await?;
+    if limit::is_suppressed(tx, number).await? {
+        return Ok(Err(AcceptError::NotAllowed));
+    }
+    let times = match times(entry, now) {
+        Ok(times) => times,
+        Err(why) => return Ok(Err(AcceptError::BadTime(why))),
+    };
+    if let Some(address) = entry.address.filter(|a| !a.is_loopback())
+        && let Err(retry_after) = limit::take(tx, ADDRESS_HOUR, &network(address)).await?
+    {
+        return Ok(Err(AcceptError::TooMany { retry_after }));
+    }
+    if let Err(retry_after) = limit::take(tx, NUMBER_MINUTE, number.as_str()).await? {
+        return Ok(Err(AcceptError::TooMany { retry_after }));
+    }
+    if let Some(open) = request::open_of(tx, &entry.request.queue, number).await? {
+        return merge(tx, entry, open, now).await.map(Ok);
+    }
+    if let Err(retry_after) = limit::take(tx, NUMBER_DAY, number.as_str()).await? {
+        return Ok(Err(AcceptError::TooMany { retry_after }));
+    }
+    let standing = request::standing(tx, &entry.request.queue).await?;
+    if standing >= entry.line.waiting_max {
+        return Ok(Err(AcceptError::Full));
+    }
+    stand(tx, entry, &times, now).await.map(Ok)
+}
+
+/// An address for limits; of IPv6 the /64 that one customer has.
+fn network(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.to_string(),
+            None => {
+                let s = v6.segments();
+                format!("{:x}:{:x}:{:x}:{:x}::/64", s[0], s[1], s[2], s[3])
+            }
+        },
+    }
+}
+
+/// When the request may be called.
+struct Times {
+    state: State,
+    not_before: Wall,
+    due_at: Option<Wall>,
+    not_after: Option<Wall>,
+}
+
+/// A booked time has to lie ahead, not too far, and inside opening hours. A mail cannot
+/// be asked while it is sent, so its window moves to the next opening instead.
+fn times(entry: &Entry, now: Wall) -> Result<Times, String> {
+    let soon = |not_after| Times {
+        state: State::Waiting,
+        not_before: now,
+        due_at: None,
+        not_after,
+    };
+    let When::Window {
+        not_before,
+        not_after,
+    } = entry.request.when
+    else {
+        return Ok(soon(None));
+    };
+    let by_mail = entry.request.channel == Channel::Smtp;
+    if not_after.is_some_and(|end| end <= now || end < not_before) {
+        return match by_mail {
+            true => Ok(soon(None)),
+            false => Err("this time has passed; choose a later one".into()),
+        };
+    }
+    if not_before <= now {
+        let passed = not_after.is_none() && now.since(not_before) > Duration::from_secs(60);
+        return match passed && !by_mail {
+            true => Err("this time has passed; choose a later one".into()),
+            false => Ok(soon(not_after)),
+        };
+    }
+    if not_before.since(now) > BOOKING_AHEAD_MAX {
+        return Err("this time is too far ahead; choose one within 14 days".into());
+    }
+    let mut due = not_before;
+    let mut end = not_after;
+    if !entry.line.is_open(due) {
+        let opens = entry.line.next_open(due);
+        match (opens, end) {
+            (Some(at), Some(end)) if at <= end => due = at,
+            (Some(at), _) if by_mail => (due, end) = (at, None),
+            _ => return Err("we are closed at this time; choose one in opening hours".into()),
+        }
+    }
+    Ok(Times {
+        state: State::Scheduled,
+        not_before: due,
+        due_at: Some(due),
+        not_after: end,
+    })
+}
+
+/// A new row at the end of the line, and its acknowledgement.
+async fn stand(
+    tx: &mut Conn,
+    entry: &Entry,
+    times: &Times,
+    now: Wall,
+) -> Result<Accepted, StoreError> {
+    let queue = &entry.request.queue;
+    // A caller keeps the place of the moment the call began, never one before that.
+    let place_at = entry
+        .place_at
+        .map_or(now, |at| at.min(now).max(now - Duration::from_secs(3_600)));
+    let (position, promise) = match times.due_at {
+        Some(due) => (None, Promise::booked(due, &entry.line.zone)),
+        None => {
+            let key = Key {
+                rank: 1,
+                place_at,
+                id: entry.id.clone(),
+            };
+            let ahead = request::ahead(tx, queue, &key).await?;
+            let promise = entry.line.promise(tx, queue, ahead, now).await?;
+            (Some(ahead + 1), promise)
+        }
+    };
+    let new = NewRequest {
+        state: times.state,
+        place_at,
+        not_before: times.not_before,
+        due_at: times.due_at,
+        not_after: times.not_after,
+        ..new_row(entry, &promise, now)?
+    };
+    if !request::insert(tx, &new).await? {
+        // Another node took a request of this number in the same instant: run again.
+        return Err(StoreError::Conflict);
+    }
+    acknowledge(tx, entry, position).await?;
+    Ok(answer(entry, position, promise))
+}
+
+/// The number already stands in line: the new row points to that one, and the answer is
+/// the same as for a new request, so that it tells nobody who else asked.
+async fn merge(
+    tx: &mut Conn,
+    entry: &Entry,
+    open: RequestRow,
+    now: Wall,
+) -> Result<Accepted, StoreError> {
+    let (state, effects) = step(&open.facts(), &Event::AskedAgain, now);
+    if state != open.state {
+        request::apply(tx, &open, state, &effects).await?;
+    }
+    let position = match open.due_at {
+        None => Some(request::ahead(tx, &open.queue, &open.key()).await? + 1),
+        Some(_) => None,
+    };
+    let promise = open
+        .promise
+        .clone()
+        .unwrap_or_else(|| Promise::none(now, &entry.line.zone));
+    let new = NewRequest {
+        state: State::Merged,
+        place_at: open.place_at,
+        parent: Some(open.id.clone()),
+        ..new_row(entry, &promise, now)?
+    };
+    if !request::insert(tx, &new).await? {
+        return Err(StoreError::Conflict);
+    }
+    acknowledge(tx, entry, position).await?;
+    Ok(answer(entry, position, promise))
+}
+
+fn new_row(entry: &Entry, promise: &Promise, now: Wall) -> Result<NewRequest, StoreError> {
+    let ack_json = entry.ack.as_ref().map(serde_json::to_string).transpose();
+    Ok(NewRequest {
+        id: entry.id.clone(),
+        request: entry.request.clone(),
+        state: State::Waiting,
+        place_at: now,
+        not_before: now,
+        due_at: None,
+        not_after: None,
+        token: entry.token.clone(),
+        ack_json: ack_json.map_err(|e| StoreError::Damaged(e.to_string()))?,
+        promise: promise.clone(),
+        stale_at: stale_at(promise),
+        address: entry.address.map(|a| a.to_string()),
+        parent: None,
+        accepted_at: now,
+    })
+}
+
+async fn acknowledge(
+    tx: &mut Conn,
+    entry: &Entry,
+    position: Option<u32>,
+) -> Result<(), StoreError> {
+    if entry.ack.is_none() {
+        return Ok(());
+    }
+    let row = request::by_id(tx, &entry.id)
+        .await?
+        .ok_or(StoreError::NotFound)?;
+    let letter = Letter {
+        kind: "ack",
+        position,
+        ..Letter::default()
+    };
+    entry.letters.about(tx, &row, &letter).await
+}
+
+fn answer(entry: &Entry, position: Option<u32>, promise: Promise) -> Accepted {
+    Accepted {
+        id: entry.id.clone(),
+        token: entry.token.clone(),
+        position,
+        promise,
+        fresh: true,
+    }
+}
+
+/// What a step of the life cycle causes beside the row: mail and the do-not-call list.
+pub(super) async fn follow_up(
+    tx: &mut Conn,
+    letters: &Letters,
+    row: &RequestRow,
+    state: State,
+    effects: &Effects,
+    reason: &'static str,
+) -> Result<(), StoreError> {
+    use helpline_core::queue::Mail;
+
+    if let Some(period) = effects.suppress_for {
+        let entry = crate::store::Suppression { period, reason };
+        limit::suppress(tx, &row.number, entry).await?;
+    }
+    let letter = match effects.mail {
+        None => return Ok(()),
+        Some(Mail::Attempted) => Letter {
+            kind: "attempted",
+            seq: row.tries,
+            reason: Some(reason),
+            next_at: effects.not_before,
+            ..Letter::default()
+        },
+        Some(Mail::Closing) => Letter {
+            kind: "closing",
+            reason: Some(state.word()),
+            ..Letter::default()
+        },
+    };
+    letters.about(tx, row, &letter).await
+}

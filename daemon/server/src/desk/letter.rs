@@ -1,0 +1,165 @@
+//! Mail rows: what is told about a request, written with the change it tells of.
+
+use helpline_core::id::RequestId;
+use helpline_core::queue::ewt::{Promise, PromiseKind};
+use helpline_core::time::Wall;
+use url::form_urlencoded;
+
+use super::{AckTo, StoreError};
+use crate::store::outbox::MailBody;
+use crate::store::{Conn, NewOutbox, RequestRow, outbox};
+
+/// Neither `I` nor `O`, `0` nor `1`: a person reads it out on the telephone.
+const TAG_ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+
+/// Short name of a request that a person can quote: `7KQ2-9F4M`.
+#[must_use]
+pub fn request_tag(id: &RequestId) -> String {
+    // The last 40 bits of a UUIDv7 are random.
+    let tail: Vec<u8> = id.as_str().bytes().rev().take(10).collect();
+    let bits = tail.iter().rev().fold(0_u64, |bits, byte| {
+        bits << 4 | u64::from(char::from(*byte).to_digit(16).unwrap_or(0))
+    });
+    let mut tag = String::with_capacity(9);
+    for place in (0..8).rev() {
+        if tag.len() == 4 {
+            tag.push('-');
+        }
+        let index = usize::try_from(bits >> (5 * place) & 31).unwrap_or(0);
+        tag.push(char::from(TAG_ALPHABET.get(index).copied().unwrap_or(b'2')));
+    }
+    tag
+}
+
+/// Past this an acknowledgement would only confuse.
+pub(super) fn stale_at(promise: &Promise) -> Option<Wall> {
+    match promise.kind {
+        PromiseKind::None => None,
+        PromiseKind::Range | PromiseKind::Short | PromiseKind::Closed | PromiseKind::Booked => {
+            Some(promise.to)
+        }
+    }
+}
+
+/// Query of a form that is filled with what the request says.
+fn form_query(row: &RequestRow) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("queue", &row.queue);
+    if let Some(email) = &row.email {
+        query.append_pair("email", email);
+    }
+    if let Some(page) = &row.page {
+        query.append_pair("page", page);
+    }
+    query.finish()
+}
+
+/// Makes mail rows of one site.
+#[derive(Clone, Debug)]
+pub(super) struct Letters {
+    /// Domain of Message-IDs.
+    pub(super) domain: String,
+    /// Title of the queue.
+    pub(super) title: String,
+}
+
+impl Letters {
+    /// A row of `kind` about a request; nothing if nobody is to be told.
+    pub(super) async fn about(
+        &self,
+        tx: &mut Conn,
+        row: &RequestRow,
+        mail: &Letter,
+    ) -> Result<(), StoreError> {
+        let Some(ack) = row.ack_json.as_deref() else {
+            return Ok(());
+        };
+        let Ok(ack) = serde_json::from_str::<AckTo>(ack) else {
+            return Err(StoreError::Damaged(
+                "whom to tell does not read back".into(),
+            ));
+        };
+        let made_at = tx.now().await?;
+        let promise = mail.promise.clone().or_else(|| row.promise.clone());
+        let body = MailBody {
+            request_tag: Some(request_tag(&row.id)),
+            number_masked: Some(row.number.masked()),
+            customer_name: row.name.clone(),
+            position: mail.position,
+            promise,
+            made_at: Some(made_at),
+            token: Some(row.token.clone()),
+            form_query: Some(form_query(row)),
+            reason: mail.reason.map(str::to_owned),
+            next_at: mail.next_at,
+            queue_title: Some(self.title.clone()),
+            ..MailBody::default()
+        };
+        let stale_at = (mail.kind == "ack")
+            .then(|| body.promise.as_ref().and_then(stale_at))
+            .flatten();
+        let about = row.id.as_str().to_owned();
+        let row = self.row(about, mail.kind, mail.seq, ack, body, &row.language);
+        outbox::insert(tx, &NewOutbox { stale_at, ..row }).await
+    }
+
+    /// A row about anything else.
+    pub(super) fn row(
+        &self,
+        about: String,
+        kind: &'static str,
+        seq: u32,
+        to: AckTo,
+        body: MailBody,
+        language: &str,
+    ) -> NewOutbox {
+        NewOutbox {
+            // One mail of a kind and number about one thing: the id says so, and every
+            // retry has the same Message-ID.
+            id: format!("{about}.{kind}.{seq}"),
+            message_id: format!("{about}.{kind}.{seq}@{}", self.domain),
+            about,
+            kind,
+            seq,
+            body: MailBody {
+                in_reply_to: to.in_reply_to,
+                references: to.references,
+                subject: to.subject,
+                ..body
+            },
+            locale: language.to_owned(),
+            to_addr: to.address,
+            stale_at: None,
+        }
+    }
+}
+
+/// What is told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Letter {
+    pub(super) kind: &'static str,
+    pub(super) seq: u32,
+    pub(super) position: Option<u32>,
+    /// The promise to tell, when it is not the row's.
+    pub(super) promise: Option<Promise>,
+    pub(super) reason: Option<&'static str>,
+    pub(super) next_at: Option<Wall>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_short_and_readable() {
+        let id = RequestId::from_text("01936f3a-0000-7000-8000-0123456789ab");
+        let tag = request_tag(&id);
+        assert_eq!(tag.len(), 9);
+        assert_eq!(&tag[4..5], "-");
+        assert!(tag.bytes().all(|b| b == b'-' || TAG_ALPHABET.contains(&b)));
+        let other = RequestId::from_text("01936f3a-0000-7000-8000-0123456789ac");
+        assert_ne!(tag, request_tag(&other));
+        // Nonsense gives a tag all the same.
+        assert_eq!(request_tag(&RequestId::from_text("é")).len(), 9);
+    }
+}

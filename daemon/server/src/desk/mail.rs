@@ -1,0 +1,263 @@
+//! Mail that comes in: spooled before the sender hears 250, worked on under a lease,
+//! and filed with everything it causes in one transaction.
+
+use std::net::IpAddr;
+
+use helpline_core::id::MailInId;
+use helpline_core::request::HelpRequest;
+
+use super::accept::{Entry, enter};
+use super::letter::Letters;
+use super::{AcceptError, AckTo, Desk, Filed, Filing, Origin, SpooledMail, StoreError};
+use crate::store::outbox::MailBody;
+use crate::store::{Conn, MailClaim, NewMail, mail, outbox};
+
+/// Why a message was not spooled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpoolError {
+    /// The store did not answer: 451, the sender comes again.
+    #[error("the spool did not answer")]
+    Unknown,
+    /// Too much mail waits: 452.
+    #[error("the spool is full")]
+    Full,
+}
+
+/// A filing with everything its transaction needs; it may run twice.
+#[derive(Clone)]
+struct File {
+    id: MailInId,
+    epoch: i64,
+    content_hash: String,
+    what: What,
+    letters: Letters,
+}
+
+#[derive(Clone)]
+enum What {
+    /// A request at the door.
+    Enter(Box<Entry>),
+    /// Refused before the door.
+    Refused(AcceptError),
+    Ask {
+        reason: &'static str,
+        to: Option<AckTo>,
+        form_query: String,
+        language: String,
+    },
+    Keep {
+        kind: &'static str,
+        reason: &'static str,
+    },
+}
+
+impl Desk {
+    /// Spools a message; once this returns `Ok` it survives a power cut.
+    ///
+    /// # Errors
+    /// [`SpoolError`]: nothing may be promised to the sender.
+    pub async fn spool_mail(
+        &self,
+        mail_from: Option<String>,
+        rcpt: Vec<String>,
+        peer: IpAddr,
+        helo: String,
+        raw: Vec<u8>,
+    ) -> Result<MailInId, SpoolError> {
+        let id = self.new_id(MailInId::new);
+        let new = NewMail {
+            id: id.clone(),
+            peer: peer.to_string(),
+            helo,
+            mail_from,
+            rcpt,
+            raw,
+        };
+        let spooled = self
+            .store
+            .write(move |tx| {
+                let new = new.clone();
+                Box::pin(async move { mail::spool(tx, &new).await })
+            })
+            .await;
+        match spooled {
+            Ok(true) => {
+                self.mail_waiting.notify_one();
+                Ok(id)
+            }
+            Ok(false) => Err(SpoolError::Full),
+            Err(error) => {
+                tracing::error!(%error, "a message could not be spooled");
+                Err(SpoolError::Unknown)
+            }
+        }
+    }
+
+    /// Takes the next message for work, with a lease of a minute; `None` if there is none.
+    /// A message whose work broke off three times is set aside and not given again.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn claim_mail(&self) -> Result<Option<SpooledMail>, StoreError> {
+        let claimed = self.store.write(|tx| Box::pin(mail::claim(tx))).await?;
+        let spooled = |c: MailClaim| SpooledMail {
+            id: c.id,
+            mail_from: c.mail_from,
+            rcpt: c.rcpt,
+            raw: c.raw,
+            received_at: c.received_at,
+            attempts: c.attempts,
+            epoch: c.epoch,
+        };
+        Ok(claimed.map(spooled))
+    }
+
+    /// Files a claimed message: request, reply, memory of its content and the message's
+    /// own row change together or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`]: the lease ran out and someone else has the message;
+    /// [`StoreError::Unavailable`]: it will be claimed again.
+    pub async fn file_mail(
+        &self,
+        spooled: &SpooledMail,
+        content_hash: &str,
+        filing: Filing,
+    ) -> Result<Filed, StoreError> {
+        let (what, queue) = self.what(filing);
+        let file = File {
+            id: spooled.id.clone(),
+            epoch: spooled.epoch,
+            content_hash: content_hash.to_owned(),
+            what,
+            letters: self.letters(&queue),
+        };
+        let filed = self
+            .store
+            .write(move |tx| {
+                let file = file.clone();
+                Box::pin(async move { put(tx, &file).await })
+            })
+            .await?;
+        self.wake_line();
+        self.wake_mail();
+        Ok(filed)
+    }
+
+    /// What a filing needs, and the queue it speaks for.
+    fn what(&self, filing: Filing) -> (What, String) {
+        match filing {
+            Filing::Request { request, ack } => {
+                let queue = request.queue.clone();
+                (self.at_the_door(*request, ack), queue)
+            }
+            Filing::NeedsInfo {
+                reason,
+                ask,
+                form_query,
+                language,
+            } => (
+                What::Ask {
+                    reason,
+                    to: ask,
+                    form_query,
+                    language,
+                },
+                self.config.default_queue().to_owned(),
+            ),
+            Filing::Machine { reason } => (
+                What::Keep {
+                    kind: "machine",
+                    reason,
+                },
+                String::new(),
+            ),
+            Filing::Quarantine { reason } => (
+                What::Keep {
+                    kind: "quarantine",
+                    reason,
+                },
+                String::new(),
+            ),
+        }
+    }
+
+    fn at_the_door(&self, request: HelpRequest, ack: Option<AckTo>) -> What {
+        let origin = Origin {
+            ack,
+            ..Origin::default()
+        };
+        match self.entry(request, origin) {
+            Ok(entry) => What::Enter(Box::new(entry)),
+            Err(refused) => What::Refused(refused),
+        }
+    }
+}
+
+/// The word of a refusal in the message's row.
+const fn refusal(error: &AcceptError) -> &'static str {
+    match error {
+        AcceptError::KeyReused => "key_reused",
+        AcceptError::Full => "full",
+        AcceptError::TooMany { .. } => "too_many",
+        AcceptError::NotAllowed => "not_allowed",
+        AcceptError::BadTime(_) => "bad_time",
+        AcceptError::Unavailable => "unavailable",
+    }
+}
+
+async fn put(tx: &mut Conn, file: &File) -> Result<Filed, StoreError> {
+    let (id, epoch, hash) = (&file.id, file.epoch, file.content_hash.as_str());
+    let fresh = mail::see(tx, hash, id).await?;
+    match &file.what {
+        What::Keep { kind, reason } => {
+            mail::done(tx, id, epoch, kind, Some(reason), hash, None).await?;
+            Ok(Filed::Kept)
+        }
+        _ if !fresh => {
+            mail::done(tx, id, epoch, "duplicate", None, hash, None).await?;
+            Ok(Filed::Duplicate)
+        }
+        What::Enter(entry) => match enter(tx, entry).await? {
+            Ok(accepted) => {
+                let request = Some(&accepted.id);
+                mail::done(tx, id, epoch, "request", None, hash, request).await?;
+                Ok(Filed::Request(accepted.id))
+            }
+            Err(error) => refuse(tx, file, error).await,
+        },
+        What::Refused(error) => refuse(tx, file, error.clone()).await,
+        What::Ask {
+            reason,
+            to,
+            form_query,
+            language,
+        } => {
+            if let Some(to) = to {
+                let body = MailBody {
+                    reason: Some((*reason).to_owned()),
+                    form_query: Some(form_query.clone()),
+                    queue_title: Some(file.letters.title.clone()),
+                    made_at: Some(tx.now().await?),
+                    ..MailBody::default()
+                };
+                let about = id.as_str().to_owned();
+                let row = file
+                    .letters
+                    .row(about, "needs_info", 0, to.clone(), body, language);
+                outbox::insert(tx, &row).await?;
+            }
+            mail::done(tx, id, epoch, "needs_info", Some(reason), hash, None).await?;
+            Ok(Filed::Kept)
+        }
+    }
+}
+
+/// Kept for people; its content is forgotten, so that a later copy may be accepted.
+async fn refuse(tx: &mut Conn, file: &File, error: AcceptError) -> Result<Filed, StoreError> {
+    let hash = file.content_hash.as_str();
+    mail::unsee(tx, hash, &file.id).await?;
+    let reason = Some(refusal(&error));
+    mail::done(tx, &file.id, file.epoch, "refused", reason, hash, None).await?;
+    Ok(Filed::Refused(error))
+}

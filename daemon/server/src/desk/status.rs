@@ -1,0 +1,171 @@
+//! What a customer may see of a request, and taking it back.
+
+use helpline_core::queue::{Event, HeldReason, State, step};
+
+use super::accept::{Line, follow_up};
+use super::{Desk, StatusView, StoreError, locked};
+use crate::store::{Conn, RequestRow, request};
+
+/// What became of a cancellation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The request is withdrawn; a call in progress is being ended.
+    Done,
+    /// It was over already.
+    AlreadyOver,
+    /// No request has this secret.
+    NotFound,
+}
+
+/// Longest secret looked up; they have 22 characters.
+const TOKEN_BYTES_MAX: usize = 64;
+
+impl Desk {
+    /// A request by the secret of its status page; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn status(&self, token: &str) -> Result<Option<StatusView>, StoreError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Ok(None);
+        }
+        let secret = token.to_owned();
+        let found = self
+            .store
+            .read(move |tx| {
+                let secret = secret.clone();
+                Box::pin(async move { find(tx, &secret).await })
+            })
+            .await?;
+        let Some((own, row)) = found else {
+            return Ok(None);
+        };
+        let line = self.line(&row.queue, row.zone.as_deref());
+        self.store
+            .read(move |tx| {
+                let (own, row, line) = (own.clone(), row.clone(), line.clone());
+                Box::pin(async move { view(tx, &own, &row, line.as_ref()).await })
+            })
+            .await
+            .map(Some)
+    }
+
+    /// Takes a request back by the secret of its status page.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn cancel(&self, token: &str) -> Result<Cancelled, StoreError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Ok(Cancelled::NotFound);
+        }
+        let secret = token.to_owned();
+        let queues: Vec<_> = self.config.queue.iter().map(|q| q.name.clone()).collect();
+        let letters: Vec<_> = queues
+            .iter()
+            .map(|q| (q.clone(), self.letters(q)))
+            .collect();
+        let fallback = self.letters("");
+        let done = self
+            .store
+            .write(move |tx| {
+                let (secret, letters, fallback) =
+                    (secret.clone(), letters.clone(), fallback.clone());
+                Box::pin(async move {
+                    let Some((own, row)) = find(tx, &secret).await? else {
+                        return Ok((Cancelled::NotFound, None));
+                    };
+                    if !row.state.is_open() || !may_cancel(&own, &row) {
+                        return Ok((Cancelled::AlreadyOver, None));
+                    }
+                    let now = tx.now().await?;
+                    let (state, effects) = step(&row.facts(), &Event::Cancelled, now);
+                    request::apply(tx, &row, state, &effects).await?;
+                    let letters = letters
+                        .iter()
+                        .find(|(queue, _)| *queue == row.queue)
+                        .map_or(&fallback, |(_, letters)| letters);
+                    follow_up(tx, letters, &row, state, &effects, "cancelled").await?;
+                    let waited = (row.tries == 0).then(|| now.since(row.accepted_at));
+                    Ok((Cancelled::Done, Some((row, effects.hang_up, waited))))
+                })
+            })
+            .await?;
+        let (answer, over) = done;
+        if let Some((row, hang_up, waited)) = over {
+            if let Some(waited) = waited {
+                locked(&self.learnt)
+                    .entry(row.queue.clone())
+                    .or_default()
+                    .wait(waited, true);
+            }
+            if hang_up {
+                // Nobody listens when no call of this daemon is on.
+                let _ = self.cancelled.send(row.id);
+            }
+            self.wake_line();
+            self.wake_mail();
+        }
+        Ok(answer)
+    }
+}
+
+/// The row of a secret, and the one whose state counts: for a merged row its parent.
+async fn find(tx: &mut Conn, token: &str) -> Result<Option<(RequestRow, RequestRow)>, StoreError> {
+    let Some(own) = request::by_token(tx, token).await? else {
+        return Ok(None);
+    };
+    let mut row = own.clone();
+    // A parent may have been merged in turn; the chain is short, and bounded here.
+    for _ in 0..8 {
+        let Some(parent) = row.parent.clone().filter(|_| row.state == State::Merged) else {
+            break;
+        };
+        row = request::by_id(tx, &parent)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+    }
+    Ok(Some((own, row)))
+}
+
+/// Whoever asked for the same number a second time may take the first request back only
+/// with the same mail address: else a stranger could withdraw somebody's call.
+fn may_cancel(own: &RequestRow, row: &RequestRow) -> bool {
+    own.id == row.id || own.email == row.email
+}
+
+async fn last_disposition(tx: &mut Conn, row: &RequestRow) -> Result<Option<String>, StoreError> {
+    let history = crate::store::attempt::history(tx, &row.id).await?;
+    Ok(history.last().map(|d| d.word().to_owned()))
+}
+
+async fn view(
+    tx: &mut Conn,
+    own: &RequestRow,
+    row: &RequestRow,
+    line: Option<&Line>,
+) -> Result<StatusView, StoreError> {
+    let mut view = StatusView {
+        id: own.id.clone(),
+        state: row.state.word().to_owned(),
+        position: None,
+        promise: row.promise.clone(),
+        estimate: None,
+        number_masked: row.number.masked(),
+        due_at: row.due_at,
+        not_before: (row.state == State::Backoff).then_some(row.not_before),
+        last_disposition: last_disposition(tx, row).await?,
+        open: row.state.is_open(),
+        language: own.language.clone(),
+    };
+    let closed = row.held_reason == Some(HeldReason::Closed);
+    let stands = row.state == State::Waiting || (row.state == State::Held && closed);
+    if stands && row.due_at.is_none() {
+        let ahead = request::ahead(tx, &row.queue, &row.key()).await?;
+        view.position = Some(ahead + 1);
+        let now = tx.now().await?;
+        if let Some(line) = line {
+            view.estimate = Some(line.promise(tx, &row.queue, ahead, now).await?);
+        }
+    }
+    Ok(view)
+}

@@ -1,0 +1,159 @@
+//! People who phone in: the flow already talks to them; here their orders become
+//! requests, and while they are on the line their number is not dialled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use helpline_core::ivr::io::{CallbackReply, TraceLine, Why};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::desk::{Caller, Desk, StoreError, Trace};
+use crate::voice::{Call, CallCommand, CallEvent, Incoming};
+
+/// Trace lines kept of one call.
+const TRACE_LINES_MAX: u32 = 2_000;
+/// Between two tries to reach a store that is away.
+const RETRY: Duration = Duration::from_secs(1);
+/// Tries to write the end of a call; past this the next start cleans up.
+const END_TRIES: u32 = 600;
+/// An order is answered within this time, with a failure if need be.
+const ORDER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Serves callers until `cut`, when their calls are ended too. Every call is a task of
+/// `calls`.
+pub async fn serve(
+    mut incoming: mpsc::Receiver<Incoming>,
+    desk: Arc<Desk>,
+    config: Arc<Config>,
+    clock: Clock,
+    calls: TaskTracker,
+    cut: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = cut.cancelled() => return,
+            next = incoming.recv() => {
+                let Some(incoming) = next else { return };
+                let caller = Caller {
+                    call_id: incoming.call.id.clone(),
+                    began_at: clock.wall(),
+                    language: config.site.language.clone(),
+                };
+                let task = CallerTask {
+                    desk: Arc::clone(&desk),
+                    caller,
+                    traces: Vec::new(),
+                    trace_lines: 0,
+                };
+                calls.spawn(task.run(incoming, cut.clone()));
+            }
+        }
+    }
+}
+
+/// The owner of one caller's call.
+struct CallerTask {
+    desk: Arc<Desk>,
+    caller: Caller,
+    traces: Vec<Trace>,
+    trace_lines: u32,
+}
+
+impl CallerTask {
+    async fn run(mut self, incoming: Incoming, cut: CancellationToken) {
+        let Incoming { from, call, .. } = incoming;
+        let Call {
+            mut events,
+            commands,
+            ..
+        } = call;
+        let begun = self.desk.caller_begins(&self.caller.call_id, from.as_ref());
+        if let Err(error) = begun.await {
+            // The caller is served all the same; only the dialler may ring a busy line.
+            tracing::warn!(%error, "a caller could not be noted");
+        }
+        let mut hung_up = false;
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Some(event) => {
+                        if self.event(event, &commands).await {
+                            break;
+                        }
+                    }
+                    None => break,
+                },
+                () = cut.cancelled(), if !hung_up => {
+                    hung_up = true;
+                    self.tell(&commands, CallCommand::HangUp);
+                }
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Deals with one event; true at the end of the call.
+    async fn event(&mut self, event: CallEvent, commands: &mpsc::Sender<CallCommand>) -> bool {
+        match event {
+            CallEvent::Ringing | CallEvent::Answered => {}
+            CallEvent::Join(op, _) => {
+                // Nobody takes calls by hand here: the flow offers a call-back instead.
+                self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));
+            }
+            CallEvent::Store(op, order) => {
+                let taken = self.desk.callback(&self.caller, op, order);
+                let reply = tokio::time::timeout(ORDER_LIMIT, taken)
+                    .await
+                    .unwrap_or(CallbackReply::Failed);
+                self.tell(commands, CallCommand::Stored(op, reply));
+            }
+            CallEvent::Trace(at_ms, line) => self.trace(at_ms, line),
+            CallEvent::Ended(_) => return true,
+        }
+        false
+    }
+
+    fn trace(&mut self, at_ms: u64, line: TraceLine) {
+        if self.trace_lines < TRACE_LINES_MAX {
+            self.trace_lines += 1;
+            self.traces.push(Trace {
+                seq: self.trace_lines,
+                at_ms,
+                node: line.node,
+                kind: line.kind,
+                data: line.data,
+            });
+        }
+    }
+
+    async fn finish(self) {
+        for _ in 0..END_TRIES {
+            match self.write_end().await {
+                Ok(()) => return,
+                Err(error) if error.is_temporary() => tokio::time::sleep(RETRY).await,
+                Err(error) => {
+                    tracing::error!(%error, call.id = %self.caller.call_id, "cannot be written");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn write_end(&self) -> Result<(), StoreError> {
+        let call_id = &self.caller.call_id;
+        self.desk.caller_ends(call_id).await?;
+        self.desk.trace(call_id, "in", self.traces.clone()).await
+    }
+
+    /// Never waits: the call may be waiting for us to take its next event.
+    fn tell(&self, commands: &mpsc::Sender<CallCommand>, command: CallCommand) {
+        if commands.try_send(command).is_err() {
+            tracing::debug!(call.id = %self.caller.call_id, "the call no longer listens");
+        }
+    }
+}
