@@ -1,2 +1,5 @@
-//! (to be written)
+//! The ways in: each reads what came and ends at the desk.
+
+pub mod mail;
 pub mod phone;
+pub mod smtp;
