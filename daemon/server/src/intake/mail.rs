@@ -1,0 +1,221 @@
+//! Works on spooled mail: claim, read, file. A message that breaks the reader breaks nothing
+//! else: it is read on a thread of its own with a time limit, and after three attempts it is
+//! set aside for people.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use helpline_core::phone::DialRules;
+use helpline_core::request::email::{AckParts, Kind, MailContext, Reading, content_hash, read};
+use helpline_core::smtp::address_key;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::desk::{AckTo, Desk, Filed, Filing, SpooledMail};
+
+/// Messages read at once.
+const WORKERS: usize = 4;
+/// Longest work on one message. The reader's own limits keep it far below.
+const READ_WAIT: Duration = Duration::from_secs(30);
+/// Times a message is tried before it is set aside.
+const ATTEMPTS_MAX: u32 = 3;
+/// Without a word from the spool it is looked at this often: a lease may have run out.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Longest pause while the store does not answer.
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What a message is read with; the same for all.
+#[derive(Debug)]
+struct Office {
+    desk: Arc<Desk>,
+    config: Arc<Config>,
+    dial: DialRules,
+}
+
+/// Why reading gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Panic,
+    Timeout,
+}
+
+impl Broken {
+    const fn word(self) -> &'static str {
+        match self {
+            Broken::Panic => "panic",
+            Broken::Timeout => "timeout",
+        }
+    }
+}
+
+/// Works until `stop`; messages begun are finished.
+pub async fn work(desk: Arc<Desk>, config: Arc<Config>, stop: CancellationToken) {
+    let dial = config.dial_rules();
+    let office = Arc::new(Office { desk, config, dial });
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        let (office, stop) = (Arc::clone(&office), stop.clone());
+        workers.spawn(async move { office.work(&stop).await });
+    }
+    while let Some(ended) = workers.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "mail: a worker ended");
+        }
+    }
+}
+
+impl Office {
+    async fn work(&self, stop: &CancellationToken) {
+        let waiting = self.desk.mail_waiting();
+        let mut pause = Duration::from_secs(1);
+        while !stop.is_cancelled() {
+            let rest = match self.desk.claim_mail().await {
+                Ok(Some(mail)) => {
+                    pause = Duration::from_secs(1);
+                    self.one(mail).await;
+                    continue;
+                }
+                Ok(None) => LOOK_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "mail: the spool does not answer");
+                    pause = (pause * 2).min(STORE_PAUSE_MAX);
+                    pause
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = waiting.notified(), if rest == LOOK_EVERY => {}
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    /// Reads and files one message.
+    async fn one(&self, mail: SpooledMail) {
+        let id = mail.id.clone();
+        let (hash, filing) = match self.read(&mail).await {
+            Ok((hash, reading)) => (hash, self.filing(&mail, reading)),
+            Err(broken) if mail.attempts >= ATTEMPTS_MAX => {
+                tracing::error!(mail.id = %id, reason = broken.word(), "mail: set aside");
+                (
+                    format!("broken-{id}"),
+                    Filing::Quarantine {
+                        reason: broken.word(),
+                    },
+                )
+            }
+            Err(broken) => {
+                // Its lease runs out, then it is tried again.
+                tracing::warn!(mail.id = %id, reason = broken.word(), attempt = mail.attempts, "mail: reading broke off");
+                return;
+            }
+        };
+        match self.desk.file_mail(&mail, &hash, filing).await {
+            Ok(Filed::Request(request)) => {
+                tracing::info!(mail.id = %id, request.id = %request, "mail: a request")
+            }
+            Ok(filed) => tracing::info!(mail.id = %id, ?filed, "mail: filed"),
+            Err(error) => tracing::warn!(mail.id = %id, %error, "mail: not filed"),
+        }
+    }
+
+    /// Reads on a thread of its own. The thread of a message beyond the time limit cannot be
+    /// ended; it is left to finish and its answer is not waited for.
+    async fn read(&self, mail: &SpooledMail) -> Result<(String, Reading), Broken> {
+        let (mail, config, dial) = (mail.clone(), Arc::clone(&self.config), self.dial.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            catch_unwind(AssertUnwindSafe(|| read_mail(&mail, &config, &dial)))
+        });
+        match tokio::time::timeout(READ_WAIT, reading).await {
+            Ok(Ok(Ok(read))) => Ok(read),
+            Ok(Ok(Err(_)) | Err(_)) => Err(Broken::Panic),
+            Err(_) => Err(Broken::Timeout),
+        }
+    }
+
+    fn filing(&self, mail: &SpooledMail, reading: Reading) -> Filing {
+        if !mail.rcpt.iter().any(|rcpt| self.is_help_address(rcpt)) {
+            // Mail to the postmaster is for people, whatever it says.
+            return Filing::Machine {
+                reason: "postmaster",
+            };
+        }
+        let language = reading
+            .language
+            .unwrap_or(&self.config.site.language)
+            .to_owned();
+        let form_query = form_query(&reading);
+        let ack = reading.ack.map(ack_to);
+        match reading.kind {
+            Kind::Request(mut request) => {
+                request.language = language;
+                Filing::Request { request, ack }
+            }
+            Kind::NeedsInfo { reason } => Filing::NeedsInfo {
+                reason,
+                ask: ack,
+                form_query,
+                language,
+            },
+            Kind::Machine { reason } => Filing::Machine { reason },
+            Kind::Quarantine { reason } => Filing::Quarantine { reason },
+        }
+    }
+
+    fn is_help_address(&self, rcpt: &str) -> bool {
+        let given = address_key(rcpt);
+        given.is_some()
+            && self
+                .config
+                .smtp
+                .addresses
+                .iter()
+                .any(|own| address_key(own) == given)
+    }
+}
+
+fn read_mail(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (String, Reading) {
+    let context = MailContext {
+        own_addresses: &config.smtp.addresses,
+        zone: &config.site.zone,
+        region: config.dial.region.as_deref(),
+        dial,
+        queue: config.default_queue(),
+        received: mail.received_at,
+        envelope_from: mail.mail_from.as_deref(),
+    };
+    (content_hash(&mail.raw), read(&mail.raw, &context))
+}
+
+fn ack_to(parts: AckParts) -> AckTo {
+    let AckParts {
+        address,
+        in_reply_to,
+        references,
+        subject,
+    } = parts;
+    AckTo {
+        address,
+        in_reply_to,
+        references,
+        subject,
+    }
+}
+
+/// What the form is filled with beforehand.
+fn form_query(reading: &Reading) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let fields = [
+        ("email", &reading.email),
+        ("name", &reading.name),
+        ("page", &reading.page),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    query.finish()
+}
