@@ -143,13 +143,13 @@ impl Loader {
 
     fn clip(&mut self, name: &str, bytes: Cow<'static, [u8]>) -> Result<Clip, String> {
         let sound = decode::mono(name, bytes)?;
-        let samples = self.to_8_khz(sound.samples, sound.rate_hz)?;
+        let samples = self.resample(sound.samples, sound.rate_hz)?;
         let samples = shape::shape(samples)?;
         Ok(Clip::from_pcm(&samples))
     }
 
     /// Without delay, everything above 4 kHz filtered out.
-    fn to_8_khz(&mut self, samples: Vec<f32>, rate_hz: u32) -> Result<Vec<f32>, String> {
+    fn resample(&mut self, samples: Vec<f32>, rate_hz: u32) -> Result<Vec<f32>, String> {
         if rate_hz == SAMPLE_RATE_HZ {
             return Ok(samples);
         }

@@ -482,7 +482,10 @@ async fn many_legs_at_once_lose_nothing() {
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let counters = media.counters();
-    println!("100 legs for 1.5 s: {counters:?}");
+    println!(
+        "100 legs for 1.5 s, realtime {}: {counters:?}",
+        media.realtime()
+    );
     assert_eq!((counters.packets_lost, counters.packets_bad), (0, 0));
     assert_eq!((counters.wrong_source, counters.faults), (0, 0));
     for leg in pairs.iter().flat_map(|(a, b)| [a, b]) {
