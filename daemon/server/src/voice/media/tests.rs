@@ -1,5 +1,4 @@
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use helpline_core::audio::{FRAME_SAMPLES, Law};
 use helpline_core::rtp::packet::Packet;
@@ -7,15 +6,17 @@ use helpline_core::sdp::{Codec, Direction};
 
 use super::*;
 
-/// Each test has ports of its own, so that all may run at once.
 fn media() -> Media {
-    static NEXT: AtomicU16 = AtomicU16::new(43_000);
-    let low = NEXT.fetch_add(40, Ordering::Relaxed);
+    media_of(40, 1, Duration::from_millis(300))
+}
+
+fn media_of(ports: u16, threads: usize, no_rtp: Duration) -> Media {
+    let low = ports::free_range(ports);
     Media::start(MediaConfig {
         address: Ipv4Addr::LOCALHOST.into(),
-        ports: (low, low + 39),
-        threads: 1,
-        no_rtp: Duration::from_millis(300),
+        ports: (low, low + ports - 1),
+        threads,
+        no_rtp,
     })
     .unwrap()
 }
@@ -387,4 +388,135 @@ async fn reader_that_never_reads_costs_nothing_but_its_events() {
     let before = b.report().packets_sent;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(b.report().packets_sent > before);
+}
+
+/// A peer with its two ports, as a telephone has them.
+fn peer_pair() -> (UdpSocket, UdpSocket) {
+    let mut rest = Vec::new();
+    loop {
+        let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = rtp.local_addr().unwrap().port();
+        match UdpSocket::bind(("127.0.0.1", port.wrapping_add(1))) {
+            Ok(rtcp) if port.is_multiple_of(2) => return (rtp, rtcp),
+            _ => rest.push(rtp),
+        }
+    }
+}
+
+#[tokio::test]
+async fn reports_are_read_and_the_end_is_told_over_rtcp() {
+    use helpline_core::rtp::{rtcp, source::Received};
+    let media = media();
+    let (rtp, rtcp_socket) = peer_pair();
+    let leg = media.open().unwrap();
+    leg.connect(&negotiated(rtp.local_addr().unwrap(), Codec::Pcmu));
+    let first = listen(&rtp, 1).remove(0);
+    let ours = Packet::parse(&first).unwrap().ssrc;
+    let about = rtcp::Sent {
+        ssrc: 77,
+        wall: helpline_core::time::Wall::from_millis(0),
+        timestamp: 0,
+        packets: 0,
+        bytes: 0,
+    };
+    let received = Received {
+        packets: 95,
+        lost: 5,
+        highest: 100,
+        jitter: 8,
+        ssrc: Some(ours),
+    };
+    let mut to = leg.local;
+    to.set_port(to.port() + 1);
+    let report = rtcp::report(&about, &received, 1, true);
+    rtcp_socket.send_to(&report, to).unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    // The peer's good bye ends nothing.
+    let before = leg.report();
+    assert_eq!(before.remote_lost, 5);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(leg.report().packets_sent > before.packets_sent);
+    drop(leg);
+    rtcp_socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let mut buffer = [0; 1500];
+    // The last of what comes is our own good bye (a report may come first).
+    let bye = loop {
+        let length = rtcp_socket.recv(&mut buffer).unwrap();
+        let packet = &buffer[..length];
+        assert_eq!(packet[1], 200, "a sender report leads");
+        if packet[length - 7] == 203 {
+            break packet.to_vec();
+        }
+    };
+    assert_eq!(bye[4..8], ours.to_be_bytes());
+}
+
+#[test]
+fn time_line_follows_the_clock() {
+    let media = media();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let leg = media.open().unwrap();
+    leg.connect(&negotiated(peer.local_addr().unwrap(), Codec::Pcmu));
+    let first = listen(&peer, 1).remove(0);
+    let begin = realtime::now();
+    let last = listen(&peer, 60).pop().unwrap();
+    let elapsed_ms = u32::try_from(realtime::now().since(begin).as_millis()).unwrap();
+    let stamp = |bytes: &[u8]| Packet::parse(bytes).unwrap().timestamp;
+    let told_ms = stamp(&last).wrapping_sub(stamp(&first)) / 8;
+    // Holds however late the thread was run: frames are left out, never stretched.
+    assert!(
+        told_ms.abs_diff(elapsed_ms) < 100,
+        "{told_ms} of {elapsed_ms} ms"
+    );
+}
+
+#[tokio::test]
+async fn many_legs_at_once_lose_nothing() {
+    let media = media_of(300, 2, Duration::from_secs(30));
+    let pairs: Vec<_> = (0..50).map(|_| connected(&media, Codec::Pcmu)).collect();
+    for (a, b) in &pairs {
+        a.play(1, vec![PlayItem::Clip(sine(800.0, 100))], Barge::Never);
+        b.play(1, vec![PlayItem::Clip(sine(900.0, 100))], Barge::Never);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let counters = media.counters();
+    println!(
+        "100 legs for 1.5 s, realtime {}: {counters:?}",
+        media.realtime()
+    );
+    assert_eq!((counters.packets_lost, counters.packets_bad), (0, 0));
+    assert_eq!((counters.wrong_source, counters.faults), (0, 0));
+    for leg in pairs.iter().flat_map(|(a, b)| [a, b]) {
+        assert!(leg.report().packets_received > 10);
+    }
+}
+
+#[tokio::test]
+async fn no_leg_hears_another_call() {
+    let media = media();
+    let dir = tempfile::tempdir().unwrap();
+    let hz = |n: usize| 400.0 + 200.0 * n as f64;
+    let pairs: Vec<_> = (0..8).map(|_| connected(&media, Codec::Pcmu)).collect();
+    for (n, (a, b)) in pairs.iter().enumerate() {
+        b.record(dir.path().join(format!("{n}.wav")));
+        a.play(1, vec![PlayItem::Clip(sine(hz(n), 60))], Barge::Never);
+    }
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    drop(pairs);
+    media.flush_recordings();
+    for n in 0..8 {
+        let heard = samples(&dir.path().join(format!("{n}.wav")));
+        let first = heard.iter().position(|s| s.abs() > 300).unwrap();
+        let inside = &heard[first + 200..first + 200 + 4000];
+        assert!(
+            share_db(inside, hz(n)) > -0.05,
+            "call {n} does not hear its own tone"
+        );
+        for other in (0..8).filter(|other| *other != n) {
+            let share = share_db(inside, hz(other));
+            assert!(share < -45.0, "call {n} hears call {other}: {share:.0} dB");
+        }
+    }
 }
