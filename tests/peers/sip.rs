@@ -15,11 +15,12 @@ use helpline::voice::prompts::Prompts;
 use helpline::voice::{
     Call, CallCommand, CallEvent, CallPlan, Engine, EngineConfig, EngineHandle, Incoming, Voice,
 };
-use helpline_core::call::{CallReport, End};
+use helpline_core::call::{CallReport, End, Settled};
 use helpline_core::id::AttemptId;
 use helpline_core::ivr::flow::{FlowSet, LocaleSource, Source};
 use helpline_core::ivr::io::{CallbackReply, HelpChannel};
 use helpline_core::phone::PhoneNumber;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -419,6 +420,69 @@ async fn a_caller_who_hangs_up_is_reported_so() {
     assert_eq!(report.end, End::HungUp { by_customer: true });
     sipp.is_content().await;
     world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baresip_answers_hears_the_tone_and_presses_1() {
+    let world = World::new().await;
+    let dir = world.dir.path();
+    let control = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let control = control.local_addr().unwrap();
+    let rtp = free_port();
+    for file in ["config", "accounts"] {
+        let text = std::fs::read_to_string(here().join("baresip").join(file)).unwrap();
+        let text = text
+            .replace("[sip_port]", &world.trunk.to_string())
+            .replace("[control_port]", &control.port().to_string())
+            .replace("[heard]", dir.join("heard.wav").to_str().unwrap())
+            .replace("[alert]", dir.join("alert.wav").to_str().unwrap())
+            .replace("[rtp_ports]", &format!("{rtp}-{}", rtp.saturating_add(20)));
+        std::fs::write(dir.join(file), text).unwrap();
+    }
+    let mut baresip = Command::new("baresip")
+        .args(["-f", dir.to_str().unwrap(), "-t", "25"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("baresip (package baresip-core) is installed");
+    world.is_bound().await;
+    let mut orders = timeout(LIMIT, connect(control)).await.unwrap();
+    let mut call = world.place(LIMIT).await;
+    loop {
+        match timeout(LIMIT, call.events.recv()).await.unwrap().unwrap() {
+            CallEvent::Answered => break,
+            CallEvent::Ended(report) => panic!("not answered: {report:?}"),
+            _ => {}
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let press = r#"{"command":"sndcode","params":"1","token":"t"}"#;
+    let order = format!("{}:{press},", press.len());
+    orders.write_all(order.as_bytes()).await.unwrap();
+    let (words, report, keys) = desk(&mut call).await;
+    assert_eq!((words, keys.as_str()), (vec!["join"], "1"));
+    assert_eq!(report.settled, Some(Settled::Accepted));
+    assert_eq!(world.engine.counters().keys_rfc4733, 1);
+    world.is_clean().await;
+    baresip.start_kill().unwrap();
+    baresip.wait().await.unwrap();
+    // The flow's beep is 1 kHz: a fifth of a second of it came through.
+    let heard = std::fs::read(dir.join("heard.wav")).unwrap();
+    let loud = heard[44..]
+        .chunks_exact(2)
+        .filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1_000);
+    assert!(loud.count() > 1_000, "baresip heard no beep");
+}
+
+async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
+    loop {
+        if let Ok(stream) = tokio::net::TcpStream::connect(to).await {
+            return stream;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// 120 ms of each key's two tones and 400 ms of silence, in mu-law.
