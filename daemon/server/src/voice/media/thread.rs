@@ -208,11 +208,16 @@ impl Engine {
 
     /// One leg's 20 ms; false when the leg is no more.
     fn run_leg(&mut self, id: u64, now: Time, skipped: u32) -> bool {
+        self.guard(id, |leg| leg.slot(now, skipped))
+    }
+
+    /// Lets a leg act; false when it is no more. A fault in one leg must not silence the
+    /// others on this thread.
+    fn guard(&mut self, id: u64, act: impl FnOnce(&mut Leg)) -> bool {
         let Some(leg) = self.legs.get_mut(&id) else {
             return false;
         };
-        // A fault in one leg must not silence the others on this thread.
-        let fine = catch_unwind(AssertUnwindSafe(|| leg.slot(now, skipped))).is_ok();
+        let fine = catch_unwind(AssertUnwindSafe(|| act(leg))).is_ok();
         if !fine {
             self.shared.faults.add(1);
             if let Some(leg) = self.legs.remove(&id) {
@@ -243,9 +248,7 @@ impl Engine {
                 self.legs.insert(leg.id(), leg);
             }
             Command::Order(id, order) => {
-                if let Some(leg) = self.legs.get_mut(&id) {
-                    leg.order(realtime::now(), order);
-                }
+                self.guard(id, |leg| leg.order(realtime::now(), order));
             }
             Command::Close(id) => {
                 if let Some(leg) = self.legs.remove(&id) {

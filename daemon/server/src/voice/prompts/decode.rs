@@ -114,12 +114,14 @@ impl Collected {
 
     /// Adds the packet, mean of its channels.
     fn down_mix(&mut self, channels: usize) -> Result<(), String> {
-        let count = f32::from(u8::try_from(channels).unwrap_or(1));
-        let mono = self
-            .packet
-            .chunks_exact(channels)
-            .map(|frame| frame.iter().sum::<f32>() / count);
-        self.samples.extend(mono);
+        if channels == 1 {
+            self.samples.extend_from_slice(&self.packet);
+        } else {
+            let count = f32::from(u8::try_from(channels).unwrap_or(1));
+            let mean = |frame: &[f32]| frame.iter().sum::<f32>() / count;
+            self.samples
+                .extend(self.packet.chunks_exact(channels).map(mean));
+        }
         let rate = usize::try_from(self.rate_hz.unwrap_or(0)).unwrap_or(0);
         if self.samples.len() > rate * SECONDS_MAX {
             return Err(format!("longer than {} minutes", SECONDS_MAX / 60));
@@ -131,9 +133,6 @@ impl Collected {
         let rate_hz = self.rate_hz.ok_or("no sound could be decoded")?;
         if self.samples.is_empty() {
             return Err("no sound could be decoded".into());
-        }
-        if !self.samples.iter().all(|s| s.is_finite()) {
-            return Err("it holds samples that are no numbers".into());
         }
         Ok(Mono {
             samples: self.samples,

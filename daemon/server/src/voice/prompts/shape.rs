@@ -25,6 +25,9 @@ const FADE: usize = 40;
 
 /// Shapes 8 kHz samples, -1.0 to 1.0, into 16-bit ones.
 pub(super) fn shape(mut samples: Vec<f32>) -> Result<Vec<i16>, String> {
+    if !samples.iter().all(|s| s.is_finite()) {
+        return Err("it holds samples that are no numbers".into());
+    }
     high_pass(&mut samples, HIGH_PASS_HZ);
     let gain = gain(&samples).ok_or("it holds nothing but silence")?;
     for sample in &mut samples {

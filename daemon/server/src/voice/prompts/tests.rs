@@ -180,3 +180,98 @@ fn all_faults_are_told_at_once_in_order_and_an_id_is_unique() {
     assert_eq!((prompts.len(), prompts.cache_bytes()), (1, 8000));
     assert!(prompts.get("b").is_none());
 }
+
+#[test]
+fn every_format_gives_the_same_prompt() {
+    // Half a second of 1 kHz, 22 050 Hz stereo (the last one 8 kHz mono).
+    let files: [(&str, &[u8]); 4] = [
+        (
+            "tone.flac",
+            include_bytes!("../../../../../tests/golden/sound/tone.flac"),
+        ),
+        (
+            "tone.ogg",
+            include_bytes!("../../../../../tests/golden/sound/tone.ogg"),
+        ),
+        (
+            "tone.mp3",
+            include_bytes!("../../../../../tests/golden/sound/tone.mp3"),
+        ),
+        (
+            "tone-mulaw.wav",
+            include_bytes!("../../../../../tests/golden/sound/tone-mulaw.wav"),
+        ),
+    ];
+    for (name, bytes) in files {
+        let clip = load(name, bytes.to_vec()).unwrap();
+        // The lossy ones may ring a little beyond the ends.
+        assert!(
+            (25..=27).contains(&clip.frames()),
+            "{name}: {}",
+            clip.frames()
+        );
+        let level_db = 20.0 * (rms(&clip.pcm()[400..3600]) / 2600.0).log10();
+        assert!(level_db.abs() < 1.0, "{name}: {level_db:.2} dB");
+        // A wrong ending does not mislead the reader, and a cut file is told or shorter.
+        assert_eq!(
+            load("tone.wav", bytes.to_vec()).unwrap().frames(),
+            clip.frames()
+        );
+        match load(name, bytes[..bytes.len() / 2].to_vec()) {
+            Ok(half) => assert!(half.frames() < clip.frames(), "{name}"),
+            Err(why) => assert!(why.starts_with(name), "{why}"),
+        }
+    }
+}
+
+#[test]
+fn samples_that_are_no_numbers_are_refused() {
+    // 32-bit float WAV.
+    let mut bytes = wav(8000, 1, &[0; 8000]);
+    bytes[20] = 3;
+    bytes[34] = 32;
+    bytes[28..32].copy_from_slice(&32_000u32.to_le_bytes());
+    bytes[32] = 4;
+    for (n, sample) in bytes[44..].chunks_exact_mut(4).enumerate() {
+        let value = if n == 100 {
+            f32::NAN
+        } else {
+            0.1 * (n as f32).sin()
+        };
+        sample.copy_from_slice(&value.to_le_bytes());
+    }
+    assert_eq!(
+        load("a.wav", bytes).unwrap_err(),
+        "a.wav: it holds samples that are no numbers"
+    );
+}
+
+#[test]
+fn many_prompts_load_on_two_threads_and_none_is_mixed_up() {
+    let sources = (1..=24)
+        .map(|n| {
+            let seconds = f64::from(n) * 0.1;
+            let bytes = wav(16_000, 1, &sine(440.0, 16_000, seconds, 6000.0));
+            source(&format!("en/{n}"), "a.wav", bytes)
+        })
+        .collect();
+    let prompts = Prompts::load(sources).unwrap();
+    for n in 1..=24 {
+        let clip = prompts.get(&format!("en/{n}")).unwrap();
+        assert_eq!(clip.frames(), n * 5);
+    }
+}
+
+#[test]
+#[ignore = "a measurement: run it in an optimised build"]
+fn two_hundred_prompts_load_within_a_second() {
+    let bytes = wav(22_050, 1, &sine(440.0, 22_050, 2.0, 6000.0));
+    let sources = (0..200)
+        .map(|n| source(&format!("en/{n}"), "a.wav", bytes.clone()))
+        .collect();
+    let begin = std::time::Instant::now();
+    assert_eq!(Prompts::load(sources).unwrap().len(), 200);
+    let took = begin.elapsed();
+    println!("200 prompts of 2 s at 22 050 Hz: {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
