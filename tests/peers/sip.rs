@@ -442,7 +442,7 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
     let mut baresip = Command::new("baresip")
         .args(["-f", dir.to_str().unwrap(), "-t", "25"])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(std::fs::File::create(dir.join("said")).unwrap())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -453,7 +453,10 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
     loop {
         match timeout(LIMIT, call.events.recv()).await.unwrap().unwrap() {
             CallEvent::Answered => break,
-            CallEvent::Ended(report) => panic!("not answered: {report:?}"),
+            CallEvent::Ended(report) => {
+                let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+                panic!("not answered: {report:?}\n{said}");
+            }
             _ => {}
         }
     }

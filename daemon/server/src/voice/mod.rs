@@ -5,6 +5,7 @@ mod call_task;
 mod counters;
 mod dial;
 mod engine;
+pub mod flows;
 mod leg;
 pub mod media;
 pub mod phone;
