@@ -426,16 +426,19 @@ async fn a_caller_who_hangs_up_is_reported_so() {
 async fn baresip_answers_hears_the_tone_and_presses_1() {
     let world = World::new().await;
     let dir = world.dir.path();
-    let control = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let control = control.local_addr().unwrap();
+    let control = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
     let rtp = free_port();
+    std::fs::write(dir.join("tone.wav"), wav(&[3_000; 160_000])).unwrap();
     for file in ["config", "accounts"] {
         let text = std::fs::read_to_string(here().join("baresip").join(file)).unwrap();
         let text = text
             .replace("[sip_port]", &world.trunk.to_string())
             .replace("[control_port]", &control.port().to_string())
-            .replace("[heard]", dir.join("heard.wav").to_str().unwrap())
-            .replace("[alert]", dir.join("alert.wav").to_str().unwrap())
+            .replace("[tone]", dir.join("tone.wav").to_str().unwrap())
+            .replace("[dir]", dir.to_str().unwrap())
             .replace("[rtp_ports]", &format!("{rtp}-{}", rtp.saturating_add(20)));
         std::fs::write(dir.join(file), text).unwrap();
     }
@@ -465,18 +468,35 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
     let order = format!("{}:{press},", press.len());
     orders.write_all(order.as_bytes()).await.unwrap();
     let (words, report, keys) = desk(&mut call).await;
-    assert_eq!((words, keys.as_str()), (vec!["join"], "1"));
+    let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+    assert_eq!((words, keys.as_str()), (vec!["join"], "1"), "{said}");
     assert_eq!(report.settled, Some(Settled::Accepted));
     assert_eq!(world.engine.counters().keys_rfc4733, 1);
     world.is_clean().await;
     baresip.start_kill().unwrap();
     baresip.wait().await.unwrap();
     // The flow's beep is 1 kHz: a fifth of a second of it came through.
-    let heard = std::fs::read(dir.join("heard.wav")).unwrap();
+    let files = std::fs::read_dir(dir).unwrap().flatten().map(|e| e.path());
+    let heard = files.filter(|f| f.to_string_lossy().ends_with("-dec.wav"));
+    let heard = std::fs::read(heard.last().expect("a recording")).unwrap();
     let loud = heard[44..]
         .chunks_exact(2)
         .filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1_000);
     assert!(loud.count() > 1_000, "baresip heard no beep");
+}
+
+/// A WAV file: 8 kHz, 16 bits, mono.
+fn wav(samples: &[i16]) -> Vec<u8> {
+    let bytes = u32::try_from(samples.len() * 2).unwrap();
+    let mut file = Vec::from(*b"RIFF");
+    file.extend((36 + bytes).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(8_000u32.to_le_bytes());
+    file.extend(16_000u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend(bytes.to_le_bytes());
+    file.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+    file
 }
 
 async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
