@@ -61,7 +61,7 @@ fn free_port() -> u16 {
     loop {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        if port % 2 == 0 && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
+        if port.is_multiple_of(2) && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
             return port;
         }
     }
@@ -219,7 +219,7 @@ struct Sipp {
 
 impl Sipp {
     /// Waits for its end; it must have been content.
-    async fn is_content(mut self) {
+    async fn ends_content(mut self) {
         let status: ExitStatus = timeout(LIMIT, self.child.wait()).await.unwrap().unwrap();
         let mut why = String::new();
         for entry in std::fs::read_dir(&self.dir).unwrap().flatten() {
@@ -281,7 +281,7 @@ async fn sipp_as_trunk_refuses_and_the_report_names_code_and_cause() {
         let (words, report, _) = desk(&mut call).await;
         assert_eq!(report.end, End::Refused { code, q850 }, "{status}");
         assert!(words.is_empty() && !report.rang);
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -308,7 +308,7 @@ async fn sipp_as_trunk_challenges_and_accepts_the_answer() {
         assert_eq!(words, ["ringing", "answered"], "{status}: {:?}", report.end);
         assert_eq!(report.end, End::HungUp { by_customer: false });
         assert_eq!(report.settled, None);
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -322,7 +322,7 @@ async fn early_media_counts_as_ringing_and_a_bye_ends_the_call() {
     assert_eq!(words, ["ringing", "answered"]);
     assert_eq!(report.end, End::HungUp { by_customer: true });
     assert!(report.talked_for >= Duration::from_millis(200));
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -338,7 +338,7 @@ async fn the_ring_limit_cancels_also_when_the_answer_crosses() {
             (vec!["ringing"], End::RingLimit),
             "{scenario}"
         );
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -350,7 +350,7 @@ async fn an_answer_without_sdp_is_ended() {
     let mut call = world.place(LIMIT).await;
     let (words, report, _) = desk(&mut call).await;
     assert_eq!((words.len(), report.end), (0, End::NoMedia));
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -376,7 +376,7 @@ async fn sipp_calls_in_and_its_keys_are_heard() {
     assert_eq!((words, keys.as_str()), (vec!["answered"], "420"));
     assert_eq!(report.end, End::HungUp { by_customer: false });
     assert_eq!(world.engine.counters().keys_rfc4733, 3);
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -390,7 +390,7 @@ async fn keys_that_are_only_sound_are_heard() {
     let (_, report, keys) = desk(&mut incoming.call).await;
     assert_eq!(keys, "420", "{:?}", report.end);
     assert_eq!(world.engine.counters().keys_inband, 3);
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -406,7 +406,7 @@ async fn a_late_offer_and_everything_a_dialog_may_carry_are_answered() {
         let (_, report, keys) = desk(&mut incoming.call).await;
         assert_eq!(keys, "420", "{scenario}: {:?}", report.end);
         assert_eq!(world.engine.counters().keys_info, 3);
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -418,7 +418,7 @@ async fn a_caller_who_hangs_up_is_reported_so() {
     let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
     let (_, report, _) = desk(&mut incoming.call).await;
     assert_eq!(report.end, End::HungUp { by_customer: true });
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 

@@ -463,9 +463,9 @@ async fn strangers_full_lines_and_a_stopping_daemon_refuse() {
             .call(world.engine.sip_address(), "help", "+4930777777")
             .unwrap();
         loop {
-            match timeout(LIMIT, heard.recv()).await.unwrap().unwrap() {
-                PhoneEvent::Over { refused, .. } => return refused,
-                _ => {}
+            let event = timeout(LIMIT, heard.recv()).await.unwrap().unwrap();
+            if let PhoneEvent::Over { refused, .. } = event {
+                return refused;
             }
         }
     };
@@ -478,6 +478,13 @@ async fn strangers_full_lines_and_a_stopping_daemon_refuse() {
     })
     .await;
     assert_eq!(over(&world).await, Some(503));
+    let no_flow = World::with(dead.local_addr().unwrap(), |config| {
+        config.voice.inbound_from = vec!["127.0.0.0/8".into()];
+        config.voice.inbound_flow = "nowhere".into();
+    })
+    .await;
+    assert_eq!(over(&no_flow).await, Some(503));
+    assert_eq!(no_flow.engine.counters().incoming_refused, 1);
     assert_eq!(
         world.place("full", LIMIT).await.unwrap_err(),
         VoiceError::NoChannel
