@@ -15,11 +15,12 @@ use helpline::voice::prompts::Prompts;
 use helpline::voice::{
     Call, CallCommand, CallEvent, CallPlan, Engine, EngineConfig, EngineHandle, Incoming, Voice,
 };
-use helpline_core::call::{CallReport, End};
+use helpline_core::call::{CallReport, End, Settled};
 use helpline_core::id::AttemptId;
 use helpline_core::ivr::flow::{FlowSet, LocaleSource, Source};
 use helpline_core::ivr::io::{CallbackReply, HelpChannel};
 use helpline_core::phone::PhoneNumber;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -60,7 +61,7 @@ fn free_port() -> u16 {
     loop {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        if port % 2 == 0 && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
+        if port.is_multiple_of(2) && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
             return port;
         }
     }
@@ -218,7 +219,7 @@ struct Sipp {
 
 impl Sipp {
     /// Waits for its end; it must have been content.
-    async fn is_content(mut self) {
+    async fn ends_content(mut self) {
         let status: ExitStatus = timeout(LIMIT, self.child.wait()).await.unwrap().unwrap();
         let mut why = String::new();
         for entry in std::fs::read_dir(&self.dir).unwrap().flatten() {
@@ -280,7 +281,7 @@ async fn sipp_as_trunk_refuses_and_the_report_names_code_and_cause() {
         let (words, report, _) = desk(&mut call).await;
         assert_eq!(report.end, End::Refused { code, q850 }, "{status}");
         assert!(words.is_empty() && !report.rang);
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -307,7 +308,7 @@ async fn sipp_as_trunk_challenges_and_accepts_the_answer() {
         assert_eq!(words, ["ringing", "answered"], "{status}: {:?}", report.end);
         assert_eq!(report.end, End::HungUp { by_customer: false });
         assert_eq!(report.settled, None);
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -321,7 +322,7 @@ async fn early_media_counts_as_ringing_and_a_bye_ends_the_call() {
     assert_eq!(words, ["ringing", "answered"]);
     assert_eq!(report.end, End::HungUp { by_customer: true });
     assert!(report.talked_for >= Duration::from_millis(200));
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -337,7 +338,7 @@ async fn the_ring_limit_cancels_also_when_the_answer_crosses() {
             (vec!["ringing"], End::RingLimit),
             "{scenario}"
         );
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -349,7 +350,7 @@ async fn an_answer_without_sdp_is_ended() {
     let mut call = world.place(LIMIT).await;
     let (words, report, _) = desk(&mut call).await;
     assert_eq!((words.len(), report.end), (0, End::NoMedia));
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -375,7 +376,7 @@ async fn sipp_calls_in_and_its_keys_are_heard() {
     assert_eq!((words, keys.as_str()), (vec!["answered"], "420"));
     assert_eq!(report.end, End::HungUp { by_customer: false });
     assert_eq!(world.engine.counters().keys_rfc4733, 3);
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -389,7 +390,7 @@ async fn keys_that_are_only_sound_are_heard() {
     let (_, report, keys) = desk(&mut incoming.call).await;
     assert_eq!(keys, "420", "{:?}", report.end);
     assert_eq!(world.engine.counters().keys_inband, 3);
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
 }
 
@@ -405,7 +406,7 @@ async fn a_late_offer_and_everything_a_dialog_may_carry_are_answered() {
         let (_, report, keys) = desk(&mut incoming.call).await;
         assert_eq!(keys, "420", "{scenario}: {:?}", report.end);
         assert_eq!(world.engine.counters().keys_info, 3);
-        sipp.is_content().await;
+        sipp.ends_content().await;
         world.is_clean().await;
     }
 }
@@ -417,8 +418,94 @@ async fn a_caller_who_hangs_up_is_reported_so() {
     let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
     let (_, report, _) = desk(&mut incoming.call).await;
     assert_eq!(report.end, End::HungUp { by_customer: true });
-    sipp.is_content().await;
+    sipp.ends_content().await;
     world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baresip_answers_hears_the_tone_and_presses_1() {
+    let world = World::new().await;
+    let dir = world.dir.path();
+    let control = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
+    let rtp = free_port();
+    std::fs::write(dir.join("tone.wav"), wav(&[3_000; 160_000])).unwrap();
+    for file in ["config", "accounts"] {
+        let text = std::fs::read_to_string(here().join("baresip").join(file)).unwrap();
+        let text = text
+            .replace("[sip_port]", &world.trunk.to_string())
+            .replace("[control_port]", &control.port().to_string())
+            .replace("[tone]", dir.join("tone.wav").to_str().unwrap())
+            .replace("[dir]", dir.to_str().unwrap())
+            .replace("[rtp_ports]", &format!("{rtp}-{}", rtp.saturating_add(20)));
+        std::fs::write(dir.join(file), text).unwrap();
+    }
+    let mut baresip = Command::new("baresip")
+        .args(["-f", dir.to_str().unwrap(), "-t", "25"])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(dir.join("said")).unwrap())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("baresip (package baresip-core) is installed");
+    world.is_bound().await;
+    let mut orders = timeout(LIMIT, connect(control)).await.unwrap();
+    let mut call = world.place(LIMIT).await;
+    loop {
+        match timeout(LIMIT, call.events.recv()).await.unwrap().unwrap() {
+            CallEvent::Answered => break,
+            CallEvent::Ended(report) => {
+                let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+                panic!("not answered: {report:?}\n{said}");
+            }
+            _ => {}
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let press = r#"{"command":"sndcode","params":"1","token":"t"}"#;
+    let order = format!("{}:{press},", press.len());
+    orders.write_all(order.as_bytes()).await.unwrap();
+    let (words, report, keys) = desk(&mut call).await;
+    let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+    assert_eq!((words, keys.as_str()), (vec!["join"], "1"), "{said}");
+    assert_eq!(report.settled, Some(Settled::Accepted));
+    assert_eq!(world.engine.counters().keys_rfc4733, 1);
+    world.is_clean().await;
+    baresip.start_kill().unwrap();
+    baresip.wait().await.unwrap();
+    // The flow's beep is 1 kHz: a fifth of a second of it came through.
+    let files = std::fs::read_dir(dir).unwrap().flatten().map(|e| e.path());
+    let heard = files.filter(|f| f.to_string_lossy().ends_with("-dec.wav"));
+    let heard = std::fs::read(heard.last().expect("a recording")).unwrap();
+    let loud = heard[44..]
+        .chunks_exact(2)
+        .filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1_000);
+    assert!(loud.count() > 1_000, "baresip heard no beep");
+}
+
+/// A WAV file: 8 kHz, 16 bits, mono.
+fn wav(samples: &[i16]) -> Vec<u8> {
+    let bytes = u32::try_from(samples.len() * 2).unwrap();
+    let mut file = Vec::from(*b"RIFF");
+    file.extend((36 + bytes).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(8_000u32.to_le_bytes());
+    file.extend(16_000u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend(bytes.to_le_bytes());
+    file.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+    file
+}
+
+async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
+    loop {
+        if let Ok(stream) = tokio::net::TcpStream::connect(to).await {
+            return stream;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// 120 ms of each key's two tones and 400 ms of silence, in mu-law.

@@ -136,6 +136,18 @@ pub(super) struct Target {
     pub(super) at: Place,
 }
 
+impl ReadAs {
+    /// The word of it in files and traces.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            ReadAs::Number { .. } => "number",
+            ReadAs::Ordinal => "ordinal",
+            ReadAs::Digits => "digits",
+            ReadAs::Duration(_) => "duration",
+        }
+    }
+}
+
 /// What follows a key or an event.
 #[derive(Clone, Debug)]
 pub(super) struct Exit {

@@ -40,6 +40,49 @@ fn place(location: serde_saphyr::Location) -> Place {
     }
 }
 
+/// Defines a value that only an unquoted word of its own kind gives: a derived reader
+/// would take `"true"` and `"1"` as well.
+macro_rules! strict {
+    ($(#[$doc:meta])* $name:ident($type:ty) $expects:literal $($visit:item)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct $name(pub(super) $type);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Reader;
+                impl Visitor<'_> for Reader {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expects)
+                    }
+                    $($visit)*
+                }
+                from.deserialize_any(Reader)
+            }
+        }
+    };
+}
+
+strict!(
+    /// True or false.
+    Flag(bool) "true or false"
+    fn visit_bool<E: serde::de::Error>(self, b: bool) -> Result<Flag, E> {
+        Ok(Flag(b))
+    }
+);
+
+strict!(
+    /// A whole number, not below zero.
+    Whole(u64) "a whole number"
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Whole, E> {
+        Ok(Whole(n))
+    }
+    fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Whole, E> {
+        u64::try_from(n).map(Whole).map_err(|_| E::custom("a number below zero"))
+    }
+);
+
 /// A map in the order of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Entries<V>(pub(super) Vec<(At<String>, V)>);
@@ -118,7 +161,7 @@ macro_rules! raw {
 raw!(
     /// A whole file.
     RawFlow {
-        helpline "helpline": At<u64>,
+        helpline "helpline": At<Whole>,
         id "id": At<String>,
         title "title": At<String>,
         start "start": At<String>,
@@ -137,7 +180,7 @@ raw!(
 raw!(
     /// `limits`.
     RawLimits {
-        max_steps "max_steps": At<u64>,
+        max_steps "max_steps": At<Whole>,
         max_duration "max_duration": At<String>,
     }
 );
@@ -147,8 +190,8 @@ raw!(
     RawDecl {
         kind "type": At<String>,
         default "default": At<serde_json::Value>,
-        secret "secret": bool,
-        required "required": bool,
+        secret "secret": Flag,
+        required "required": Flag,
         fields "fields": Entries<At<String>>,
     }
 );
@@ -193,15 +236,15 @@ raw!(
         round "round": At<String>,
         unit "unit": At<String>,
         when "when": At<String>,
-        barge_in "barge_in": bool,
+        barge_in "barge_in": Flag,
     }
 );
 
 raw!(
     /// `digits` of a `collect` node.
     RawDigits {
-        min "min": At<u64>,
-        max "max": At<u64>,
+        min "min": At<Whole>,
+        max "max": At<Whole>,
         terminators "terminators": At<String>,
         first "first": At<String>,
         between "between": At<String>,
@@ -226,11 +269,11 @@ raw!(
         say "say": At<Vec<At<RawItem>>>,
         events "events": Entries<At<RawExit>>,
         keys_map "keys": At<Entries<At<RawExit>>>,
-        barge_in "barge_in": bool,
-        type_ahead "type_ahead": bool,
-        repeat "loop": At<u64>,
+        barge_in "barge_in": Flag,
+        type_ahead "type_ahead": Flag,
+        repeat "loop": At<Whole>,
         timeout "timeout": At<String>,
-        tries "tries": At<u64>,
+        tries "tries": At<Whole>,
         digits "digits": At<RawDigits>,
         pattern "match": At<String>,
         check "check": At<String>,
@@ -243,13 +286,13 @@ raw!(
         max_wait "max_wait": At<String>,
         number "number": At<String>,
         book "at": At<String>,
-        keep_place "keep_place": bool,
+        keep_place "keep_place": Flag,
         reschedule "reschedule": At<String>,
         cancel "cancel": At<String>,
         flow "flow": At<String>,
         with "with": At<Entries<At<String>>>,
         event "event": At<String>,
-        cause "cause": At<u64>,
+        cause "cause": At<Whole>,
     }
 );
 

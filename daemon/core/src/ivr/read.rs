@@ -50,7 +50,7 @@ impl Reader<'_> {
                 let name = &key.value;
                 self.fault(
                     key.at,
-                    format!("{what} has no field \"{name}\"{near}; it knows: {list}"),
+                    format!("{what} has no field \"{name}\" (fields: {list}){near}"),
                 );
             }
         }
@@ -74,7 +74,7 @@ impl Reader<'_> {
         let top = Place { line: 1, column: 1 };
         self.only(&raw.keys, RawFlow::KNOWN, "a flow");
         match self.need(raw.helpline.as_ref(), top, "helpline", "a flow") {
-            Some(version) if version.value != 1 => {
+            Some(version) if version.value.0 != 1 => {
                 self.fault(version.at, "this is not format 1: write `helpline: 1`");
             }
             _ => {}
@@ -231,8 +231,8 @@ impl Reader<'_> {
             role,
             kind,
             default,
-            secret: raw.value.secret.unwrap_or(false),
-            required: raw.value.required.unwrap_or(false),
+            secret: raw.value.secret.is_some_and(|f| f.0),
+            required: raw.value.required.is_some_and(|f| f.0),
             fields,
         })
     }
@@ -248,7 +248,7 @@ impl Reader<'_> {
             self.fault(
                 word.at,
                 format!(
-                    "no type is named \"{}\"{near}; types: {}",
+                    "no type is named \"{}\" (types: {}){near}",
                     word.value,
                     known.join(", ")
                 ),
@@ -314,7 +314,7 @@ impl Reader<'_> {
                 self.fault(
                     name.at,
                     format!(
-                        "{what} has no event \"{}\"{near}; it has: {}",
+                        "{what} has no event \"{}\" (events: {}){near}",
                         name.value,
                         allowed.join(", ")
                     ),

@@ -299,7 +299,7 @@ fn check_uri(uri: &str) -> Result<(), Refusal> {
 
 /// A new call from an address that may not call: 403, whoever it claims to be.
 fn check_stranger(message: &Message<'_>, method: &str, known: bool) -> Result<(), Refusal> {
-    let in_dialog = message.first("To", Some("t")).is_some_and(|to| has_tag(to));
+    let in_dialog = message.first("To", Some("t")).is_some_and(has_tag);
     if !known && !in_dialog && !matches!(method, "OPTIONS" | "ACK" | "CANCEL") {
         return Err(Refusal(Fault::Stranger, "403 Forbidden", String::new()));
     }

@@ -88,7 +88,8 @@ impl Dial<'_> {
         let mut sip = match sent {
             Ok(sip) => sip,
             Err(error) => {
-                tracing::warn!(%error, trunk = self.trunk.name, "an INVITE could not be sent");
+                tracing::debug!(%error, "an INVITE could not be sent");
+                tracing::warn!(trunk = self.trunk.name, "an INVITE could not be sent");
                 return Dialled::Over(End::Unreachable);
             }
         };
@@ -135,7 +136,9 @@ impl Dial<'_> {
                 }
                 Next::Sip(SipEvent::Silent | SipEvent::Ended) => return Err(End::Silent),
                 Next::Sip(SipEvent::Failed(why)) => {
-                    tracing::warn!(why, trunk = self.trunk.name, "an INVITE failed");
+                    // The stack's words may hold addresses.
+                    tracing::debug!(why, "an INVITE failed");
+                    tracing::warn!(trunk = self.trunk.name, "an INVITE failed");
                     return Err(End::Unreachable);
                 }
                 // Only after an answer.

@@ -527,25 +527,21 @@ impl Shared {
         let to = invite.to.clone();
         let id = invite.leg.call_id();
         let _permit = invite.permit;
+        let flows = (self.flows)();
+        let begins = self.start_in(&id, from.as_ref(), &to);
+        if let Err(error) = FlowMachine::new(Arc::clone(&flows), begins) {
+            tracing::error!(%error, "voice.inbound_flow cannot begin: callers are refused");
+            self.counters.incoming_refused.add();
+            invite.leg.reject(503);
+            return;
+        }
         let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp)).await else {
             self.counters.incoming_refused.add();
             return;
         };
         let mut reporter = Reporter::new(&self, events.clone());
         self.counters.incoming.add();
-        let start = Start {
-            flow: self.config.voice.inbound_flow.clone(),
-            call: CallFacts {
-                id: id.clone(),
-                from: from.clone(),
-                to: to.clone(),
-                direction: "in",
-            },
-            input: serde_json::Map::new(),
-            language: self.config.language.clone(),
-            wall: self.clock.wall(),
-            open: (self.config.open)(),
-        };
+        let start = self.start_in(&id, from.as_ref(), &to);
         let call = Call {
             id,
             events: receiver,
@@ -557,10 +553,25 @@ impl Shared {
         if handed.is_err() {
             tracing::warn!("nobody takes callers: the flow runs without a desk");
         }
-        let flows = (self.flows)();
         self.talk(leg, flows, start, events, &mut commands, &mut reporter)
             .await;
         reporter.tell().await;
+    }
+
+    fn start_in(&self, id: &str, from: Option<&PhoneNumber>, to: &str) -> Start {
+        Start {
+            flow: self.config.voice.inbound_flow.clone(),
+            call: CallFacts {
+                id: id.to_owned(),
+                from: from.cloned(),
+                to: to.to_owned(),
+                direction: "in",
+            },
+            input: serde_json::Map::new(),
+            language: self.config.language.clone(),
+            wall: self.clock.wall(),
+            open: (self.config.open)(),
+        }
     }
 
     /// Answers a caller: with our answer, or with our offer when none came. `None` if

@@ -43,7 +43,7 @@ impl Leg {
         match &reoffer.sdp {
             None if reoffer.is_update => reoffer.accept(None).await,
             None => {
-                let offer = self.versioned(sdp::offer(&self.local), |local| sdp::offer(local));
+                let offer = self.versioned(sdp::offer(&self.local), sdp::offer);
                 self.offered = Some(offer.clone());
                 reoffer.accept(Some(offer)).await;
             }

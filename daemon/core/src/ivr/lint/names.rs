@@ -245,13 +245,9 @@ impl Check<'_> {
                 let what = if BUILT_IN.contains(&to.name.as_str()) {
                     "cannot be written"
                 } else {
-                    "is not declared"
+                    "is not declared under `vars` or `output`"
                 };
-                self.fault(
-                    to.at,
-                    "E109",
-                    format!("\"{}\" {what}{near}; declare it under `vars`", to.name),
-                );
+                self.fault(to.at, "E109", format!("\"{}\" {what}{near}", to.name));
                 None
             }
         }

@@ -103,9 +103,11 @@ impl FlowMachine {
                 trace: "tone".to_owned(),
             }),
             What::Value(read_as, code) => match self.value(read_as, code) {
-                Ok((bits, shown)) => {
-                    Some(self.plain(&bits, &format!("={shown}"), self.is_secret(code)))
-                }
+                Ok((bits, shown)) => Some(self.plain(
+                    &bits,
+                    &format!("{}={shown}", read_as.word()),
+                    self.is_secret(code),
+                )),
                 Err(why) => self.unsaid(&why),
             },
             What::Prompt { id, with } => {

@@ -127,12 +127,12 @@ impl Reader<'_> {
                 kind.at,
                 if LATER.contains(&word.as_str()) {
                     format!(
-                        "nodes of type \"{word}\" are not supported by this version; types: {}",
+                        "nodes of type \"{word}\" are not supported by this version (types: {})",
                         known.join(", ")
                     )
                 } else {
                     format!(
-                        "no node type is named \"{word}\"{near}; types: {}",
+                        "no node type is named \"{word}\" (types: {}){near}",
                         known.join(", ")
                     )
                 },
@@ -185,7 +185,7 @@ impl Reader<'_> {
                 let next = self.next(raw);
                 Some(Act::Play {
                     say: say?,
-                    barge_in: raw.barge_in.unwrap_or(false),
+                    barge_in: raw.barge_in.is_some_and(|f| f.0),
                     repeat,
                     next: next?,
                 })
@@ -233,8 +233,8 @@ impl Reader<'_> {
             say,
             first,
             tries,
-            barge_in: raw.barge_in.unwrap_or(true),
-            type_ahead: raw.type_ahead.unwrap_or(false),
+            barge_in: raw.barge_in.is_none_or(|f| f.0),
+            type_ahead: raw.type_ahead.is_some_and(|f| f.0),
         })
     }
 
@@ -446,7 +446,7 @@ impl Reader<'_> {
                 queue: queue?,
                 number: number??,
                 at: book.flatten(),
-                keep_place: raw.keep_place.unwrap_or(false),
+                keep_place: raw.keep_place.is_some_and(|f| f.0),
             }
         };
         Some(Act::Callback {

@@ -60,7 +60,7 @@ impl Reader<'_> {
             at: raw.at,
             what,
             when,
-            barge_in: item.barge_in,
+            barge_in: item.barge_in.map(|f| f.0),
         })
     }
 
@@ -140,7 +140,7 @@ impl Reader<'_> {
             "duration" => Some(ReadAs::Duration(round)),
             other => {
                 let near = hint(other, ["number", "ordinal", "digits", "duration"]);
-                self.fault(at, format!("\"{other}\" is no way to read a value{near}; ways: number, ordinal, digits, duration"));
+                self.fault(at, format!("\"{other}\" is no way to read a value (ways: number, ordinal, digits, duration){near}"));
                 None
             }
         }

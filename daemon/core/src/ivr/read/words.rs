@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Reader;
 use crate::ivr::fault::Place;
-use crate::ivr::raw::At;
+use crate::ivr::raw::{At, Whole};
 
 /// Names another YAML reader takes for a truth value.
 const FORBIDDEN: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
@@ -93,13 +93,13 @@ impl Reader<'_> {
     }
 
     /// A whole number within bounds.
-    pub(super) fn range(&mut self, raw: &At<u64>, min: u32, max: u32) -> u32 {
-        match u32::try_from(raw.value) {
+    pub(super) fn range(&mut self, raw: &At<Whole>, min: u32, max: u32) -> u32 {
+        match u32::try_from(raw.value.0) {
             Ok(n) if (min..=max).contains(&n) => n,
             _ => {
                 self.fault(
                     raw.at,
-                    format!("{} is out of bounds: {min} to {max}", raw.value),
+                    format!("{} is out of bounds: {min} to {max}", raw.value.0),
                 );
                 min
             }

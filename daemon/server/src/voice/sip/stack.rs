@@ -75,10 +75,16 @@ pub(in crate::voice) enum SipError {
     Bind(SocketAddr, std::io::Error),
     /// The stack refused.
     #[error("SIP stack: {0}")]
-    Stack(#[from] rsipstack::Error),
+    Stack(Box<rsipstack::Error>),
     /// A user, host or number that makes no URI.
     #[error("not a SIP URI: {0}")]
     Uri(String),
+}
+
+impl From<rsipstack::Error> for SipError {
+    fn from(error: rsipstack::Error) -> Self {
+        SipError::Stack(Box::new(error))
+    }
 }
 
 /// An INVITE to send.
@@ -256,7 +262,7 @@ impl SipStack {
         tokio::time::timeout(limit, ask).await.ok().flatten() == Some(true)
     }
 
-    fn options(&self, target: SocketAddr) -> rsipstack::Result<Transaction> {
+    fn options(&self, target: SocketAddr) -> Result<Transaction, SipError> {
         let to = uri(None, target.into());
         let inner = &self.endpoint.inner;
         let request = inner.make_request(

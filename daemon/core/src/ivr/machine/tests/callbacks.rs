@@ -6,7 +6,7 @@ use super::*;
 use crate::ivr::io::{CallbackOrder, CallbackReply, HelpChannel, OpId, Why};
 use crate::ivr::sim::{Answer, NOW};
 
-const LATER: &str = "  a: { type: callback, reschedule: \"duration('5m')\", say: [{ prompt: q }], next: b, events: { error: { next: no } } }\n  b: { type: callback, cancel: refused, say: [{ prompt: long }], next: ok }";
+const LATER: &str = "  a: { type: callback, reschedule: \"duration('5m')\", say: [{ prompt: q }], next: b, events: { error: { next: bad } } }\n  b: { type: callback, cancel: refused, say: [{ prompt: long }], next: ok }";
 
 fn orders(sim: &Sim) -> Vec<CallbackOrder> {
     let order = |(_, o): &(Time, Output)| match o {
@@ -58,7 +58,7 @@ fn the_first_word_about_the_request_holds() {
 
 #[test]
 fn an_order_that_failed_settles_nothing() {
-    let nodes = LATER.replace("error: { next: no }", "error: { next: b }");
+    let nodes = LATER.replace("error: { next: bad }", "error: { next: b }");
     let mut sim = with_answers(
         &nodes,
         &[Answer::Reply(CallbackReply::Failed), Answer::Done],
@@ -82,7 +82,7 @@ fn a_desk_that_never_answers_is_an_error_after_ten_seconds_and_a_late_answer_is_
 
 #[test]
 fn a_withheld_number_is_a_bad_number_without_asking_the_desk() {
-    let nodes = "  a: { type: callback, queue: help, number: call.from, next: ok, events: { bad_number: { next: no } } }";
+    let nodes = "  a: { type: callback, queue: help, number: call.from, next: ok, events: { bad_number: { next: bad } } }";
     let mut start = sim::start("t");
     start.call.from = None;
     let sim = Sim::new(set_of(nodes), start);
@@ -131,13 +131,13 @@ fn the_answer_can_be_read_aloud_and_an_absent_part_is_skipped() {
     assert!(sim.traced("say_error", "ewt"));
 }
 
-const LINE: &str = "  a: { type: enqueue, queue: \"{{v}}x-{{call.to}}\", place: reserved, say: [{ prompt: q }], max_wait: 90s, next: ok, events: { no_agents: { say: [{ prompt: sorry }], next: no } } }";
+const LINE: &str = "  a: { type: enqueue, queue: \"{{v}}x-{{call.to}}\", place: reserved, say: [{ prompt: q }], max_wait: 90s, next: ok, events: { no_agents: { say: [{ prompt: sorry }], next: bad } } }";
 
 #[test]
 fn a_help_flow_begins_when_the_announcement_has_been_heard() {
     let help = "helpline: 1\nid: h\nstart: a\nprompts: { sorry: { text: \"01234\" } }\nnodes: { a: { type: play, say: [{ prompt: sorry }], next: b }, b: { type: return } }";
     let main = format!(
-        "helpline: 1\nid: t\nstart: a\nprompts: {{ q: {{ text: \"0123456789\" }}, sorry: {{ text: \"01234\" }} }}\nvars: {{ v: {{ type: string }} }}\nnodes:\n{LINE}\n  ok: {{ type: hangup, cause: 31 }}\n  no: {{ type: hangup, cause: 21 }}\n"
+        "helpline: 1\nid: t\nstart: a\nprompts: {{ q: {{ text: \"0123456789\" }}, sorry: {{ text: \"01234\" }} }}\nvars: {{ v: {{ type: string }} }}\nnodes:\n{LINE}\n  ok: {{ type: hangup, cause: 31 }}\n  bad: {{ type: hangup, cause: 21 }}\n"
     );
     let mut sim = Sim::new(load(&[("t", &main), ("h", help)]), sim::start("t"));
     let join = sim.log.iter().find_map(|(_, o)| match o {

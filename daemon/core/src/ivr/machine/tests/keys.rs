@@ -6,12 +6,12 @@ use super::*;
 use crate::ivr::io::{Barge, SayItem};
 use crate::ivr::sim::Answer;
 
-const MENU: &str = "  a: { type: menu, say: [{ prompt: q }], timeout: 6s, tries: 2, keys: { \"1\": { next: ok } }, events: { no_input: { say: [{ prompt: sorry }] }, no_match: { say: [{ prompt: sorry }] }, exhausted: { next: no } } }";
+const MENU: &str = "  a: { type: menu, say: [{ prompt: q }], timeout: 6s, tries: 2, keys: { \"1\": { next: ok } }, events: { no_input: { say: [{ prompt: sorry }] }, no_match: { say: [{ prompt: sorry }] }, exhausted: { next: bad } } }";
 
 /// A collect node that saves `v` and goes to `ok`.
 fn collect(digits: &str, more: &str) -> String {
     format!(
-        "  a: {{ type: collect, say: [{{ prompt: q }}], digits: {{ {digits} }}, save: v, next: ok, tries: 2, events: {{ exhausted: {{ next: no }} }}{more} }}"
+        "  a: {{ type: collect, say: [{{ prompt: q }}], digits: {{ {digits} }}, save: v, next: ok, tries: 2, events: {{ exhausted: {{ next: bad }} }}{more} }}"
     )
 }
 
@@ -94,7 +94,7 @@ fn a_terminator_as_first_key_is_an_empty_value_or_no_match() {
 #[test]
 fn a_full_entry_completes_at_once_and_swallows_one_terminator() {
     let nodes = format!(
-        "{}\n  m: {{ type: menu, say: [{{ prompt: long }}], tries: 1, keys: {{ \"1\": {{ next: ok }}, \"#\": {{ next: no }} }}, events: {{ exhausted: {{ next: no }} }} }}",
+        "{}\n  m: {{ type: menu, say: [{{ prompt: long }}], tries: 1, keys: {{ \"1\": {{ next: ok }}, \"#\": {{ next: bad }} }}, events: {{ exhausted: {{ next: bad }} }} }}",
         collect("min: 3, max: 3, terminators: \"#\", between: 3s", "")
             .replace("next: ok", "next: m")
     );
