@@ -407,6 +407,26 @@ fn w203_words_that_differ_from_the_recording_are_told() {
 }
 
 #[test]
+fn w203_and_w206_a_clip_of_other_words_and_a_draft_are_told() {
+    let good = sim::locale_for("en-US", &PROMPTS);
+    for (from, to, code) in [
+        ("text = \"Hello.\"", "text = \"Hi.\"", "W203"),
+        ("\"final\"", "\"draft\"", "W206"),
+    ] {
+        let mut locale = good.clone();
+        locale.manifest.text = locale.manifest.text.replacen(from, to, 1);
+        let flows = [Source {
+            file: "t.flow.yaml".into(),
+            text: BASE.into(),
+        }];
+        let (set, faults) = FlowSet::load(&flows, &[locale]);
+        assert!(set.is_some());
+        let have: Vec<_> = faults.iter().map(|f| (f.code, f.line)).collect();
+        assert_eq!(have, [(code, 6)]);
+    }
+}
+
+#[test]
 fn w211_a_menus_text_and_keys_must_agree() {
     expect(
         "press 1.\" }",
