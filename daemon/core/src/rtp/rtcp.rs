@@ -141,7 +141,7 @@ fn block(body: &mut Vec<u8>, ssrc: u32, received: &Received) {
 fn ntp(wall: Wall) -> u64 {
     let millis = u64::try_from(wall.millis()).unwrap_or(0);
     let seconds = (millis / 1000).wrapping_add(NTP_OFFSET_SECONDS);
-    (seconds << 32) | ((millis % 1000) << 32) / 1000
+    (seconds << 32) | (((millis % 1000) << 32) / 1000)
 }
 
 #[allow(clippy::cast_possible_truncation)] // counters wrap on the wire

@@ -12,13 +12,14 @@ use helpline_core::rtp::digits::{self, DigitSource};
 use helpline_core::rtp::packet::PACKET_BYTES_MAX;
 use helpline_core::rtp::rtcp;
 use helpline_core::sdp::{Direction, Negotiated};
-use helpline_core::time::{Time, Wall};
+use helpline_core::time::Time;
 use tokio::sync::mpsc;
 
 use super::MediaEvent;
 use super::counters::{LegStats, Shared};
 use super::hearing::Hearing;
 use super::ports::Pair;
+use super::realtime;
 use super::sending::Sending;
 use super::thread::Order;
 
@@ -161,11 +162,7 @@ impl Leg {
             self.is_filtered = usable && self.pair.rtp.connect(remote).is_ok();
             self.no_rtp_at = None;
         }
-        let hears = matches!(
-            negotiated.direction,
-            Direction::SendRecv | Direction::RecvOnly
-        );
-        if !hears {
+        if negotiated.direction != Direction::SendRecv {
             self.no_rtp_at = None; // held: silence is what was agreed on
         } else if self.no_rtp_at.is_none() {
             self.no_rtp_at = Some(now + self.no_rtp.min(FIRST_RTP));
@@ -295,7 +292,7 @@ impl Leg {
         to.set_port(port);
         let sent = rtcp::Sent {
             ssrc: self.sending.ssrc(),
-            wall: wall(),
+            wall: realtime::wall(),
             timestamp: self.sending.timestamp(),
             packets: self.sending.packets,
             bytes: self.sending.bytes,
@@ -350,10 +347,4 @@ fn send(
     } else {
         socket.send_to(packet, to)
     }
-}
-
-/// The time of day, for sender reports alone.
-fn wall() -> Wall {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Wall::from_millis(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
 }

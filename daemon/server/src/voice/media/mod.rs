@@ -321,6 +321,10 @@ impl MediaLeg {
 impl Media {
     /// Waits until all recordings of closed legs are on disk; for test phones.
     pub fn flush_recordings(&self) {
+        // Only when the threads have let go of their legs is the last frame on its way.
+        for thread in &self.inner.threads {
+            thread.sync();
+        }
         self.inner.recorder.flush();
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use helpline_core::time::Time;
+use helpline_core::time::{Time, Wall};
 
 /// Above ordinary threads, below the kernel's own.
 const PRIORITY: libc::c_int = 20;
@@ -21,6 +21,12 @@ pub(super) fn now() -> Time {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
     Time::from_micros(seconds * 1_000_000 + nanos / 1000)
+}
+
+/// The time of day, for RTCP sender reports alone: a peer lines up sound by it.
+pub(super) fn wall() -> Wall {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Wall::from_millis(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// Sleeps until `at` on the clock of [`now`]; an absolute time does not drift.

@@ -23,6 +23,8 @@ const SAMPLES_MAX: u64 = 60 * 60 * SAMPLE_RATE_HZ as u64;
 const MEND_SAMPLES: u64 = 10 * SAMPLE_RATE_HZ as u64;
 const HEADER_BYTES: u32 = 44;
 
+// Sound stays in line: a box would make the media thread allocate.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 enum Message {
     Open(u64, PathBuf),

@@ -135,3 +135,89 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use helpline_core::sdp::{Codec, Direction};
+
+    use super::*;
+
+    fn agreed(events: Option<u8>) -> Negotiated {
+        Negotiated {
+            remote: ([127, 0, 0, 1], 9).into(),
+            codec: Codec::Pcmu,
+            payload_type: 0,
+            event_payload_type: events,
+            direction: Direction::SendRecv,
+        }
+    }
+
+    fn digit(c: char) -> Digit {
+        Digit::from_char(c).unwrap()
+    }
+
+    #[test]
+    fn frames_left_out_move_the_timestamp_and_not_the_sequence() {
+        let mut sending = Sending::new(&mut Rng::new(1));
+        let bytes = sending.packet(&agreed(None)).unwrap().to_vec();
+        sending.skip(3);
+        let after = sending.packet(&agreed(None)).unwrap();
+        let (before, after) = (
+            Packet::parse(&bytes).unwrap(),
+            Packet::parse(after).unwrap(),
+        );
+        assert_eq!(after.timestamp, before.timestamp.wrapping_add(4 * 160));
+        assert_eq!(after.sequence, before.sequence.wrapping_add(1));
+        assert!(after.marker);
+    }
+
+    #[test]
+    fn audio_after_an_event_stands_where_it_would_have_stood_without() {
+        let mut sending = Sending::new(&mut Rng::new(2));
+        sending.digits(vec![digit('3')], SendDigits::Rfc4733);
+        let start = sending.timestamp();
+        let mut types = Vec::new();
+        for slot in 0..12u32 {
+            let bytes = sending.packet(&agreed(Some(101))).unwrap();
+            let packet = Packet::parse(bytes).unwrap();
+            types.push(packet.payload_type);
+            let due = if packet.payload_type == 101 {
+                0
+            } else {
+                slot * 160
+            };
+            assert_eq!(packet.timestamp, start.wrapping_add(due), "slot {slot}");
+        }
+        assert_eq!(types, [101, 101, 101, 101, 101, 101, 101, 101, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn keys_wait_where_events_were_not_agreed_on() {
+        let mut sending = Sending::new(&mut Rng::new(3));
+        sending.digits(vec![digit('3')], SendDigits::Rfc4733);
+        for _ in 0..20 {
+            let bytes = sending.packet(&agreed(None)).unwrap();
+            assert_eq!(Packet::parse(bytes).unwrap().payload_type, 0);
+        }
+    }
+
+    #[test]
+    fn sound_of_a_key_takes_the_place_of_what_plays() {
+        let mut sending = Sending::new(&mut Rng::new(4));
+        let quiet = Clip::from_pcm(&[10; 160 * 30]);
+        sending
+            .player
+            .play(1, vec![Item::Clip(quiet.into())], false);
+        sending.digits(vec![digit('3')], SendDigits::Inband);
+        let loud: Vec<bool> = (0..12)
+            .map(|_| {
+                let bytes = sending.packet(&agreed(None)).unwrap();
+                let payload = Packet::parse(bytes).unwrap().payload;
+                payload.iter().any(|c| Law::Mu.decode(*c).abs() > 4000)
+            })
+            .collect();
+        let mut expected = [false; 12];
+        expected[..5].fill(true);
+        assert_eq!(loud, expected);
+    }
+}

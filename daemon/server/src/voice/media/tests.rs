@@ -202,9 +202,9 @@ async fn key_stops_a_prompt_that_keys_may_stop_and_no_other() {
     assert!(matches!(next(&mut b).await, MediaEvent::KeyDown(..)));
     let why = PlayEnd::Digit;
     assert_eq!(next(&mut b).await, MediaEvent::PlayEnded { op: 2, why });
+    assert!(matches!(next(&mut b).await, MediaEvent::KeyUp(..)));
     b.play(3, long(), Barge::AnyKey);
     b.stop(3);
-    assert!(matches!(next(&mut b).await, MediaEvent::KeyUp(..)));
     let why = PlayEnd::Stopped;
     assert_eq!(next(&mut b).await, MediaEvent::PlayEnded { op: 3, why });
 }
@@ -387,4 +387,110 @@ async fn reader_that_never_reads_costs_nothing_but_its_events() {
     let before = b.report().packets_sent;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(b.report().packets_sent > before);
+}
+
+/// A peer with its two ports, as a telephone has them.
+fn peer_pair() -> (UdpSocket, UdpSocket) {
+    let mut rest = Vec::new();
+    loop {
+        let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = rtp.local_addr().unwrap().port();
+        match UdpSocket::bind(("127.0.0.1", port.wrapping_add(1))) {
+            Ok(rtcp) if port.is_multiple_of(2) => return (rtp, rtcp),
+            _ => rest.push(rtp),
+        }
+    }
+}
+
+#[tokio::test]
+async fn reports_are_read_and_the_end_is_told_over_rtcp() {
+    use helpline_core::rtp::{rtcp, source::Received};
+    let media = media();
+    let (rtp, rtcp_socket) = peer_pair();
+    let leg = media.open().unwrap();
+    leg.connect(&negotiated(rtp.local_addr().unwrap(), Codec::Pcmu));
+    let first = listen(&rtp, 1).remove(0);
+    let ours = Packet::parse(&first).unwrap().ssrc;
+    let about = rtcp::Sent {
+        ssrc: 77,
+        wall: helpline_core::time::Wall::from_millis(0),
+        timestamp: 0,
+        packets: 0,
+        bytes: 0,
+    };
+    let received = Received {
+        packets: 95,
+        lost: 5,
+        highest: 100,
+        jitter: 8,
+        ssrc: Some(ours),
+    };
+    let mut to = leg.local;
+    to.set_port(to.port() + 1);
+    let report = rtcp::report(&about, &received, 1, true);
+    rtcp_socket.send_to(&report, to).unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    // The peer's good bye ends nothing.
+    let before = leg.report();
+    assert_eq!(before.remote_lost, 5);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(leg.report().packets_sent > before.packets_sent);
+    drop(leg);
+    rtcp_socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let mut buffer = [0; 1500];
+    // The last of what comes is our own good bye (a report may come first).
+    let bye = loop {
+        let length = rtcp_socket.recv(&mut buffer).unwrap();
+        let packet = &buffer[..length];
+        assert_eq!(packet[1], 200, "a sender report leads");
+        if packet[length - 7] == 203 {
+            break packet.to_vec();
+        }
+    };
+    assert_eq!(bye[4..8], ours.to_be_bytes());
+}
+
+#[test]
+fn time_line_follows_the_clock() {
+    let media = media();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let leg = media.open().unwrap();
+    leg.connect(&negotiated(peer.local_addr().unwrap(), Codec::Pcmu));
+    let first = listen(&peer, 1).remove(0);
+    let begin = realtime::now();
+    let last = listen(&peer, 60).pop().unwrap();
+    let elapsed_ms = u32::try_from(realtime::now().since(begin).as_millis()).unwrap();
+    let stamp = |bytes: &[u8]| Packet::parse(bytes).unwrap().timestamp;
+    let told_ms = stamp(&last).wrapping_sub(stamp(&first)) / 8;
+    // Holds however late the thread was run: frames are left out, never stretched.
+    assert!(
+        told_ms.abs_diff(elapsed_ms) < 100,
+        "{told_ms} of {elapsed_ms} ms"
+    );
+}
+
+#[tokio::test]
+async fn many_legs_at_once_lose_nothing() {
+    let media = Media::start(MediaConfig {
+        address: Ipv4Addr::LOCALHOST.into(),
+        ports: (44_000, 44_399),
+        threads: 2,
+        no_rtp: Duration::from_secs(30),
+    })
+    .unwrap();
+    let pairs: Vec<_> = (0..50).map(|_| connected(&media, Codec::Pcmu)).collect();
+    for (a, b) in &pairs {
+        a.play(1, vec![PlayItem::Clip(sine(800.0, 100))], Barge::Never);
+        b.play(1, vec![PlayItem::Clip(sine(900.0, 100))], Barge::Never);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let counters = media.counters();
+    println!("100 legs for 1.5 s: {counters:?}");
+    assert_eq!((counters.packets_lost, counters.packets_bad), (0, 0));
+    assert_eq!((counters.wrong_source, counters.faults), (0, 0));
+    for leg in pairs.iter().flat_map(|(a, b)| [a, b]) {
+        assert!(leg.report().packets_received > 10);
+    }
 }

@@ -39,6 +39,8 @@ pub(super) enum Command {
     Order(u64, Order),
     /// Close a leg.
     Close(u64),
+    /// Answer when everything before is done.
+    Sync(SyncSender<()>),
 }
 
 /// What a leg is told.
@@ -113,6 +115,15 @@ impl Thread {
             self.state.legs.fetch_add(1, Relaxed);
         }
         self.to.send(command).is_ok()
+    }
+
+    /// Waits until every command sent before is obeyed.
+    pub(super) fn sync(&self) {
+        let (done, is_done) = sync_channel(1);
+        if self.send(Command::Sync(done)) {
+            // An error means that the thread is gone, and its legs with it.
+            let _ = is_done.recv();
+        }
     }
 
     pub(super) fn legs(&self) -> usize {
@@ -197,11 +208,16 @@ impl Engine {
 
     /// One leg's 20 ms; false when the leg is no more.
     fn run_leg(&mut self, id: u64, now: Time, skipped: u32) -> bool {
+        self.guard(id, |leg| leg.slot(now, skipped))
+    }
+
+    /// Lets a leg act; false when it is no more. A fault in one leg must not silence the
+    /// others on this thread.
+    fn guard(&mut self, id: u64, act: impl FnOnce(&mut Leg)) -> bool {
         let Some(leg) = self.legs.get_mut(&id) else {
             return false;
         };
-        // A fault in one leg must not silence the others on this thread.
-        let fine = catch_unwind(AssertUnwindSafe(|| leg.slot(now, skipped))).is_ok();
+        let fine = catch_unwind(AssertUnwindSafe(|| act(leg))).is_ok();
         if !fine {
             self.shared.faults.add(1);
             if let Some(leg) = self.legs.remove(&id) {
@@ -232,9 +248,7 @@ impl Engine {
                 self.legs.insert(leg.id(), leg);
             }
             Command::Order(id, order) => {
-                if let Some(leg) = self.legs.get_mut(&id) {
-                    leg.order(realtime::now(), order);
-                }
+                self.guard(id, |leg| leg.order(realtime::now(), order));
             }
             Command::Close(id) => {
                 if let Some(leg) = self.legs.remove(&id) {
@@ -244,6 +258,10 @@ impl Engine {
                 for ids in &mut self.phases {
                     ids.retain(|known| *known != id);
                 }
+            }
+            Command::Sync(done) => {
+                // Whoever asked may have given up waiting; the ring holds one answer.
+                let _ = done.try_send(());
             }
         }
     }
