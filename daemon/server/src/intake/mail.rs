@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::phone::DialRules;
-use helpline_core::request::email::{AckParts, Kind, MailContext, Reading, content_hash, read};
-use helpline_core::smtp::address_key;
+use helpline_core::request::email::{
+    AckParts, Kind, MailContext, Reading, address_key, content_hash, read,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
