@@ -41,8 +41,10 @@ impl Drop for Post {
 
 async fn post(change: impl FnOnce(&mut Config)) -> Post {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = Config::default();
-    config.queue = vec![Queue::default()];
+    let mut config = Config {
+        queue: vec![Queue::default()],
+        ..Config::default()
+    };
     config.dial.allow = vec!["DE".into()];
     config.dial.region = Some("DE".into());
     config.smtp.addresses = vec!["help@help.test".into()];
@@ -384,8 +386,7 @@ async fn a_message_beyond_the_limit_is_refused_and_not_stored() {
     let post = post(|config| config.smtp.message_bytes_max = 20_000).await;
     let mut peer = post.connect().await;
     peer.begin().await;
-    peer.say(format!("{}\r\n.\r\n", "x".repeat(1_000).as_str()).repeat(1))
-        .await;
+    peer.say(format!("{}\r\n.\r\n", "x".repeat(1_000))).await;
     peer.expect("250 2.0.0").await;
     peer.say("MAIL FROM:<a@c.test> SIZE=20001\r\n").await;
     peer.expect("552 5.3.4").await;
