@@ -1,5 +1,6 @@
-//! The ways in: each reads what came and ends at the desk.
+//! The ways in: each makes a `HelpRequest` and ends in `desk.accept`.
 
+pub mod http;
 pub mod mail;
 pub mod phone;
 pub mod smtp;
