@@ -14,6 +14,7 @@ use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, Rc
 
 use self::data::{DataReader, End};
 use crate::id::MailInId;
+use crate::request::email::address_key;
 use crate::time::Time;
 
 /// Longest command line, in bytes with CRLF.
@@ -563,22 +564,6 @@ fn ownership(own: &[String], address: &str) -> Ownership {
         true => Ownership::UnknownHere,
         false => Ownership::Elsewhere,
     }
-}
-
-/// The parts by which two addresses are the same: lower-cased local part, A-label domain.
-/// `None` without both parts or with a domain that cannot exist.
-#[must_use]
-pub fn address_key(address: &str) -> Option<(String, String)> {
-    let (local, domain) = address.trim().rsplit_once('@')?;
-    if local.is_empty() || domain.is_empty() {
-        return None;
-    }
-    let domain = match url::Host::parse(domain) {
-        Ok(url::Host::Domain(ascii)) => ascii,
-        _ if domain.starts_with('[') => domain.to_ascii_lowercase(),
-        _ => return None,
-    };
-    Some((local.to_lowercase(), domain))
 }
 
 #[cfg(test)]

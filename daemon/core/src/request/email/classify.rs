@@ -4,8 +4,8 @@
 
 use mail_parser::{Message, MimeHeaders};
 
+use super::address::address_key;
 use super::headers::Headers;
-use crate::smtp::address_key;
 
 /// What the rules say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

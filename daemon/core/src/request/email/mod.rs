@@ -1,6 +1,7 @@
 //! A mail becomes a help request: what kind of mail it is, who wrote it, what they wrote now,
 //! which number to call and when. Pure: raw bytes and a context in, a [`Reading`] out.
 
+mod address;
 mod body;
 mod charset;
 mod classify;
@@ -14,6 +15,7 @@ mod window;
 
 use mail_parser::{Address, HeaderName, Message, MessageParser};
 
+pub use address::address_key;
 pub use headers::content_hash;
 
 use self::classify::{People, Verdict};
@@ -373,11 +375,9 @@ fn country_of(address: &str) -> Option<String> {
 /// Any other Reply-To would make us write to people who never wrote.
 fn ack(headers: &Headers, people: &People, subject: Option<String>) -> Option<AckParts> {
     let (_, from) = people.from.first()?;
-    let domain = crate::smtp::address_key(from)?.1;
+    let domain = address_key(from)?.1;
     let reply_to = match people.reply_to.as_slice() {
-        [one] => crate::smtp::address_key(one)
-            .filter(|(_, d)| *d == domain)
-            .map(|_| one),
+        [one] => address_key(one).filter(|(_, d)| *d == domain).map(|_| one),
         _ => None,
     };
     let address = reply_to.unwrap_or(from).trim().to_owned();

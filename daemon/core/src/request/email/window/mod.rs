@@ -24,6 +24,8 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 /// A `Date` header is believed from so long before to [`DATE_AHEAD_MS`] after arrival.
 const DATE_BEHIND_MS: i64 = 3 * 86_400_000;
 const DATE_AHEAD_MS: i64 = 15 * 60_000;
+/// Latest start of a time written by a program, in days.
+const MACHINE_DAYS_MAX: i64 = 60;
 
 /// What a text says about the time of the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +109,9 @@ pub(super) fn find(text: &str, is_field: bool, reference: &Reference) -> Found {
         text.get(..text.floor_char_boundary(TEXT_BYTES_MAX))
             .unwrap_or_default(),
     );
+    if is_field && let Some(found) = machine_time(text.trim(), reference) {
+        return found;
+    }
     let mut unclear = None;
     for sentence in sentences(&text).into_iter().take(SENTENCES_MAX) {
         let has_cue = is_field || has_cue(&lex::tokens(sentence));
@@ -119,6 +124,25 @@ pub(super) fn find(text: &str, is_field: bool, reference: &Reference) -> Found {
         }
     }
     unclear.map_or(Found::Nothing, Found::Unclear)
+}
+
+/// `2026-11-24T15:00-05:00`, with `/PT2H` for its length: what programs write.
+fn machine_time(text: &str, reference: &Reference) -> Option<Found> {
+    let (time, length) = text.split_once('/').unwrap_or((text, "PT30M"));
+    let start: Timestamp = time.trim().parse().ok()?;
+    let length: jiff::SignedDuration = length.trim().parse().ok()?;
+    let end = start.checked_add(length).ok().filter(|end| *end >= start)?;
+    let latest = reference.received.as_second() + MACHINE_DAYS_MAX * 86_400;
+    if end <= reference.received || start.as_second() > latest {
+        return Some(Found::Unclear(text.chars().take(200).collect()));
+    }
+    let wall = |t: Timestamp| Wall::from_millis(t.as_millisecond());
+    Some(Found::Window {
+        not_before: (start > reference.received).then(|| wall(start)),
+        not_after: Some(wall(end)),
+        zone: None,
+        matched: text.to_owned(),
+    })
 }
 
 fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {

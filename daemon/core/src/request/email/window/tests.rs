@@ -493,3 +493,33 @@ fn endless_text_is_read_in_time() {
         &reference,
     );
 }
+
+#[test]
+fn times_written_by_programs_are_taken_from_fields_only() {
+    let reference = reference_at(NOW, "Europe/Berlin", None);
+    let text = "2026-11-24T15:00-05:00/PT2H";
+    let Found::Window {
+        not_before,
+        not_after,
+        ..
+    } = find(text, true, &reference)
+    else {
+        panic!("{:?}", find(text, true, &reference));
+    };
+    assert_eq!(not_before, Some(instant("2026-11-24T20:00:00Z")));
+    assert_eq!(not_after, Some(instant("2026-11-24T22:00:00Z")));
+    for bad in [
+        "2026-11-20T15:00Z",
+        "2027-11-24T15:00Z",
+        "2026-11-23T08:00Z/PT10M",
+    ] {
+        assert!(
+            matches!(find(bad, true, &reference), Found::Unclear(_)),
+            "{bad}"
+        );
+    }
+    assert!(!matches!(
+        machine_time("2026-11-24T15:00Z/-PT9H", &reference),
+        Some(Found::Window { .. })
+    ));
+}
