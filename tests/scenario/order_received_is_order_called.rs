@@ -13,7 +13,12 @@ fn order_received_is_order_called() {
     }
     world.run(Duration::from_secs(3_600));
     let called: Vec<_> = world.invites().into_iter().map(|(_, to)| to).collect();
-    assert_eq!(called, (0..20).map(number).collect::<Vec<_>>());
+    assert_eq!(
+        called,
+        (0..20).map(number).collect::<Vec<_>>(),
+        "{}",
+        world.log()
+    );
     assert_eq!(world.script.lock().unwrap().up_max, 2);
 }
 

@@ -228,7 +228,8 @@ impl World {
 
     /// Lets `time` pass.
     pub(crate) fn run(&self, time: Duration) {
-        self.up().runtime.block_on(tokio::time::sleep(time));
+        let runtime = &self.up().runtime;
+        runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// What customer `n` does when called, one act a call; afterwards a talk of two minutes.

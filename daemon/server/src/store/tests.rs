@@ -400,10 +400,14 @@ async fn what_a_dead_node_left_is_found() {
         ready(store, 2, 10).await;
         let claimed = claim_all(store, 2).await;
         intend(store, &intent_of(&claimed[0].0)).await.unwrap();
-        assert!(on!(store, tx => node::orphans(tx)).unwrap().is_empty());
+        assert!(
+            on!(store, tx => node::orphans(tx, true))
+                .unwrap()
+                .is_empty()
+        );
         assert!(on!(store, tx => async { node::beat(tx, &node_id(1)).await }).unwrap());
         let later = bench.later(Duration::from_secs(31));
-        let orphans = on!(later, tx => node::orphans(tx)).unwrap();
+        let orphans = on!(later, tx => node::orphans(tx, true)).unwrap();
         assert_eq!(orphans.len(), 2, "{}: {orphans:?}", bench.name);
         assert!(matches!(&orphans[0], Orphan::Attempt(a) if a.request == claimed[0].0.id));
         assert!(matches!(&orphans[1], Orphan::Leased(id, _) if *id == claimed[1].0.id));
@@ -418,7 +422,7 @@ async fn a_new_incarnation_alone_finds_everything_at_once() {
         claim_all(store, 1).await;
         on!(store, tx => async { node::start(tx, &node_id(2), true).await }).unwrap();
         assert_eq!(
-            on!(store, tx => node::orphans(tx)).unwrap().len(),
+            on!(store, tx => node::orphans(tx, true)).unwrap().len(),
             1,
             "{name}"
         );

@@ -22,8 +22,8 @@ use super::{Conn, Error, Turn, migrate};
 const WAITING_MAX: usize = 1_024;
 /// Operations in one commit.
 const BATCH_MAX: usize = 256;
-/// Work in one commit.
-const BATCH_WORK: Duration = Duration::from_millis(5);
+/// Work in one commit: many share an fsync, and none waits long for the others.
+const BATCH_WORK: Duration = Duration::from_millis(40);
 
 type Answer = Result<Box<dyn Any + Send>, Error>;
 type Op = Box<dyn for<'c> FnOnce(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send>;
