@@ -1,1 +1,3 @@
-//! (to be written)
+//! What scenarios stand on.
+
+pub(crate) mod world;

@@ -132,7 +132,11 @@ impl Desk {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub(crate) async fn reap(&self) -> Result<usize, StoreError> {
-        let orphans = self.store.write(|tx| Box::pin(node::orphans(tx))).await?;
+        let leases = self.store.is_shared();
+        let orphans = self
+            .store
+            .write(move |tx| Box::pin(node::orphans(tx, leases)))
+            .await?;
         for orphan in &orphans {
             match orphan {
                 Orphan::Attempt(attempt) => self.finish_orphan(attempt).await?,

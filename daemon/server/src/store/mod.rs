@@ -167,6 +167,14 @@ impl Store {
         matches!(self.db, Db::Postgres(_))
     }
 
+    /// For tests with a virtual clock: after `operations` more the database is gone; the
+    /// last one is committed and its answer lost, as in a power cut. `u64::MAX` mends it.
+    pub fn break_after(&self, operations: u64) {
+        if let Db::Inline(inline) = &self.db {
+            inline.break_after(operations);
+        }
+    }
+
     /// Answers as soon as the store works again; the watchdog asks it.
     ///
     /// # Errors

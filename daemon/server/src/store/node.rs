@@ -62,14 +62,17 @@ pub(crate) async fn stop(tx: &mut Conn, node: &NodeId) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// Declares nodes dead whose lease is over, and gives what dead nodes and overdue
-/// stages left behind. Phone-in calls of dead nodes are over.
-pub(crate) async fn orphans(tx: &mut Conn) -> Result<Vec<Orphan>, Error> {
-    tx.run(
-        "update node set state = 'dead' where state = 'alive' and lease_until < {now} - 500",
-        vec![],
-    )
-    .await?;
+/// Gives what dead nodes and overdue stages left behind. With `leases`, nodes are declared
+/// dead whose lease is over; a daemon alone on its database renews none. Phone-in calls
+/// of dead nodes are over.
+pub(crate) async fn orphans(tx: &mut Conn, leases: bool) -> Result<Vec<Orphan>, Error> {
+    if leases {
+        tx.run(
+            "update node set state = 'dead' where state = 'alive' and lease_until < {now} - 500",
+            vec![],
+        )
+        .await?;
+    }
     tx.run(
         "update inbound set live = 0, ended_at = {now} where live = 1
            and node in (select id from node where state = 'dead')",

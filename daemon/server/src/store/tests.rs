@@ -1,1 +1,962 @@
-//! Tests.
+//! Every store function on both databases. PostgreSQL: `HELPLINE_TEST_POSTGRES` names a
+//! server, each test makes a database of its own in it (`tests/run` starts one).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use helpline_core::call::Disposition;
+use helpline_core::id::{AttemptId, CallId, MailInId, NodeId, RequestId};
+use helpline_core::phone::PhoneNumber;
+use helpline_core::queue::ewt::Promise;
+use helpline_core::queue::{Effects, HeldReason, Release, State};
+use helpline_core::request::{Channel, HelpRequest, When};
+use helpline_core::rng::Rng;
+use sqlx::Connection as _;
+
+use super::outbox::MailBody;
+use super::*;
+
+/// 2026-11-23T13:20:00Z.
+const START: Wall = Wall::from_millis(1_795_440_000_000);
+
+/// A store, and the same store at other times.
+pub(crate) struct Bench {
+    pub(crate) store: Store,
+    pub(crate) name: &'static str,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Bench {
+    /// The same database, its clock `later`.
+    pub(crate) fn later(&self, later: Duration) -> Store {
+        Store {
+            clock: Clock::following_tokio(START + later),
+            ..self.store.clone()
+        }
+    }
+}
+
+/// A fresh PostgreSQL database.
+pub(crate) async fn postgres_url() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let server = std::env::var("HELPLINE_TEST_POSTGRES")
+        .expect("HELPLINE_TEST_POSTGRES is not set; run the tests with tests/run, which starts a PostgreSQL");
+    let name = format!(
+        "t{}_{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let mut admin = sqlx::PgConnection::connect(&server).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name}")))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}
+
+/// One store on each database, with a virtual clock that starts at the same time.
+pub(crate) async fn benches() -> Vec<Bench> {
+    let clock = Clock::following_tokio(START);
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = Store::open_sqlite(dir.path(), &clock).await.unwrap();
+    let postgres = Store::open_postgres(&postgres_url().await, &clock)
+        .await
+        .unwrap();
+    vec![
+        Bench {
+            store: sqlite,
+            name: "SQLite",
+            _dir: Some(dir),
+        },
+        Bench {
+            store: postgres,
+            name: "PostgreSQL",
+            _dir: None,
+        },
+    ]
+}
+
+macro_rules! on {
+    ($store:expr, $tx:ident, [$($v:ident),*] => $body:expr) => {{
+        $(let $v = $v.clone();)*
+        $store
+            .write(move |$tx| {
+                $(let $v = $v.clone();)*
+                Box::pin(async move { $body.await })
+            })
+            .await
+    }};
+    ($store:expr, $tx:ident => $body:expr) => {
+        $store
+            .write(move |$tx| Box::pin(async move { $body.await }))
+            .await
+    };
+}
+
+fn number(n: u32) -> PhoneNumber {
+    PhoneNumber::from_row(&format!("+4930123{n:04}"))
+}
+
+fn new_request(n: u32) -> NewRequest {
+    let mut rng = Rng::new(u64::from(n));
+    let at = START + Duration::from_millis(u64::from(n));
+    let request = HelpRequest {
+        queue: "help".into(),
+        channel: Channel::Form,
+        number: number(n),
+        name: Some("Ada".into()),
+        email: Some("ada@example.org".into()),
+        page: None,
+        note: None,
+        language: "en".into(),
+        zone: None,
+        when: When::Now,
+    };
+    NewRequest {
+        id: RequestId::new(at, &mut rng),
+        request,
+        state: State::Waiting,
+        place_at: at,
+        not_before: START,
+        due_at: None,
+        not_after: None,
+        token: format!("token-{n}"),
+        ack_json: None,
+        promise: Promise::none(START, "UTC"),
+        stale_at: None,
+        address: Some("192.0.2.1".into()),
+        parent: None,
+        accepted_at: at,
+    }
+}
+
+async fn insert(store: &Store, new: NewRequest) -> bool {
+    store
+        .write(move |tx| {
+            let new = new.clone();
+            Box::pin(async move { request::insert(tx, &new).await })
+        })
+        .await
+        .unwrap()
+}
+
+fn node_id(n: u64) -> NodeId {
+    NodeId::new(START, &mut Rng::new(n))
+}
+
+fn trunk_config(name: &str, channels: u32, rate: f64) -> config::Trunk {
+    config::Trunk {
+        name: name.into(),
+        target: "127.0.0.1:5060".into(),
+        username: None,
+        password_file: None,
+        realm: None,
+        caller_id: "+493055500".into(),
+        max_channels: channels,
+        calls_per_second: rate,
+        codecs: vec![config::CodecName::Pcmu],
+    }
+}
+
+/// A store with a node, a trunk and `requests` waiting requests.
+async fn ready(store: &Store, requests: u32, channels: u32) {
+    on!(store, tx => async {
+        node::start(tx, &node_id(1), true).await?;
+        trunk::configure(tx, &[trunk_config("a", channels, 100.0)]).await
+    })
+    .unwrap();
+    for n in 0..requests {
+        assert!(insert(store, new_request(n)).await);
+    }
+}
+
+async fn claim_all(store: &Store, limit: u32) -> Vec<Claimed> {
+    on!(store, tx => claim::claim(tx, "help", &node_id(1), 1, limit)).unwrap()
+}
+
+fn intent_of(row: &RequestRow) -> Intent {
+    let mut rng = Rng::new(row.accepted_at.millis().unsigned_abs() + u64::from(row.tries));
+    Intent {
+        attempt: AttemptId::new(START, &mut rng),
+        request: row.id.clone(),
+        queue: row.queue.clone(),
+        epoch: row.epoch,
+        node: node_id(1),
+        number: row.number.clone(),
+        call_id: CallId::new(START, &mut rng).to_string(),
+        trunks: vec!["a".into()],
+        ring_limit: Duration::from_secs(40),
+    }
+}
+
+async fn intend(store: &Store, intent: &Intent) -> Result<claim::Intended, IntentRefused> {
+    let intent = intent.clone();
+    store
+        .write(move |tx| {
+            let intent = intent.clone();
+            Box::pin(async move { claim::intent(tx, &intent).await })
+        })
+        .await
+        .unwrap()
+}
+
+async fn row_of(store: &Store, id: &RequestId) -> RequestRow {
+    let id = id.clone();
+    store
+        .read(move |tx| {
+            let id = id.clone();
+            Box::pin(async move { request::by_id(tx, &id).await })
+        })
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_number_has_one_open_request_in_a_queue() {
+    for Bench { store, name, .. } in &benches().await {
+        assert!(insert(store, new_request(1)).await, "{name}");
+        let twin = NewRequest {
+            id: RequestId::new(START, &mut Rng::new(99)),
+            token: "other".into(),
+            ..new_request(1)
+        };
+        assert!(!insert(store, twin.clone()).await, "{name}");
+        let open = on!(store, tx => request::open_of(tx, "help", &number(1))).unwrap();
+        assert_eq!(open.unwrap().id, new_request(1).id);
+        // Once it is over, the number may ask again.
+        let row = row_of(store, &new_request(1).id).await;
+        on!(store, tx, [row] => request::apply(tx, &row, State::Cancelled, &Effects::default()))
+            .unwrap();
+        assert!(insert(store, twin).await, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn claims_follow_the_key_and_are_never_given_twice() {
+    for Bench { store, name, .. } in &benches().await {
+        ready(store, 6, 10).await;
+        let first = claim_all(store, 4).await;
+        let numbers: Vec<_> = first.iter().map(|c| c.0.number.clone()).collect();
+        assert_eq!(numbers, (0..4).map(number).collect::<Vec<_>>(), "{name}");
+        assert_eq!(claim_all(store, 10).await.len(), 2, "{name}");
+        assert!(claim_all(store, 10).await.is_empty(), "{name}");
+        // Given back it has its old place.
+        let back = first[0].0.clone();
+        let (id, epoch) = (back.id.clone(), back.epoch);
+        assert!(on!(store, tx, [id] => request::release(tx, &id, epoch, Duration::ZERO)).unwrap());
+        assert_eq!(claim_all(store, 1).await[0].0.id, back.id);
+    }
+}
+
+#[tokio::test]
+async fn eight_claimers_at_once_get_each_request_once() {
+    let url = postgres_url().await;
+    let store = Store::open_postgres(&url, &Clock::system()).await.unwrap();
+    ready(&store, 40, 10).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            on!(store, tx => claim::claim(tx, "help", &node_id(n), 1, 10)).unwrap()
+        });
+    }
+    let mut taken: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+    assert!(!taken.is_empty());
+    taken.extend(claim_all(&store, 40).await);
+    let mut ids: Vec<_> = taken.into_iter().map(|c| c.0.id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 40);
+    assert!(claim_all(&store, 40).await.is_empty());
+}
+
+#[tokio::test]
+async fn channels_are_never_exceeded_by_intents_at_once() {
+    let url = postgres_url().await;
+    let store = Store::open_postgres(&url, &Clock::system()).await.unwrap();
+    ready(&store, 8, 3).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for claimed in claim_all(&store, 8).await {
+        let store = store.clone();
+        tasks.spawn(async move { intend(&store, &intent_of(&claimed.0)).await });
+    }
+    let results = tasks.join_all().await;
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 3);
+    for refused in results.into_iter().filter_map(Result::err) {
+        assert_eq!(refused, IntentRefused::Released(Release::NoChannel));
+    }
+}
+
+#[tokio::test]
+async fn an_intent_needs_its_fence_a_channel_and_a_free_number() {
+    for Bench { store, name, .. } in &benches().await {
+        ready(store, 3, 1).await;
+        let claimed = claim_all(store, 3).await;
+        let first = intent_of(&claimed[0].0);
+        let made = intend(store, &first).await.unwrap();
+        assert_eq!((made.attempt_no, made.trunk.as_str()), (1, "a"), "{name}");
+        // The same intent again: fenced, whatever the reason it is repeated for.
+        assert_eq!(intend(store, &first).await, Err(IntentRefused::Fenced));
+        let full = intend(store, &intent_of(&claimed[1].0)).await;
+        assert_eq!(full, Err(IntentRefused::Released(Release::NoChannel)));
+        assert_eq!(row_of(store, &claimed[1].0.id).await.state, State::Waiting);
+        // On a phone-in call.
+        on!(store, tx => async {
+            call::inbound_begins(tx, &CallId::new(START, &mut Rng::new(5)), "in-1", &node_id(1), Some(&number(2))).await
+        })
+        .unwrap();
+        let busy = intend(store, &intent_of(&claimed[2].0)).await;
+        assert_eq!(busy, Err(IntentRefused::Released(Release::NumberBusy)));
+        let waits = row_of(store, &claimed[2].0.id).await;
+        assert!(
+            waits.not_before >= START + Duration::from_secs(60),
+            "{name}"
+        );
+        assert_eq!(waits.tries, 0);
+        on!(store, tx => call::inbound_ends(tx, "in-1")).unwrap();
+        let free = row_of(store, &claimed[2].0.id).await;
+        assert!(free.not_before < START + Duration::from_secs(60), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_number_on_the_do_not_call_list_is_refused_at_the_intent() {
+    for bench in &benches().await {
+        let store = &bench.store;
+        ready(store, 1, 10).await;
+        let claimed = claim_all(store, 1).await;
+        let entry = Suppression {
+            period: Duration::from_secs(60),
+            reason: "stop",
+        };
+        on!(store, tx => async { limit::suppress(tx, &number(0), entry).await }).unwrap();
+        let refused = intend(store, &intent_of(&claimed[0].0)).await;
+        assert_eq!(refused, Err(IntentRefused::Suppressed));
+        assert!(on!(store, tx => async { limit::is_suppressed(tx, &number(0)).await }).unwrap());
+        let later = bench.later(Duration::from_secs(61));
+        assert!(!on!(later, tx => async { limit::is_suppressed(tx, &number(0)).await }).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn progress_and_end_pass_the_fence_once() {
+    for Bench { store, name, .. } in &benches().await {
+        ready(store, 1, 10).await;
+        let claimed = claim_all(store, 1).await.remove(0).0;
+        let intent = intent_of(&claimed);
+        intend(store, &intent).await.unwrap();
+        let (id, epoch) = (intent.attempt.clone(), intent.epoch);
+        let lease = Duration::from_secs(60);
+        for (step, state) in [
+            (Progress::Ringing, State::Dialling),
+            (Progress::Answered, State::Answered),
+            (Progress::Ringing, State::Answered), // late news
+            (Progress::Connected, State::Connected),
+            (Progress::Answered, State::Connected),
+        ] {
+            let id = id.clone();
+            on!(store, tx, [id] => attempt::progress(tx, &id, epoch, step, lease)).unwrap();
+            assert_eq!(
+                row_of(store, &claimed.id).await.state,
+                state,
+                "{name} {step:?}"
+            );
+        }
+        on!(store, tx, [id] => attempt::settled(tx, &id, epoch, Disposition::Later, Some(START)))
+            .unwrap();
+        let outcome = Outcome {
+            disposition: Disposition::Talked,
+            sip_code: Some(200),
+            q850: None,
+        };
+        let mut results = Vec::new();
+        for _ in 0..2 {
+            let id = id.clone();
+            results.push(on!(store, tx, [id] => attempt::end(tx, &id, epoch, &outcome)));
+        }
+        assert_eq!(results, [Ok(()), Err(Error::Fenced)], "{name}");
+        let late =
+            on!(store, tx, [id] => attempt::progress(tx, &id, epoch, Progress::Answered, lease));
+        assert_eq!(late, Err(Error::Fenced), "{name}");
+        let request = claimed.id.clone();
+        let history = on!(store, tx, [request] => attempt::history(tx, &request));
+        assert_eq!(history.unwrap(), [Disposition::Talked]);
+        let lengths = on!(store, tx => attempt::last_lengths(tx, "help", 10)).unwrap();
+        assert_eq!(lengths.len(), 1);
+        assert!(
+            on!(store, tx => attempt::busy(tx, "help"))
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_node_left_is_found() {
+    for bench in &benches().await {
+        let store = &bench.store;
+        ready(store, 2, 10).await;
+        let claimed = claim_all(store, 2).await;
+        intend(store, &intent_of(&claimed[0].0)).await.unwrap();
+        assert!(
+            on!(store, tx => node::orphans(tx, true))
+                .unwrap()
+                .is_empty()
+        );
+        assert!(on!(store, tx => async { node::beat(tx, &node_id(1)).await }).unwrap());
+        let later = bench.later(Duration::from_secs(31));
+        let orphans = on!(later, tx => node::orphans(tx, true)).unwrap();
+        assert_eq!(orphans.len(), 2, "{}: {orphans:?}", bench.name);
+        assert!(matches!(&orphans[0], Orphan::Attempt(a) if a.request == claimed[0].0.id));
+        assert!(matches!(&orphans[1], Orphan::Leased(id, _) if *id == claimed[1].0.id));
+        assert!(!on!(later, tx => async { node::beat(tx, &node_id(1)).await }).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_new_incarnation_alone_finds_everything_at_once() {
+    for Bench { store, name, .. } in &benches().await {
+        ready(store, 1, 10).await;
+        claim_all(store, 1).await;
+        on!(store, tx => async { node::start(tx, &node_id(2), true).await }).unwrap();
+        assert_eq!(
+            on!(store, tx => node::orphans(tx, true)).unwrap().len(),
+            1,
+            "{name}"
+        );
+        on!(store, tx => async { node::stop(tx, &node_id(2)).await }).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn timers_find_what_is_due_and_when_the_next_is() {
+    for bench in &benches().await {
+        let store = &bench.store;
+        let due = START + Duration::from_secs(3_600);
+        let booked = NewRequest {
+            state: State::Scheduled,
+            not_before: due,
+            due_at: Some(due),
+            ..new_request(1)
+        };
+        insert(store, booked).await;
+        insert(store, new_request(2)).await;
+        let timer = |closed, ages| Timer {
+            queue: "help".into(),
+            closed,
+            ages,
+        };
+        let count = async |store: &Store, timer: Timer| {
+            store
+                .write(move |tx| {
+                    let timer = timer.clone();
+                    Box::pin(async move { request::due(tx, &timer).await })
+                })
+                .await
+                .unwrap()
+                .len()
+        };
+        assert_eq!(count(store, timer(false, true)).await, 0);
+        assert_eq!(count(store, timer(true, false)).await, 1);
+        let next = on!(store, tx => request::next_timer(tx)).unwrap();
+        assert_eq!(next, Some(due), "{}", bench.name);
+        let later = bench.later(Duration::from_secs(3_600));
+        assert_eq!(count(&later, timer(false, false)).await, 1);
+        let old = bench.later(Duration::from_secs(49 * 3_600));
+        assert_eq!(count(&old, timer(false, true)).await, 2);
+        let soon = on!(store, tx => request::bookings_until(tx, "help", due)).unwrap();
+        assert_eq!(soon, 1);
+        assert_eq!(on!(store, tx => request::standing(tx, "help")).unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_step_is_written_only_on_the_row_it_was_made_for() {
+    for Bench { store, name, .. } in &benches().await {
+        insert(store, new_request(1)).await;
+        let row = row_of(store, &new_request(1).id).await;
+        let held = Effects {
+            held_reason: Some(HeldReason::Closed),
+            not_before: Some(START + Duration::from_secs(60)),
+            counted: true,
+            ..Effects::default()
+        };
+        let write = async |row: RequestRow, state, effects: Effects| {
+            store
+                .write(move |tx| {
+                    let (row, effects) = (row.clone(), effects.clone());
+                    Box::pin(async move { request::apply(tx, &row, state, &effects).await })
+                })
+                .await
+        };
+        write(row.clone(), State::Held, held.clone()).await.unwrap();
+        assert_eq!(
+            write(row, State::Held, held).await,
+            Err(Error::Fenced),
+            "{name}"
+        );
+        let row = row_of(store, &new_request(1).id).await;
+        assert_eq!((row.state, row.attempts), (State::Held, 1));
+        assert_eq!(row.held_reason, Some(HeldReason::Closed));
+        let parent = RequestId::from_text("p");
+        on!(store, tx, [row, parent] => request::merge_into(tx, &row, &parent)).unwrap();
+        let merged = on!(store, tx => request::by_token(tx, "token-1"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (merged.state, merged.parent),
+            (State::Merged, Some(RequestId::from_text("p")))
+        );
+        let none = on!(store, tx => request::by_token(tx, "token-1' or 1=1 --")).unwrap();
+        assert!(none.is_none());
+    }
+}
+
+#[tokio::test]
+async fn positions_count_what_comes_before() {
+    for Bench { store, name, .. } in &benches().await {
+        for n in [3, 1, 2] {
+            insert(store, new_request(n)).await;
+        }
+        for n in [1, 2, 3] {
+            let key = row_of(store, &new_request(n).id).await.key();
+            let ahead = on!(store, tx, [key] => request::ahead(tx, "help", &key));
+            assert_eq!(ahead.unwrap(), n - 1, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn three_trunk_failures_open_the_breaker() {
+    for bench in &benches().await {
+        let store = &bench.store;
+        ready(store, 0, 10).await;
+        for _ in 0..2 {
+            on!(store, tx => trunk::failed(tx, "a")).unwrap();
+        }
+        on!(store, tx => trunk::worked(tx, "a")).unwrap();
+        for _ in 0..3 {
+            let row = on!(store, tx => trunk::all(tx)).unwrap().remove(0);
+            assert!(row.room(START) > 0, "{}", bench.name);
+            on!(store, tx => trunk::failed(tx, "a")).unwrap();
+        }
+        let row = on!(store, tx => trunk::all(tx)).unwrap().remove(0);
+        assert_eq!(row.room(START + Duration::from_secs(5)), 0);
+        let take = async |store: &Store| {
+            on!(store, tx => async { trunk::take(tx, &["a".into()]).await }).unwrap()
+        };
+        assert_eq!(take(store).await, Err(Release::NoTrunk));
+        assert_eq!(
+            row.room(START + Duration::from_secs(11)),
+            1,
+            "half open: one call"
+        );
+        let later = bench.later(Duration::from_secs(11));
+        assert_eq!(take(&later).await, Ok("a".to_owned()));
+        // A trunk that left the configuration carries nothing.
+        on!(store, tx => trunk::configure(tx, &[])).unwrap();
+        assert!(on!(store, tx => trunk::all(tx)).unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_rate_of_a_trunk_holds() {
+    for bench in &benches().await {
+        on!(bench.store, tx => async {
+            trunk::configure(tx, &[trunk_config("slow", 100, 2.0)]).await
+        })
+        .unwrap();
+        let still = bench.later(Duration::ZERO);
+        let mut went = 0;
+        for _ in 0..10 {
+            let took = on!(still, tx => async { trunk::take(tx, &["slow".into()]).await });
+            went += u32::from(took.unwrap().is_ok());
+        }
+        assert!((2..=3).contains(&went), "{}: {went}", bench.name);
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_says_when_to_come_again() {
+    let three = Limit {
+        name: "test",
+        interval: Duration::from_secs(60),
+        burst: 3,
+    };
+    for bench in &benches().await {
+        let take = async |store: &Store, whose: &'static str| {
+            on!(store, tx => limit::take(tx, three, whose)).unwrap()
+        };
+        for _ in 0..3 {
+            assert_eq!(take(&bench.store, "a").await, Ok(()), "{}", bench.name);
+        }
+        let wait = take(&bench.store, "a").await.unwrap_err();
+        assert!(
+            wait > Duration::from_secs(50) && wait <= Duration::from_secs(60),
+            "{wait:?}"
+        );
+        assert_eq!(take(&bench.store, "b").await, Ok(()));
+        let later = bench.later(wait + Duration::from_secs(1));
+        assert_eq!(take(&later, "a").await, Ok(()));
+        on!(bench.later(Duration::from_secs(999)), tx => limit::sweep(tx)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(
+                take(&bench.later(Duration::from_secs(999)), "a").await,
+                Ok(())
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_gives_its_first_answer_again() {
+    for Bench { store, name, .. } in &benches().await {
+        let take =
+            async |body: &'static str| on!(store, tx => key::take(tx, "http", "k", body)).unwrap();
+        assert_eq!(take("a").await, KeyState::Fresh, "{name}");
+        on!(store, tx => async {
+            key::answer(tx, "http", "k", &RequestId::from_text("r"), "yes").await
+        })
+        .unwrap();
+        assert_eq!(take("a").await, KeyState::Answered("yes".into()));
+        assert_eq!(take("b").await, KeyState::Reused);
+        on!(store, tx => key::give_back(tx, "http", "k")).unwrap();
+        assert_eq!(
+            take("a").await,
+            KeyState::Answered("yes".into()),
+            "an answer stays"
+        );
+    }
+}
+
+fn new_mail(about: &str, kind: &'static str, n: u32) -> NewOutbox {
+    NewOutbox {
+        id: format!("{about}.{kind}.{n}"),
+        about: about.into(),
+        kind,
+        seq: n,
+        body: MailBody {
+            position: Some(3),
+            ..MailBody::default()
+        },
+        locale: "en".into(),
+        to_addr: "ada@example.org".into(),
+        message_id: format!("{about}.{kind}.{n}@example.org"),
+        stale_at: None,
+    }
+}
+
+async fn write_mail(store: &Store, mail: NewOutbox) {
+    store
+        .write(move |tx| {
+            let mail = mail.clone();
+            Box::pin(async move { outbox::insert(tx, &mail).await })
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_mail_is_written_once_and_leaves_in_order() {
+    for bench in &benches().await {
+        let store = &bench.store;
+        for (kind, n) in [("ack", 0), ("ack", 0), ("attempted", 1)] {
+            write_mail(store, new_mail("r1", kind, n)).await;
+        }
+        let claimed = store.claim_outbox(10).await.unwrap();
+        assert_eq!(claimed.len(), 1, "{}: {claimed:?}", bench.name);
+        assert_eq!(claimed[0].kind, "ack");
+        assert_eq!(claimed[0].body.position, Some(3));
+        assert!(store.claim_outbox(10).await.unwrap().is_empty());
+        store
+            .outbox_rendered(&claimed[0], b"bytes\0\xff")
+            .await
+            .unwrap();
+        let again = START + Duration::from_secs(60);
+        store
+            .outbox_deferred(&claimed[0], again, "451")
+            .await
+            .unwrap();
+        assert!(store.claim_outbox(10).await.unwrap().is_empty());
+        let later = bench.later(Duration::from_secs(60));
+        let retry = later.claim_outbox(10).await.unwrap();
+        assert_eq!(retry.len(), 1);
+        assert_eq!(
+            retry[0].rendered.as_deref(),
+            Some(b"bytes\0\xff".as_slice())
+        );
+        assert_eq!(
+            (retry[0].attempts, &retry[0].message_id),
+            (2, &claimed[0].message_id)
+        );
+        // The first claim is fenced now.
+        assert_eq!(store.outbox_sent(&claimed[0]).await, Err(Error::Fenced));
+        later.outbox_sent(&retry[0]).await.unwrap();
+        let next = later.claim_outbox(10).await.unwrap();
+        assert_eq!(next[0].kind, "attempted");
+        later.outbox_failed(&next[0], "550").await.unwrap();
+        assert!(later.claim_outbox(10).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_died_with_a_mail_loses_it_to_the_next() {
+    for bench in &benches().await {
+        write_mail(&bench.store, new_mail("r1", "closing", 0)).await;
+        assert_eq!(bench.store.claim_outbox(1).await.unwrap().len(), 1);
+        let later = bench.later(Duration::from_secs(121));
+        let again = later.claim_outbox(1).await.unwrap();
+        assert_eq!(again.len(), 1, "{}", bench.name);
+        later.outbox_suppressed(&again[0], "test").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_comes_too_late_is_not_sent() {
+    for bench in &benches().await {
+        let store = &bench.store;
+        insert(store, new_request(1)).await;
+        let id = new_request(1).id;
+        let late = NewOutbox {
+            stale_at: Some(START + Duration::from_secs(60)),
+            ..new_mail("other", "ack", 0)
+        };
+        write_mail(store, late).await;
+        write_mail(store, new_mail(id.as_str(), "ack", 0)).await;
+        let row = row_of(store, &id).await;
+        on!(store, tx, [row] => request::apply(tx, &row, State::Done, &Effects::default()))
+            .unwrap();
+        write_mail(store, new_mail("third", "ack", 0)).await;
+        let later = bench.later(Duration::from_secs(61));
+        let claimed = later.claim_outbox(10).await.unwrap();
+        let about: Vec<_> = claimed.iter().map(|c| c.about.as_str()).collect();
+        assert_eq!(about, ["third"], "{}", bench.name);
+    }
+}
+
+fn new_spooled(n: u64) -> NewMail {
+    NewMail {
+        id: MailInId::new(START, &mut Rng::new(n)),
+        peer: "192.0.2.9".into(),
+        helo: "mx.example".into(),
+        mail_from: None,
+        rcpt: vec!["help@example.org".into()],
+        raw: b"Subject: x\r\n\r\n\0\xff".to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn spooled_mail_is_worked_on_three_times_at_most() {
+    for bench in &benches().await {
+        let store = &bench.store;
+        assert!(on!(store, tx => async { mail::spool(tx, &new_spooled(1)).await }).unwrap());
+        for n in 1..=3_u32 {
+            let later = bench.later(Duration::from_secs(61 * u64::from(n)));
+            let claim = on!(later, tx => mail::claim(tx)).unwrap().unwrap();
+            assert_eq!(
+                (claim.attempts, claim.raw),
+                (n, new_spooled(1).raw),
+                "{}",
+                bench.name
+            );
+            assert!(on!(later, tx => mail::claim(tx)).unwrap().is_none());
+        }
+        let later = bench.later(Duration::from_secs(300));
+        assert!(
+            on!(later, tx => mail::claim(tx)).unwrap().is_none(),
+            "{}",
+            bench.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn mail_is_filed_under_its_fence_and_seen_once() {
+    for Bench { store, name, .. } in &benches().await {
+        on!(store, tx => async { mail::spool(tx, &new_spooled(1)).await }).unwrap();
+        let claim = on!(store, tx => mail::claim(tx)).unwrap().unwrap();
+        let id = claim.id.clone();
+        let see = async || {
+            let id = id.clone();
+            on!(store, tx, [id] => mail::see(tx, "hash", &id)).unwrap()
+        };
+        assert!(see().await && !see().await, "{name}");
+        on!(store, tx, [id] => mail::unsee(tx, "hash", &id)).unwrap();
+        assert!(see().await);
+        on!(store, tx => mail::end_leases(tx)).unwrap();
+        let again = on!(store, tx => mail::claim(tx)).unwrap().unwrap();
+        for (epoch, want) in [(claim.epoch, Err(Error::Fenced)), (again.epoch, Ok(()))] {
+            let id = id.clone();
+            let done = on!(store, tx, [id] => mail::done(tx, &id, epoch, "machine", Some("list"), "hash", None));
+            assert_eq!(done, want, "{name}");
+        }
+        assert!(on!(store, tx => mail::claim(tx)).unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn traces_and_counts_read_back() {
+    for Bench { store, name, .. } in &benches().await {
+        ready(store, 2, 5).await;
+        let line = TraceRow {
+            seq: 1,
+            at_ms: 20,
+            node: "hello".into(),
+            kind: "say",
+            data: "'; drop table request; --".into(),
+        };
+        for _ in 0..2 {
+            let line = line.clone();
+            on!(store, tx, [line] => call::trace(tx, "c", "out", &[line])).unwrap();
+        }
+        write_mail(store, new_mail("r", "closing", 0)).await;
+        on!(store, tx => async { mail::spool(tx, &new_spooled(2)).await }).unwrap();
+        let counts = store.counts().await.unwrap();
+        assert_eq!(
+            counts.requests,
+            [("help".into(), "waiting".into(), 2)],
+            "{name}"
+        );
+        assert_eq!(counts.oldest_waiting.len(), 1);
+        assert_eq!((counts.outbox, counts.spool, counts.calls), (1, 1, 0));
+        assert_eq!(counts.trunks, [("a".into(), 0, 5, false)]);
+    }
+}
+
+#[tokio::test]
+async fn opening_again_keeps_everything_and_migrates_once() {
+    let url = postgres_url().await;
+    let clock = Clock::system();
+    for _ in 0..2 {
+        let store = Store::open_postgres(&url, &clock).await.unwrap();
+        insert(&store, new_request(1)).await;
+        store.close().await;
+    }
+    let store = Store::open_postgres(&url, &clock).await.unwrap();
+    let found = on!(store, tx => request::by_token(tx, "token-1")).unwrap();
+    assert!(found.is_some());
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_sqlite(dir.path(), &clock).await.unwrap();
+    insert(&store, new_request(1)).await;
+    store.close().await;
+    let store = Store::open_sqlite(dir.path(), &clock).await.unwrap();
+    let found = on!(store, tx => request::by_token(tx, "token-1")).unwrap();
+    assert!(found.is_some());
+    let now = store.ping().await.unwrap();
+    assert!(now.since(clock.wall()) < Duration::from_secs(1));
+    assert!(clock.wall().since(now) < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn two_nodes_may_open_a_new_database_at_once() {
+    let url = postgres_url().await;
+    let clock = Clock::system();
+    let (a, b) = tokio::join!(
+        Store::open_postgres(&url, &clock),
+        Store::open_postgres(&url, &clock)
+    );
+    a.unwrap().ping().await.unwrap();
+    b.unwrap().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_daemons_cannot_share_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    let first = Store::open_sqlite(dir.path(), &clock).await.unwrap();
+    let second = Store::open_sqlite(dir.path(), &clock).await;
+    assert!(matches!(&second, Err(Error::Locked(why)) if why.contains("another helpline daemon")));
+    first.close().await;
+    Store::open_sqlite(dir.path(), &clock).await.unwrap();
+}
+
+#[tokio::test]
+async fn waiting_operations_share_a_commit_and_one_failure_hurts_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_sqlite(dir.path(), &Clock::system())
+        .await
+        .unwrap();
+    let begun = std::time::Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..500_u32 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            if n % 10 == 9 {
+                let failed = on!(store, tx => async {
+                    request::insert(tx, &new_request(99_999)).await?;
+                    Err::<(), _>(Error::Fenced)
+                });
+                assert_eq!(failed, Err(Error::Fenced));
+            } else {
+                assert!(insert(&store, new_request(n)).await);
+            }
+        });
+    }
+    tasks.join_all().await;
+    let n = on!(store, tx => tx.int("select count(*) from request", vec![])).unwrap();
+    assert_eq!(n, 450);
+    // One fsync each would take longer than this on any disk with a real one; it is
+    // generous, because test machines are busy.
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn a_database_that_went_away_heals_by_itself() {
+    let url = postgres_url().await;
+    let store = Store::open_postgres(&url, &Clock::system()).await.unwrap();
+    let (base, name) = url.rsplit_once('/').unwrap();
+    let mut admin = sqlx::PgConnection::connect(&format!("{base}/postgres"))
+        .await
+        .unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+    )))
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    let mut healed = false;
+    for _ in 0..20 {
+        match store.ping().await {
+            Ok(_) => {
+                healed = true;
+                break;
+            }
+            Err(error) => assert!(error.is_temporary(), "{error:?}"),
+        }
+    }
+    assert!(healed);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_unknown_and_heals() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_sqlite(dir.path(), &Clock::system())
+        .await
+        .unwrap();
+    on!(store, tx => tx.int("pragma max_page_count = 60", vec![])).unwrap();
+    let mut refused = None;
+    for n in 0..400 {
+        let new = NewRequest {
+            ack_json: Some("x".repeat(4_000)),
+            ..new_request(n)
+        };
+        let done = store
+            .write(move |tx| {
+                let new = new.clone();
+                Box::pin(async move { request::insert(tx, &new).await })
+            })
+            .await;
+        if let Err(error) = done {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert!(
+        matches!(refused, Some(Error::Unavailable(_))),
+        "{refused:?}"
+    );
+    on!(store, tx => tx.int("pragma max_page_count = 100000", vec![])).unwrap();
+    assert!(insert(&store, new_request(9_999)).await);
+}

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ use super::{Conn, Error, Turn, migrate};
 const WAITING_MAX: usize = 1_024;
 /// Operations in one commit.
 const BATCH_MAX: usize = 256;
-/// Work in one commit.
-const BATCH_WORK: Duration = Duration::from_millis(5);
+/// Work in one commit: many share an fsync, and none waits long for the others.
+const BATCH_WORK: Duration = Duration::from_millis(40);
 
 type Answer = Result<Box<dyn Any + Send>, Error>;
 type Op = Box<dyn for<'c> FnOnce(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send>;
@@ -218,33 +219,68 @@ async fn saved(conn: &mut Conn, op: Op) -> Answer {
 
 /// A connection whose operations run to their end inside the call, without yielding.
 /// Used with a virtual clock: tokio would move that clock while it waits for a file.
-pub(super) struct Inline(Mutex<Option<Conn>>);
+pub(super) struct Inline {
+    conn: Mutex<Option<Conn>>,
+    /// Operations until the database is gone; a test sets it.
+    left: AtomicU64,
+}
 
 impl Inline {
     pub(super) fn new(conn: Conn) -> Self {
-        Inline(Mutex::new(Some(conn)))
+        Inline {
+            conn: Mutex::new(Some(conn)),
+            left: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// After `operations` more, each operation fails; the last one before is committed
+    /// and its answer lost, as in a power cut.
+    pub(super) fn break_after(&self, operations: u64) {
+        self.left.store(operations, Ordering::Relaxed);
+    }
+
+    /// Counts an operation; whether it runs, and whether its answer arrives.
+    fn fuse(&self) -> (bool, bool) {
+        match self.left.load(Ordering::Relaxed) {
+            u64::MAX => (true, true),
+            0 => (false, false),
+            n => {
+                self.left.store(n - 1, Ordering::Relaxed);
+                (true, n > 1)
+            }
+        }
     }
 
     pub(super) fn run<T, F>(&self, now: Option<Wall>, op: F) -> Result<T, Error>
     where
         F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T>,
     {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = || Error::Unavailable("the database is gone".into());
+        let (runs, answers) = self.fuse();
+        if !runs {
+            return Err(gone());
+        }
+        let mut slot = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
         let conn = slot
             .as_mut()
             .ok_or_else(|| Error::Unavailable("the store has stopped".into()))?;
-        block_on(async {
+        let result = block_on(async {
             conn.script("begin immediate").await?;
             migrate::set_clock(conn, now).await?;
             let result = op(conn).await;
             let end = if result.is_ok() { "commit" } else { "rollback" };
             conn.script(end).await?;
             result
-        })
+        });
+        if answers { result } else { Err(gone()) }
     }
 
     pub(super) fn close(&self) {
-        let conn = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let conn = self
+            .conn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(Conn::Sqlite(conn)) = conn {
             // The file is consistent even if closing fails.
             let _ = block_on(conn.close());
