@@ -10,6 +10,9 @@ use helpline::clock::Clock;
 use helpline::config::{Config, Queue};
 use helpline::desk::Desk;
 use helpline::intake::http::{HttpIntake, accept_at};
+use helpline::notify::Notifier;
+use helpline::notify::mail::{Letterhead, Mailer};
+use helpline::notify::template::Templates;
 use helpline::page::{Pages, assets, secure};
 use helpline::store::Store;
 use helpline::web::health::instrument;
@@ -25,7 +28,7 @@ struct Site {
     address: SocketAddr,
     metrics: Metrics,
     stop: CancellationToken,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Site {
@@ -38,14 +41,17 @@ async fn site(limits: Limits) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut config = Config::default();
-    config.queue = vec![Queue::default()];
+    let mut config = Config {
+        queue: vec![Queue::default()],
+        ..Config::default()
+    };
     config.dial.allow = vec!["DE".into()];
     config.dial.region = Some("DE".into());
-    config.http.requests_per_minute = 0;
+    config.mail.directory = Some(folder.path().join("out"));
     let config = Arc::new(config);
     let clock = Clock::system();
     let store = Store::open_sqlite(folder.path(), &clock).await.unwrap();
+    let notifier = notifier(&config, store.clone(), &clock, address);
     let desk = Desk::new(
         store,
         Arc::clone(&config),
@@ -65,15 +71,47 @@ async fn site(limits: Limits) -> Site {
     let router = instrument(secure(router.merge(assets()), false), &metrics, &clock);
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router, limits, stop.clone()));
+    tokio::spawn(notifier.run(stop.clone()));
     Site {
         address,
         metrics,
         stop,
-        _folder: folder,
+        folder,
     }
 }
 
+fn notifier(
+    config: &Config,
+    store: Store,
+    clock: &Clock,
+    address: SocketAddr,
+) -> Arc<Notifier<Store>> {
+    let letterhead = Letterhead::new(config, &format!("http://{address}")).unwrap();
+    let mailer = Mailer::open(config).unwrap();
+    let templates = Templates::load(None).unwrap();
+    Notifier::new(store, templates, letterhead, mailer, clock.clone(), 1)
+}
+
 impl Site {
+    /// The mails that were written, when there are `count` of them.
+    async fn mails(&self, count: usize) -> Vec<String> {
+        let folder = self.folder.path().join("out");
+        for _ in 0..500 {
+            let mut files: Vec<_> = std::fs::read_dir(&folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|end| end == "eml"))
+                .collect();
+            if files.len() >= count {
+                files.sort();
+                let read = |path| std::fs::read_to_string(path).unwrap();
+                return files.into_iter().map(read).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("there are no {count} mails");
+    }
+
     /// curl with `arguments`; `~` before a path stands for the site's address.
     async fn curl(&self, arguments: &[&str]) -> (u16, String) {
         let output = self.run(arguments).await;
@@ -126,6 +164,49 @@ async fn same_key_gives_the_same_answer_and_another_body_none() {
     let (status, other) = site.post(&[], r#"{"phone":"+49 30 901821"}"#).await;
     assert_eq!((status, &other["position"]), (201, &2.into()));
     assert_ne!(other["id"], first["id"]);
+}
+
+#[tokio::test]
+async fn customer_is_told_by_mail_once() {
+    let site = site(Limits::default()).await;
+    let body =
+        r#"{"phone":"+49 30 901820","email":"ada@example.org","name":"Ada {{x}}","lang":"en"}"#;
+    for _ in 0..2 {
+        let (status, answer) = site.post(&["Idempotency-Key: m"], body).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+    let (_, answer) = site
+        .post(
+            &[],
+            r#"{"phone":"+49 30 901821","email":"bob@example.org"}"#,
+        )
+        .await;
+    let mails = site.mails(2).await;
+    assert_eq!(mails.len(), 2, "one a request");
+    let to_ada: Vec<_> = mails
+        .iter()
+        .filter(|m| m.contains("To: ada@example.org"))
+        .collect();
+    assert_eq!(to_ada.len(), 1);
+    let mail = to_ada[0].replace("=\r\n", "");
+    assert!(mail.contains("Auto-Submitted: auto-replied"), "{mail}");
+    assert!(
+        mail.contains("Hello Ada {{x}},") && mail.contains("You are number 1."),
+        "{mail}"
+    );
+    assert!(!mail.contains("901820"), "the number is masked");
+    let secret = mail.split("/s/").nth(1).unwrap();
+    let secret: String = secret.chars().take_while(|c| !c.is_whitespace()).collect();
+    let (status, page) = site.curl(&[&format!("~/s/{secret}?lang=en")]).await;
+    assert!(
+        status == 200 && page.contains("You are in line"),
+        "the link works"
+    );
+    assert!(
+        answer["status_url"]
+            .as_str()
+            .is_some_and(|url| !url.ends_with(&secret))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

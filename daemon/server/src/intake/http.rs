@@ -145,7 +145,8 @@ fn described(text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The address a request came from, if the listener told it.
+/// The address a request came from, if the listener told it. A proxy on this machine says whom
+/// it speaks for in `X-Forwarded-For`; of that list only the last entry is the proxy's own word.
 struct Peer(Option<IpAddr>);
 
 impl<S: Sync> FromRequestParts<S> for Peer {
@@ -153,9 +154,25 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let told = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Peer(
-            told.map(|ConnectInfo(address)| address.ip().to_canonical()),
-        ))
+        let direct = told.map(|ConnectInfo(address)| address.ip().to_canonical());
+        let forwarded = || {
+            let last = parts
+                .headers
+                .get_all("x-forwarded-for")
+                .iter()
+                .next_back()?;
+            let last: IpAddr = last
+                .to_str()
+                .ok()?
+                .rsplit(',')
+                .next()?
+                .trim()
+                .parse()
+                .ok()?;
+            Some(last.to_canonical())
+        };
+        let proxied = direct.filter(IpAddr::is_loopback).and_then(|_| forwarded());
+        Ok(Peer(proxied.or(direct)))
     }
 }
 

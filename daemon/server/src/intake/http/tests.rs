@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use super::*;
 
 const NOW: Wall = Wall::from_millis(1_795_440_000_000); // 2026-11-23T13:20:00Z
-const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 4000);
 
 type Given = Arc<Mutex<Vec<(HelpRequest, Origin)>>>;
 
@@ -283,6 +283,33 @@ async fn flood_from_one_network_is_held_back() {
     );
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(world.json(GOOD).await.0, StatusCode::CREATED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_proxy_on_this_machine_speaks_for_others() {
+    let world = world();
+    for (peer, forwarded, wanted) in [
+        ("127.0.0.1:1", "198.51.100.7, 203.0.113.9", "203.0.113.9"),
+        ("[::1]:1", "2001:db8::1", "2001:db8::1"),
+        ("127.0.0.1:1", "nonsense", "127.0.0.1"),
+        ("192.0.2.1:1", "203.0.113.9", "192.0.2.1"),
+        ("[::ffff:192.0.2.1]:1", "203.0.113.9", "192.0.2.1"),
+    ] {
+        let mut request = Request::post("/api/requests")
+            .header("content-type", "application/json")
+            .header("x-forwarded-for", forwarded)
+            .body(Body::from(GOOD))
+            .unwrap();
+        let peer: SocketAddr = peer.parse().unwrap();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        world.router.clone().oneshot(request).await.unwrap();
+        let (_, origin) = world.taken().pop().unwrap();
+        assert_eq!(
+            origin.address,
+            Some(wanted.parse().unwrap()),
+            "{peer} {forwarded}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
