@@ -6,6 +6,7 @@ mod shape;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,11 +59,16 @@ impl Prompts {
                 .unwrap_or_else(PoisonError::into_inner)
                 .next()
         };
-        let work = || std::iter::from_fn(next).map(load_one).collect::<Vec<_>>();
+        let work = || {
+            let mut loader = Loader::default();
+            std::iter::from_fn(next)
+                .map(|(at, source)| loader.load(at, source))
+                .collect::<Vec<_>>()
+        };
         let mut loaded = std::thread::scope(|scope| {
             let others: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
             let mut all = work();
-            // `load_one` catches what a decoder may do: a thread has nothing to fail on.
+            // A loader catches what a decoder may do: a thread has nothing to fail on.
             all.extend(others.into_iter().filter_map(|t| t.join().ok()).flatten());
             all
         });
@@ -119,44 +125,63 @@ struct Loaded {
     clip: Result<Clip, String>,
 }
 
-fn load_one((at, source): (usize, PromptSource)) -> Loaded {
-    let PromptSource { id, name, bytes } = source;
-    // A file is input: a decoder that fails on it must not take the daemon along.
-    let clip = catch_unwind(AssertUnwindSafe(|| clip(&name, bytes)))
-        .unwrap_or_else(|_| Err("the decoder failed on this file; encode it anew".into()));
-    Loaded { at, id, name, clip }
+/// One thread's loader.
+#[derive(Default)]
+struct Loader {
+    /// Prompts of one voice have one rate: its filter is made once.
+    resamplers: HashMap<u32, Fft<f32>>,
 }
 
-fn clip(name: &str, bytes: Cow<'static, [u8]>) -> Result<Clip, String> {
-    let sound = decode::mono(name, bytes)?;
-    let samples = resample(sound.samples, sound.rate_hz)?;
-    let samples = shape::shape(samples)?;
-    Ok(Clip::from_pcm(&samples))
-}
-
-/// To 8 kHz, without delay, everything above 4 kHz filtered out.
-fn resample(samples: Vec<f32>, rate_hz: u32) -> Result<Vec<f32>, String> {
-    if rate_hz == SAMPLE_RATE_HZ {
-        return Ok(samples);
+impl Loader {
+    fn load(&mut self, at: usize, source: PromptSource) -> Loaded {
+        let PromptSource { id, name, bytes } = source;
+        // A file is input: a decoder that fails on it must not take the daemon along.
+        let clip = catch_unwind(AssertUnwindSafe(|| self.clip(&name, bytes)))
+            .unwrap_or_else(|_| Err("the decoder failed on this file; encode it anew".into()));
+        Loaded { at, id, name, clip }
     }
-    let failed = |e: &dyn std::fmt::Display| format!("cannot be resampled: {e}");
-    let usize_of = |hz: u32| usize::try_from(hz).map_err(|e| failed(&e));
-    let mut resampler = Fft::<f32>::new_custom(
-        usize_of(rate_hz)?,
-        usize_of(SAMPLE_RATE_HZ)?,
+
+    fn clip(&mut self, name: &str, bytes: Cow<'static, [u8]>) -> Result<Clip, String> {
+        let sound = decode::mono(name, bytes)?;
+        let samples = self.resample(sound.samples, sound.rate_hz)?;
+        let samples = shape::shape(samples)?;
+        Ok(Clip::from_pcm(&samples))
+    }
+
+    /// Without delay, everything above 4 kHz filtered out.
+    fn resample(&mut self, samples: Vec<f32>, rate_hz: u32) -> Result<Vec<f32>, String> {
+        if rate_hz == SAMPLE_RATE_HZ {
+            return Ok(samples);
+        }
+        let resampler = match self.resamplers.entry(rate_hz) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(free) => free.insert(resampler(rate_hz)?),
+        };
+        let frames = samples.len();
+        let input = InterleavedSlice::new(&samples, 1, frames).map_err(not_resampled)?;
+        // Begins from its initial state with each clip.
+        let output = resampler
+            .process_all(&input, frames, None)
+            .map_err(not_resampled)?;
+        Ok(output.take_data())
+    }
+}
+
+fn resampler(rate_hz: u32) -> Result<Fft<f32>, String> {
+    Fft::new_custom(
+        usize::try_from(rate_hz).map_err(not_resampled)?,
+        usize::try_from(SAMPLE_RATE_HZ).map_err(not_resampled)?,
         CHUNK,
         1,
         1,
         WindowFunction::BlackmanHarris2,
         FixedSync::Both,
     )
-    .map_err(|e| failed(&e))?;
-    let frames = samples.len();
-    let input = InterleavedSlice::new(&samples, 1, frames).map_err(|e| failed(&e))?;
-    let output = resampler
-        .process_all(&input, frames, None)
-        .map_err(|e| failed(&e))?;
-    Ok(output.take_data())
+    .map_err(not_resampled)
+}
+
+fn not_resampled(error: impl std::fmt::Display) -> String {
+    format!("cannot be resampled to 8 kHz: {error}")
 }
 
 #[cfg(test)]

@@ -165,6 +165,27 @@ fn bind(address: IpAddr, port: u16) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// First of `count` ports, an even one, that nobody on this machine holds now: tests run
+/// beside each other and beside other programs.
+#[cfg(test)]
+pub(super) fn free_range(count: u16) -> u16 {
+    /// Given to other tests of this process.
+    static GIVEN: Mutex<Vec<(u16, u16)>> = Mutex::new(Vec::new());
+    let is_free = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        // Below the ports the kernel gives to clients.
+        let random = u16::try_from(getrandom::u32().unwrap() % 5000).unwrap();
+        let low = 20_000 + random * 2;
+        let end = low + count;
+        let overlaps = given.iter().any(|(l, e)| *l < end && low < *e);
+        if !overlaps && (low..end).all(is_free) {
+            given.push((low, end));
+            return low;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +194,8 @@ mod tests {
 
     #[test]
     fn pairs_are_even_and_odd_and_never_shared() {
-        let ports = Arc::new(Ports::new((42_001, 42_040)));
+        let low = free_range(40);
+        let ports = Arc::new(Ports::new((low + 1, low + 40)));
         let pairs: Vec<_> = (0..19).map(|_| ports.bind(LOOPBACK).unwrap()).collect();
         let mut seen = HashSet::new();
         for pair in &pairs {
@@ -182,12 +204,12 @@ mod tests {
                 pair.rtcp.local_addr().unwrap().port(),
                 pair.local.port() + 1
             );
-            assert!((42_002..42_040).contains(&pair.local.port()));
+            assert!((low + 2..low + 40).contains(&pair.local.port()));
             assert!(seen.insert(pair.local.port()));
         }
         assert!(matches!(
             ports.bind(LOOPBACK),
-            Err(MediaError::NoPort(42_001, 42_040))
+            Err(MediaError::NoPort(first, last)) if (first, last) == (low + 1, low + 40)
         ));
         drop(pairs);
         assert!(
@@ -198,7 +220,8 @@ mod tests {
 
     #[test]
     fn freed_pair_rests_while_others_are_fresh() {
-        let ports = Arc::new(Ports::new((42_100, 42_103)));
+        let low = free_range(4);
+        let ports = Arc::new(Ports::new((low, low + 3)));
         let first = ports.bind(LOOPBACK).unwrap();
         let port = first.local.port();
         drop(first);
@@ -207,15 +230,16 @@ mod tests {
 
     #[test]
     fn port_held_by_another_program_is_passed_over() {
-        let other = UdpSocket::bind((LOOPBACK, 42_201)).unwrap();
-        let ports = Arc::new(Ports::new((42_200, 42_203)));
-        assert_eq!(ports.bind(LOOPBACK).unwrap().local.port(), 42_202);
+        let low = free_range(4);
+        let other = UdpSocket::bind((LOOPBACK, low + 1)).unwrap();
+        let ports = Arc::new(Ports::new((low, low + 3)));
+        assert_eq!(ports.bind(LOOPBACK).unwrap().local.port(), low + 2);
         drop(other);
     }
 
     #[test]
     fn range_without_a_pair_is_refused() {
-        let ports = Arc::new(Ports::new((42_301, 42_302)));
+        let ports = Arc::new(Ports::new((20_001, 20_002)));
         assert!(matches!(ports.bind(LOOPBACK), Err(MediaError::NoPort(..))));
     }
 }

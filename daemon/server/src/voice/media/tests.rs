@@ -1,5 +1,4 @@
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use helpline_core::audio::{FRAME_SAMPLES, Law};
 use helpline_core::rtp::packet::Packet;
@@ -7,15 +6,17 @@ use helpline_core::sdp::{Codec, Direction};
 
 use super::*;
 
-/// Each test has ports of its own, so that all may run at once.
 fn media() -> Media {
-    static NEXT: AtomicU16 = AtomicU16::new(43_000);
-    let low = NEXT.fetch_add(40, Ordering::Relaxed);
+    media_of(40, 1, Duration::from_millis(300))
+}
+
+fn media_of(ports: u16, threads: usize, no_rtp: Duration) -> Media {
+    let low = ports::free_range(ports);
     Media::start(MediaConfig {
         address: Ipv4Addr::LOCALHOST.into(),
-        ports: (low, low + 39),
-        threads: 1,
-        no_rtp: Duration::from_millis(300),
+        ports: (low, low + ports - 1),
+        threads,
+        no_rtp,
     })
     .unwrap()
 }
@@ -473,13 +474,7 @@ fn time_line_follows_the_clock() {
 
 #[tokio::test]
 async fn many_legs_at_once_lose_nothing() {
-    let media = Media::start(MediaConfig {
-        address: Ipv4Addr::LOCALHOST.into(),
-        ports: (44_000, 44_399),
-        threads: 2,
-        no_rtp: Duration::from_secs(30),
-    })
-    .unwrap();
+    let media = media_of(300, 2, Duration::from_secs(30));
     let pairs: Vec<_> = (0..50).map(|_| connected(&media, Codec::Pcmu)).collect();
     for (a, b) in &pairs {
         a.play(1, vec![PlayItem::Clip(sine(800.0, 100))], Barge::Never);
@@ -487,10 +482,41 @@ async fn many_legs_at_once_lose_nothing() {
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let counters = media.counters();
-    println!("100 legs for 1.5 s: {counters:?}");
+    println!(
+        "100 legs for 1.5 s, realtime {}: {counters:?}",
+        media.realtime()
+    );
     assert_eq!((counters.packets_lost, counters.packets_bad), (0, 0));
     assert_eq!((counters.wrong_source, counters.faults), (0, 0));
     for leg in pairs.iter().flat_map(|(a, b)| [a, b]) {
         assert!(leg.report().packets_received > 10);
+    }
+}
+
+#[tokio::test]
+async fn no_leg_hears_another_call() {
+    let media = media();
+    let dir = tempfile::tempdir().unwrap();
+    let hz = |n: usize| 400.0 + 200.0 * n as f64;
+    let pairs: Vec<_> = (0..8).map(|_| connected(&media, Codec::Pcmu)).collect();
+    for (n, (a, b)) in pairs.iter().enumerate() {
+        b.record(dir.path().join(format!("{n}.wav")));
+        a.play(1, vec![PlayItem::Clip(sine(hz(n), 60))], Barge::Never);
+    }
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    drop(pairs);
+    media.flush_recordings();
+    for n in 0..8 {
+        let heard = samples(&dir.path().join(format!("{n}.wav")));
+        let first = heard.iter().position(|s| s.abs() > 300).unwrap();
+        let inside = &heard[first + 200..first + 200 + 4000];
+        assert!(
+            share_db(inside, hz(n)) > -0.05,
+            "call {n} does not hear its own tone"
+        );
+        for other in (0..8).filter(|other| *other != n) {
+            let share = share_db(inside, hz(other));
+            assert!(share < -45.0, "call {n} hears call {other}: {share:.0} dB");
+        }
     }
 }

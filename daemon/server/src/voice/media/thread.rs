@@ -275,3 +275,93 @@ impl Engine {
         self.state.stamp.store(now.micros(), Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::sync::mpsc;
+
+    use super::super::counters::LegStats;
+    use super::super::leg::Opening;
+    use super::super::ports::{Ports, free_range};
+    use super::*;
+
+    fn engine() -> Engine {
+        Engine {
+            from: sync_channel(1).1,
+            state: Arc::default(),
+            shared: Arc::default(),
+            legs: HashMap::new(),
+            phases: Default::default(),
+        }
+    }
+
+    fn open(engine: &mut Engine, ports: &Arc<Ports>, id: u64) {
+        let pair = ports.bind(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let leg = Leg::new(Opening {
+            id,
+            pair,
+            seed: id,
+            no_rtp: Duration::from_secs(30),
+            events: mpsc::channel(8).0,
+            stats: Arc::new(LegStats::default()),
+            shared: Arc::clone(&engine.shared),
+        });
+        engine.state.legs.fetch_add(1, Relaxed);
+        engine.obey(Command::Open(Box::new(leg)));
+    }
+
+    #[test]
+    fn legs_are_spread_over_the_phases_and_fill_the_places_of_closed_ones() {
+        let mut engine = engine();
+        let low = free_range(100);
+        let ports = Arc::new(Ports::new((low, low + 99)));
+        for id in 0..20 {
+            open(&mut engine, &ports, id);
+        }
+        assert!(engine.phases.iter().all(|ids| ids.len() == 2));
+        let phase = engine
+            .phases
+            .iter()
+            .position(|ids| ids.contains(&7))
+            .unwrap();
+        engine.obey(Command::Close(7));
+        engine.obey(Command::Close(7)); // twice is once
+        assert_eq!(engine.phases[phase].len(), 1);
+        open(&mut engine, &ports, 100);
+        assert!(engine.phases[phase].contains(&100));
+        assert_eq!(
+            (engine.legs.len(), engine.state.legs.load(Relaxed)),
+            (20, 20)
+        );
+    }
+
+    #[test]
+    fn orders_for_a_leg_that_is_gone_are_nothing() {
+        let mut engine = engine();
+        engine.obey(Command::Order(5, Order::Stop(1)));
+        engine.obey(Command::Close(5));
+        assert_eq!(engine.shared.snapshot().legs_open, 0);
+    }
+
+    #[test]
+    fn late_phase_runs_at_once_and_is_counted() {
+        let mut engine = engine();
+        let low = free_range(10);
+        let ports = Arc::new(Ports::new((low, low + 9)));
+        open(&mut engine, &ports, 1);
+        let phase = engine
+            .phases
+            .iter()
+            .position(|ids| !ids.is_empty())
+            .unwrap();
+        let begin = realtime::now();
+        let due = Time::from_micros(begin.micros().saturating_sub(30_000));
+        engine.run_phase(phase, due, 3);
+        assert!(realtime::now().since(begin) < Duration::from_millis(500));
+        let counted = engine.shared.snapshot();
+        assert_eq!((counted.late_ticks, counted.frames_skipped), (1, 3));
+        assert!(counted.tick_late_micros_max >= 30_000);
+    }
+}
