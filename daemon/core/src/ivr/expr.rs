@@ -356,6 +356,8 @@ fn weight(value: &Value, depth: u32) -> usize {
             .map
             .iter()
             .map(|(k, v)| key_text(k).len().saturating_add(weight(v, depth + 1)))),
+        // What a context cannot take back (functions, optional values) is not kept.
+        Value::Function(..) | Value::Opaque(_) | Value::Struct(_) => usize::MAX / 2,
         _ => 16,
     }
 }
@@ -410,6 +412,56 @@ mod tests {
         }
         let deep = format!("{}1{}", "(".repeat(90), ")".repeat(90));
         assert!(Expr::compile(&deep).is_ok());
+    }
+
+    #[test]
+    fn hostile_values_are_errors_and_never_panic() {
+        let mut scope = Scope::default();
+        scope.set(
+            "now",
+            timestamp(Wall::from_millis(1_795_440_000_000)).unwrap(),
+        );
+        scope.set("s", "x".repeat(4096));
+        scope.set(
+            "m",
+            from_json(&serde_json::json!({ "a": [1, { "b": null }] })),
+        );
+        for source in [
+            "now + duration('99999999h') + duration('99999999h')",
+            "now - duration('99999999h')",
+            "duration('9223372036s') + duration('9223372036s')",
+            "9223372036854775807 + 1",
+            "-(-9223372036854775807 - 1)",
+            "1 / 0",
+            "1 % 0",
+            "[1][5]",
+            "m.a[1].b.c",
+            "m.nosuch",
+            "s.matches('(x+x+)+y')",
+            "s.matches('[')",
+            "timestamp('x')",
+            "int('999999999999999999999')",
+            "optional.of(1)",
+            "size",
+            "[1, 2, 3].map(x, [1, 2, 3].map(y, x * y))",
+            "'5' == 5",
+            "s.startsWith(5)",
+        ] {
+            if let Ok(expr) = Expr::compile(source) {
+                let value = expr.eval(&scope);
+                if let Ok(value) = value {
+                    let kept = fits(&value);
+                    let _shown = show(&value);
+                    if kept {
+                        scope.set("kept", value);
+                        // Giving it back to an expression must not panic either.
+                        let _again = Expr::compile("kept == kept").unwrap().eval(&scope);
+                    }
+                }
+            }
+        }
+        assert!(eval("9223372036854775807 + 1", &scope).is_err());
+        assert!(eval("m.nosuch", &scope).is_err());
     }
 
     #[test]

@@ -304,8 +304,17 @@ impl FlowMachine {
                 all.extend(ask.between.map(|t| (t.due(), Due::Between)));
             }
             State::Storing { until, .. } => all.push((*until, Due::Unstored)),
-            State::Joining { until, .. } => all.push((*until, Due::Unjoined)),
-            State::Asking(_) | State::Fresh | State::Stepping | State::Speaking(..) => {}
+            // Once taken, only the announcement is waited for.
+            State::Joining {
+                until,
+                joined: None,
+                ..
+            } => all.push((*until, Due::Unjoined)),
+            State::Asking(_)
+            | State::Joining { .. }
+            | State::Fresh
+            | State::Stepping
+            | State::Speaking(..) => {}
         }
         all.into_iter().min()
     }

@@ -126,6 +126,7 @@ macro_rules! raw {
 
         impl $name {
             /// The keys it knows.
+            #[allow(dead_code)] // which fields a node knows depends on its type
             pub(super) const KNOWN: &'static [&'static str] = &[$($key),*];
         }
 

@@ -407,6 +407,26 @@ fn w203_words_that_differ_from_the_recording_are_told() {
 }
 
 #[test]
+fn w203_and_w206_a_clip_of_other_words_and_a_draft_are_told() {
+    let good = sim::locale_for("en-US", &PROMPTS);
+    for (from, to, code) in [
+        ("text = \"Hello.\"", "text = \"Hi.\"", "W203"),
+        ("\"final\"", "\"draft\"", "W206"),
+    ] {
+        let mut locale = good.clone();
+        locale.manifest.text = locale.manifest.text.replacen(from, to, 1);
+        let flows = [Source {
+            file: "t.flow.yaml".into(),
+            text: BASE.into(),
+        }];
+        let (set, faults) = FlowSet::load(&flows, &[locale]);
+        assert!(set.is_some());
+        let have: Vec<_> = faults.iter().map(|f| (f.code, f.line)).collect();
+        assert_eq!(have, [(code, 6)]);
+    }
+}
+
+#[test]
 fn w211_a_menus_text_and_keys_must_agree() {
     expect(
         "press 1.\" }",
@@ -493,5 +513,59 @@ fn the_examples_of_the_manual_are_clean() {
             .collect();
         let (set, faults) = FlowSet::load(&[source], &[sim::locale_for("en-US", &phrases)]);
         assert!(set.is_some() && faults.is_empty(), "{faults:#?}");
+    }
+}
+
+/// Damage at random: the same seed damages alike.
+fn damaged(text: &str, seed: u64) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = |end: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(end.max(1)).unwrap()).unwrap()
+    };
+    let mut chars: Vec<char> = text.chars().collect();
+    for _ in 0..=next(4) {
+        let at = next(chars.len());
+        let odd = "{}[]:,\"'#&*!|>-% \n\t0\u{0}\u{e9}\u{1f600}";
+        match next(4) {
+            0 => {
+                chars.remove(at);
+            }
+            1 => chars.insert(at, odd.chars().nth(next(odd.chars().count())).unwrap()),
+            2 => {
+                let other = next(chars.len());
+                chars.swap(at, other);
+            }
+            _ => {
+                let end = (at + next(60)).min(chars.len());
+                let part: Vec<char> = chars[at..end].to_vec();
+                let to = next(chars.len());
+                chars.splice(to..to, part);
+            }
+        }
+    }
+    chars.into_iter().collect()
+}
+
+#[test]
+fn damaged_files_are_faults_and_never_panics() {
+    let locales = sim::shipped_locales();
+    let mut refused = 0;
+    for seed in 0..200 {
+        let mut flows = sim::shipped_flows();
+        let which = usize::try_from(seed % 3).unwrap();
+        flows[which].text = damaged(&flows[which].text, seed);
+        let (set, faults) = FlowSet::load(&flows, &locales);
+        assert!(set.is_some() || !faults.is_empty());
+        refused += usize::from(set.is_none());
+    }
+    assert!(refused > 100, "{refused}");
+    for seed in 0..20 {
+        let mut locales = sim::shipped_locales();
+        locales[0].rules.text = damaged(&locales[0].rules.text, seed);
+        let (set, faults) = FlowSet::load(&sim::shipped_flows(), &locales);
+        assert!(set.is_some() || !faults.is_empty());
     }
 }

@@ -10,35 +10,7 @@ use crate::ivr::say::{Locale, Quality, SentencePart, pieces};
 
 /// Checks the words of one flow.
 pub(super) fn check(flow: &Flow, set: &Set<'_>, report: &mut Report) {
-    let mut used = BTreeSet::new();
-    for item in all_items(flow) {
-        if let What::Prompt { id, with } = &item.what {
-            used.insert(id.as_str());
-            match flow.prompts.get(id) {
-                None => {
-                    let near = hint(id, flow.prompts.keys().map(String::as_str));
-                    report.add(
-                        &flow.file,
-                        item.at,
-                        "E106",
-                        format!("the prompt \"{id}\" is not declared{near}"),
-                    );
-                }
-                Some(prompt) => {
-                    let given: BTreeSet<&str> = with.keys().map(String::as_str).collect();
-                    let slots: BTreeSet<&str> = prompt.slots.keys().map(String::as_str).collect();
-                    differ(
-                        flow,
-                        item.at,
-                        &format!("`with` of \"{id}\""),
-                        &given,
-                        &slots,
-                        report,
-                    );
-                }
-            }
-        }
-    }
+    let used = used_prompts(flow, report);
     for (id, prompt) in &flow.prompts {
         let slots: BTreeSet<&str> = prompt.slots.keys().map(String::as_str).collect();
         let text = slots_of(id, &prompt.text);
@@ -77,6 +49,40 @@ pub(super) fn check(flow: &Flow, set: &Set<'_>, report: &mut Report) {
     if let Some(locale) = flow.locales.first().and_then(|(l, _)| set.locales.get(l)) {
         spoken_keys(flow, locale, report);
     }
+}
+
+/// Prompts the flow plays; each is declared and gets the slots it wants.
+fn used_prompts<'a>(flow: &'a Flow, report: &mut Report) -> BTreeSet<&'a str> {
+    let mut used = BTreeSet::new();
+    for item in all_items(flow) {
+        if let What::Prompt { id, with } = &item.what {
+            used.insert(id.as_str());
+            match flow.prompts.get(id) {
+                None => {
+                    let near = hint(id, flow.prompts.keys().map(String::as_str));
+                    report.add(
+                        &flow.file,
+                        item.at,
+                        "E106",
+                        format!("the prompt \"{id}\" is not declared{near}"),
+                    );
+                }
+                Some(prompt) => {
+                    let given: BTreeSet<&str> = with.keys().map(String::as_str).collect();
+                    let slots: BTreeSet<&str> = prompt.slots.keys().map(String::as_str).collect();
+                    differ(
+                        flow,
+                        item.at,
+                        &format!("`with` of \"{id}\""),
+                        &given,
+                        &slots,
+                        report,
+                    );
+                }
+            }
+        }
+    }
+    used
 }
 
 fn differ(
@@ -195,38 +201,39 @@ fn sentence(
         report,
     );
     for part in pieces(id, phrase) {
-        let SentencePart::Clip(clip, words) = part else {
-            continue;
-        };
-        match locale.clips.get(&clip) {
-            None => {
-                let message = format!(
-                    "{} has no clip \"{clip}\"; run prompts/build.py",
-                    locale.name
-                );
-                report.add(&flow.file, at, "E107", message);
-            }
-            Some(c) if c.quality == Quality::Draft => {
-                report.add(
-                    &flow.file,
-                    at,
-                    "W206",
-                    format!("the clip {}/{clip} is a draft", locale.name),
-                );
-            }
-            Some(c) if c.text != words => {
-                report.add(
-                    &flow.file,
-                    at,
-                    "W203",
-                    format!(
-                        "the clip {}/{clip} says \"{}\"; run prompts/build.py",
-                        locale.name, c.text
-                    ),
-                );
-            }
-            Some(_) => {}
+        if let SentencePart::Clip(clip, words) = part {
+            recording(flow, locale, &clip, &words, at, report);
         }
+    }
+}
+
+/// Whether one clip is recorded, final, and says the words of the sentence.
+fn recording(
+    flow: &Flow,
+    locale: &Locale,
+    clip: &str,
+    words: &str,
+    at: Place,
+    report: &mut Report,
+) {
+    let name = &locale.name;
+    let mut add = |code, message| report.add(&flow.file, at, code, message);
+    match locale.clips.get(clip) {
+        None => add(
+            "E107",
+            format!("{name} has no clip \"{clip}\"; run prompts/build.py"),
+        ),
+        Some(c) if c.quality == Quality::Draft => {
+            add("W206", format!("the clip {name}/{clip} is a draft"))
+        }
+        Some(c) if c.text != words => {
+            let said = &c.text;
+            add(
+                "W203",
+                format!("the clip {name}/{clip} says \"{said}\"; run prompts/build.py"),
+            );
+        }
+        Some(_) => {}
     }
 }
 

@@ -270,7 +270,7 @@ impl FlowMachine {
         match code.expr.test(&scope) {
             // Keys such as `*` in `int(digits)` are a wrong answer, not a fault of the flow.
             Err(crate::ivr::expr::EvalError::Value(_)) => Ok(false),
-            other => other.map_err(|e| e.to_string()),
+            other => other.map_err(|e| self.why(code, &e.to_string())),
         }
     }
 

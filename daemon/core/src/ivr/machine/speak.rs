@@ -88,7 +88,10 @@ impl FlowMachine {
             match when.expr.test(&self.scope()) {
                 Ok(true) => {}
                 Ok(false) => return None,
-                Err(why) => return self.unsaid(&format!("when: {why}")),
+                Err(why) => {
+                    let why = self.why(when, &why.to_string());
+                    return self.unsaid(&format!("when: {why}"));
+                }
             }
         }
         match &item.what {
@@ -195,6 +198,11 @@ impl FlowMachine {
 
     /// Evaluates and reads a value: its clips, and how a trace shows it.
     fn value(&self, read_as: &ReadAs, code: &Code) -> Result<(Vec<Bit>, String), String> {
+        self.read_value(read_as, code)
+            .map_err(|why| self.why(code, &why))
+    }
+
+    fn read_value(&self, read_as: &ReadAs, code: &Code) -> Result<(Vec<Bit>, String), String> {
         let value = code.expr.eval(&self.scope()).map_err(|e| e.to_string())?;
         let rules = &self.set.locale(&self.lang).ok_or("no such locale")?.rules;
         let bits = match read_as {

@@ -166,6 +166,7 @@ impl FlowMachine {
                 }
                 Ok(false) => {}
                 Err(why) => {
+                    let why = self.why(when, &why.to_string());
                     self.trace("event", format!("error {}: {why}", node.name));
                     return self.raise("error");
                 }
@@ -179,6 +180,7 @@ impl FlowMachine {
         match code.expr.eval(&self.scope()) {
             Ok(value) => self.assign(&to.name, value),
             Err(why) => {
+                let why = self.why(code, &why.to_string());
                 self.trace("event", format!("error {}: {why}", to.name));
                 false
             }
@@ -409,16 +411,15 @@ impl FlowMachine {
             return;
         };
         let mut scope = self.scope();
-        for (name, decl) in frame
+        let outputs = frame
             .flow
             .decls
             .iter()
-            .filter(|(_, d)| d.role == Role::Output)
-        {
+            .filter(|(_, d)| d.role == Role::Output);
+        for (name, _) in outputs {
             if let Some(value) = frame.vars.0.get(name) {
                 scope.set(name, value.clone());
             }
-            let _ = decl; // only its role was asked for
         }
         for (to, code) in save {
             let saved = code

@@ -156,6 +156,15 @@ impl FlowMachine {
         true
     }
 
+    /// Why an expression failed, for a trace: such texts quote values, so not for secrets.
+    pub(super) fn why(&self, code: &Code, error: &str) -> String {
+        if self.masked || self.is_secret(code) {
+            "the value does not fit".to_owned()
+        } else {
+            error.to_owned()
+        }
+    }
+
     /// Whether an expression reads a secret of the flow on top.
     pub(super) fn is_secret(&self, code: &Code) -> bool {
         self.frames.last().is_some_and(|frame| {

@@ -302,3 +302,51 @@ fn an_operators_recording_replaces_one_clip_and_none_is_read_from_outside() {
     fs::create_dir(dir.path().join("fr-FR")).unwrap();
     assert!(Flows::load(&config).unwrap_err()[0].contains("fr-FR/manifest.toml"));
 }
+
+#[test]
+fn every_built_in_clip_can_be_decoded() {
+    let sources = Flows::load(&config::Ivr::default())
+        .unwrap()
+        .prompt_sources();
+    let count = sources.len();
+    let prompts = crate::voice::prompts::Prompts::load(sources).unwrap();
+    assert_eq!(prompts.len(), count);
+    assert!(prompts.get("en-US/hello.0").is_some());
+}
+
+#[test]
+fn a_language_is_added_by_files_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let locale = dir.path().join("prompts/fr-FR");
+    fs::create_dir_all(&locale).unwrap();
+    let mut manifest = String::from("phrase.minutes = \"Il y a {ago}.\"\n[clip]\n");
+    let mut clip = |id: &str, words: &str| {
+        fs::write(locale.join(format!("{id}.flac")), b"fLaC").unwrap();
+        manifest.push_str(&format!(
+            "{id:?} = {{ text = {words:?}, file = \"{id}.flac\", sha256 = \"\", ms = 1, quality = \"final\" }}\n"
+        ));
+    };
+    clip("minutes.0", "Il y a");
+    (0..100).for_each(|n| clip(&format!("n.{n}"), "x"));
+    for id in ["n.1.f", "n.cent", "unit.minute.one", "unit.minute.other"] {
+        clip(id, "x");
+    }
+    fs::write(locale.join("manifest.toml"), manifest).unwrap();
+    let rules = "number = [[200, \"< n.cent >\", 100], [100, \"n.cent >\"]]\nplural = { one = \"n < 2\" }\ngender = { f = [1] }\nunit = { minute = { gender = \"f\" } }\nduration = [[\"true\", \"{m minute}\"]]\n";
+    fs::write(locale.join("rules.toml"), rules).unwrap();
+    let own = dir.path().join("flows");
+    fs::create_dir(&own).unwrap();
+    let flow = "helpline: 1\nid: salut\nstart: a\nlocales: [fr-FR]\nprompts: { minutes: { text: \"Il y a {ago}.\", slots: { ago: { as: duration } } } }\nnodes: { a: { type: play, say: [{ prompt: minutes, with: { ago: \"duration('5m')\" } }], next: b }, b: { type: hangup } }\n";
+    fs::write(own.join("salut.flow.yaml"), flow).unwrap();
+    let config = config::Ivr {
+        flows: Some(own),
+        prompts: Some(dir.path().join("prompts")),
+    };
+    let flows = Flows::load(&config).unwrap();
+    assert!(flows.current().has("salut"));
+    assert!(flows.current().clips().contains("fr-FR/n.1.f"));
+
+    fs::remove_file(locale.join("n.cent.flac")).unwrap();
+    let faults = flows.reload().unwrap_err();
+    assert!(faults[0].contains("n.cent"), "{faults:?}");
+}

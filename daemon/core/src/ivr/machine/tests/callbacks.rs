@@ -157,6 +157,16 @@ fn a_help_flow_begins_when_the_announcement_has_been_heard() {
 }
 
 #[test]
+fn a_call_that_was_taken_does_not_time_out_during_the_announcement() {
+    let nodes = LINE.replace("max_wait: 90s", "max_wait: 100ms");
+    let mut sim = with_answers(&nodes, &[Answer::Joined("t")]);
+    sim.wait_ms(599);
+    assert!(!sim.traced("event", "timeout"), "{}", sim.trace());
+    sim.wait_ms(1);
+    assert!(sim.traced("join", "flow t"));
+}
+
+#[test]
 fn leaving_the_line_untaken_stops_the_announcement() {
     let mut sim = with_answers(LINE, &[Answer::Left(Why::NoAgents)]);
     assert_eq!(stops(&sim), 1);
