@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use helpline_core::call::{CallReport, End, Settled};
+use helpline_core::call::End;
 use helpline_core::ivr::flow::FlowSet;
 use helpline_core::ivr::io::{CallFacts, Start};
 use helpline_core::ivr::machine::FlowMachine;
@@ -24,6 +24,7 @@ use super::dial::{Dial, Dialled};
 use super::leg::Leg;
 use super::media::{Media, MediaLeg};
 use super::prompts::Prompts;
+use super::reporter::Reporter;
 use super::sip::{
     Admission, InviteIn, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, TrunkPeer,
 };
@@ -38,8 +39,8 @@ const EVENTS_MAX: usize = 1_024;
 const COMMANDS_MAX: usize = 64;
 /// Callers handed over that may wait for their reader.
 const INCOMING_MAX: usize = 256;
-/// How long the last word of a call may take to reach its reader.
-const REPORT_LIMIT: Duration = Duration::from_secs(10);
+/// How long the word that a call is answered may take to reach its reader.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a caller's ACK may take: 64 times T1 and a little.
 const ACK_LIMIT: Duration = Duration::from_secs(35);
 /// How long calls ended by a stop may take for their BYEs.
@@ -116,7 +117,7 @@ struct Shared {
     clock: Clock,
     trunks: HashMap<String, Arc<Trunk>>,
     admission: Admission,
-    active: AtomicUsize,
+    active: Arc<AtomicUsize>,
     counters: Arc<Counters>,
     rng: std::sync::Mutex<Rng>,
     incoming: mpsc::Sender<Incoming>,
@@ -176,7 +177,7 @@ impl Engine {
             clock,
             trunks,
             admission,
-            active: AtomicUsize::new(0),
+            active: Arc::default(),
             counters: Arc::default(),
             rng: std::sync::Mutex::new(rng.derive(2)),
             incoming,
@@ -318,51 +319,6 @@ struct Outgoing {
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
-/// Gives a call's report exactly once, also when its task dies.
-struct Reporter {
-    events: mpsc::Sender<CallEvent>,
-    counters: Arc<Counters>,
-    shared: Arc<Shared>,
-    report: CallReport,
-    told: bool,
-}
-
-impl Reporter {
-    fn new(shared: &Arc<Shared>, events: mpsc::Sender<CallEvent>) -> Self {
-        shared.active.fetch_add(1, Ordering::Relaxed);
-        Reporter {
-            events,
-            counters: Arc::clone(&shared.counters),
-            shared: Arc::clone(shared),
-            report: CallReport {
-                end: End::Unreachable,
-                rang: false,
-                talked_for: Duration::ZERO,
-                settled: None,
-            },
-            told: false,
-        }
-    }
-
-    async fn tell(mut self) {
-        self.told = true;
-        let ended = CallEvent::Ended(self.report);
-        // A reader that went away needs no report.
-        let _ = self.events.send_timeout(ended, REPORT_LIMIT).await;
-    }
-}
-
-impl Drop for Reporter {
-    fn drop(&mut self) {
-        self.shared.active.fetch_sub(1, Ordering::Relaxed);
-        self.counters.ended.add();
-        if !self.told {
-            // The task was torn down; a full channel means that nobody reads.
-            let _ = self.events.try_send(CallEvent::Ended(self.report));
-        }
-    }
-}
-
 impl Shared {
     fn session(&self) -> u64 {
         let mut rng = self
@@ -435,7 +391,7 @@ impl Shared {
     }
 
     async fn call_out(self: Arc<Self>, mut call: Outgoing) {
-        let mut reporter = Reporter::new(&self, call.events.clone());
+        let mut reporter = Reporter::new(&self.active, &self.counters, call.events.clone());
         self.counters.placed.add();
         let dial = Dial {
             stack: &self.stack,
@@ -452,7 +408,10 @@ impl Shared {
         match dialled {
             Dialled::Over(end) => {
                 match end {
-                    End::Refused { .. } => self.counters.refused.add(),
+                    End::Refused { .. } => {
+                        call.trunk.set_up(true);
+                        self.counters.refused.add();
+                    }
                     End::Unreachable => self.counters.unreachable.add(),
                     _ => self.counters.unanswered.add(),
                 }
@@ -464,7 +423,7 @@ impl Shared {
                 // A reader that went away does not end the call.
                 let _ = call
                     .events
-                    .send_timeout(CallEvent::Answered, REPORT_LIMIT)
+                    .send_timeout(CallEvent::Answered, ANSWER_LIMIT)
                     .await;
                 let start = self.start_out(&call.plan);
                 let flows = call.flows;
@@ -516,8 +475,7 @@ impl Shared {
             by_customer: outcome.by_customer,
         };
         reporter.report.talked_for = outcome.talked_for;
-        let settled: Option<Settled> = outcome.settled;
-        reporter.report.settled = settled;
+        reporter.report.settled = outcome.settled;
     }
 
     async fn call_in(self: Arc<Self>, invite: InviteIn) {
@@ -539,7 +497,7 @@ impl Shared {
             self.counters.incoming_refused.add();
             return;
         };
-        let mut reporter = Reporter::new(&self, events.clone());
+        let mut reporter = Reporter::new(&self.active, &self.counters, events.clone());
         self.counters.incoming.add();
         let start = self.start_in(&id, from.as_ref(), &to);
         let call = Call {

@@ -10,6 +10,7 @@ mod leg;
 pub mod media;
 pub mod phone;
 pub mod prompts;
+mod reporter;
 mod sip;
 mod trunk;
 
