@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use helpline::clock::Clock;
 use helpline::config::{Config, Queue};
-use helpline::desk::Desk;
+use helpline::desk::{Desk, SpooledMail};
 use helpline::intake::{mail, smtp};
 use helpline::store::Store;
+use helpline_core::phone::DialRules;
+use helpline_core::request::email::Reading;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Row, SqlitePool};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -40,6 +43,10 @@ impl Drop for Post {
 }
 
 async fn post(change: impl FnOnce(&mut Config)) -> Post {
+    post_with(change, mail::read_mail).await
+}
+
+async fn post_with(change: impl FnOnce(&mut Config), reader: mail::Reader) -> Post {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config {
         queue: vec![Queue::default()],
@@ -66,7 +73,12 @@ async fn post(change: impl FnOnce(&mut Config)) -> Post {
     let stop = CancellationToken::new();
     let receiver = smtp::Receiver::new(&config.smtp, Arc::clone(&desk), clock);
     let serving = tokio::spawn(Arc::clone(&receiver).serve(listener, stop.clone()));
-    tokio::spawn(mail::work(Arc::clone(&desk), config, stop.clone()));
+    tokio::spawn(mail::work_with(
+        Arc::clone(&desk),
+        config,
+        stop.clone(),
+        reader,
+    ));
     let options = SqliteConnectOptions::new()
         .filename(database(folder.path()))
         .read_only(true);
@@ -310,6 +322,63 @@ async fn machines_and_empty_mails_make_no_request() {
         .unwrap()
         .get(0);
     assert_eq!(requests, 0);
+}
+
+static POISON_READS: AtomicU32 = AtomicU32::new(0);
+
+/// Breaks on one message, as a fault in the reader would.
+fn broken_reader(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (String, Reading) {
+    if mail.raw.starts_with(b"X-Poison") {
+        POISON_READS.fetch_add(1, Ordering::SeqCst);
+        panic!("poison");
+    }
+    mail::read_mail(mail, config, dial)
+}
+
+#[tokio::test]
+async fn a_poisoned_message_is_set_aside_and_others_are_read() {
+    let post = post_with(|_| (), broken_reader).await;
+    for text in [
+        "X-Poison: 1\r\nFrom: a@cust.test\r\n\r\n".to_owned(),
+        message("030 901820", "1"),
+    ] {
+        let mut peer = post.connect().await;
+        peer.begin().await;
+        peer.say(format!("{text}.\r\n")).await;
+        peer.expect("250 2.0.0").await;
+    }
+    let filed: Vec<_> = post
+        .filed(2)
+        .await
+        .into_iter()
+        .map(|f| (f.1, f.2))
+        .collect();
+    assert!(
+        filed.contains(&("quarantine".into(), Some("panic".into()))),
+        "{filed:?}"
+    );
+    assert!(filed.contains(&("request".into(), None)), "{filed:?}");
+    assert_eq!(POISON_READS.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn mail_to_the_postmaster_is_no_request() {
+    let post = post(|_| ()).await;
+    let mut peer = post.connect().await;
+    peer.expect("220 ").await;
+    peer.say("HELO c.test\r\nMAIL FROM:<ada@cust.test>\r\nRCPT TO:<postmaster>\r\nDATA\r\n")
+        .await;
+    for start in ["250 ", "250 2.1.0", "250 2.1.5", "354 "] {
+        peer.expect(start).await;
+    }
+    peer.say(format!("{}.\r\n", message("030 901820", "1")))
+        .await;
+    peer.expect("250 2.0.0").await;
+    let filed = post.filed(1).await;
+    assert_eq!(
+        (filed[0].1.as_str(), filed[0].2.as_deref()),
+        ("machine", Some("postmaster"))
+    );
 }
 
 #[tokio::test]

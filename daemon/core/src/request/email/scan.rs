@@ -120,7 +120,14 @@ impl Scan {
                 let labelled = source == Source::Field || has_cue(&line);
                 let tail = masked.get(hit.end()..).unwrap_or_default();
                 let with_tail = format!("{}{}", hit.as_str(), extension_at(tail));
+                let before = (self.found.len(), self.refused);
                 self.try_run(&with_tail, labelled, source, rules);
+                // `after 2 030 1234567`: an hour may stand right before the number.
+                if (self.found.len(), self.refused) == before
+                    && let Some(rest) = without_hour(&with_tail)
+                {
+                    self.try_run(rest, labelled, source, rules);
+                }
             }
         }
     }
@@ -162,6 +169,13 @@ impl Scan {
     }
 }
 
+/// A run without a first group of one or two digits, if a national prefix follows it.
+fn without_hour(run: &str) -> Option<&str> {
+    let (first, rest) = run.split_once(' ')?;
+    let is_hour = first.len() <= 2 && first.bytes().all(|b| b.is_ascii_digit());
+    (is_hour && rest.starts_with(['0', '('])).then_some(rest)
+}
+
 fn read_run(run: &str, labelled: bool, rules: &Rules<'_>) -> Option<PhoneNumber> {
     if run.trim_start().starts_with('+') {
         return PhoneNumber::parse(run, None).ok();
@@ -181,7 +195,7 @@ fn read_run(run: &str, labelled: bool, rules: &Rules<'_>) -> Option<PhoneNumber>
 
 fn run_pattern() -> Option<&'static Regex> {
     static RUN: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"\+{0,2}\(?[0-9](?:[ ().\-/]{0,3}[0-9]){6,17}").ok());
+        LazyLock::new(|| Regex::new(r"\+{0,2}\(?[0-9](?:(?:[ ()\-/]{0,3}|\.)[0-9]){6,17}").ok());
     RUN.as_ref()
 }
 

@@ -335,6 +335,9 @@ impl Reader<'_> {
             self.take_any(&["this coming", "this", "coming", "kommenden", "diesen"]);
         }
         let day = weekday(self.word(0))?;
+        if matches!(self.word(0), "sat" | "sun") && self.follows_subject() {
+            return None;
+        }
         self.at += 1;
         if next {
             return Some(Day::NextWeekday(day));
@@ -348,6 +351,13 @@ impl Reader<'_> {
             }
         });
         Some(date.unwrap_or(Day::Weekday(day)))
+    }
+
+    /// `I sat`, `the sun`: no day of the week.
+    fn follows_subject(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        matches!(before.map(|t| &t.kind), Some(Kind::Word(word))
+            if matches!(word.as_str(), "i" | "we" | "he" | "she" | "it" | "they" | "the"))
     }
 
     fn date(&mut self) -> Option<Day> {
@@ -608,8 +618,11 @@ impl Reader<'_> {
         self.at += 1;
         let marked = self.hour_mark();
         // A figure followed by figures is a telephone number or an amount.
-        let is_more = matches!(self.kind(0), Some(Kind::Number(_) | Kind::Clock(_)))
-            || month(self.word(0)).is_some();
+        let is_more = match self.kind(0) {
+            Some(Kind::Number(_) | Kind::Clock(_)) => true,
+            Some(Kind::Word(word)) => !marked && !may_follow_hour(word),
+            _ => false,
+        };
         let is_more = is_more && !was_clock;
         ((was_clock || marked || bare) && !is_more).then_some(clock)
     }
@@ -668,6 +681,73 @@ impl Reader<'_> {
             literal,
         })
     }
+}
+
+/// Words behind a bare hour; before any other word a figure counts things: `from 2 shops`.
+fn may_follow_hour(word: &str) -> bool {
+    const WORDS: [&str; 60] = [
+        "on",
+        "in",
+        "at",
+        "and",
+        "or",
+        "to",
+        "until",
+        "till",
+        "please",
+        "today",
+        "tomorrow",
+        "tonight",
+        "this",
+        "next",
+        "the",
+        "my",
+        "for",
+        "if",
+        "is",
+        "would",
+        "will",
+        "thanks",
+        "thank",
+        "via",
+        "with",
+        "as",
+        "because",
+        "but",
+        "so",
+        "when",
+        "onwards",
+        "onward",
+        "sharp",
+        "latest",
+        "works",
+        "suits",
+        "day",
+        "every",
+        "only",
+        "i",
+        "we",
+        "you",
+        "my",
+        "using",
+        "under",
+        "bitte",
+        "oder",
+        "und",
+        "bis",
+        "am",
+        "an",
+        "unter",
+        "morgen",
+        "heute",
+        "übermorgen",
+        "zurück",
+        "anrufen",
+        "danke",
+        "aber",
+        "h",
+    ];
+    WORDS.contains(&word) || weekday(word).is_some() || zone::is_name(word)
 }
 
 const EVENING: Part = Part {

@@ -91,6 +91,9 @@ pub(super) fn tokens(sentence: &str) -> Vec<Token> {
             figures(dot)
                 .and_then(|f| date(f.first()?, f.get(1)?, f.get(2)))
                 .map_or(Kind::Other, Kind::Date)
+        } else if text == "24/7" {
+            // At all hours: no date.
+            Kind::Other
         } else if let Some(slash) = group("slash") {
             figures(slash)
                 .and_then(|f| slashed(&f))

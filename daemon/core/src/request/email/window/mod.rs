@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mail_parser::DateTime;
 
-use self::grammar::Said;
+use self::grammar::{Expression, Said};
 use self::lex::{Kind, Token};
 use self::meaning::Frame;
 use super::MailContext;
@@ -155,17 +155,23 @@ fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
     if words(&PAST) {
         return Found::Nothing;
     }
-    let Some((start, expression)) =
+    let Some((start, mut expression)) =
         (0..tokens.len()).find_map(|at| Some((at, grammar::read(&tokens, at)?)))
     else {
         return Found::Nothing;
     };
-    if !has_cue && !only_fillers(&tokens, start, expression.end) {
+    let first_end = expression.end;
+    complete(&tokens, &mut expression);
+    if !has_cue && !only_fillers(&tokens, start, first_end) {
         return Found::Nothing;
     }
     let unclear = || Found::Unclear(clause.trim().chars().take(200).collect());
     let lower = clause.to_lowercase();
-    let negated = start > 0 && is_negated_day(&tokens, start, &expression.said);
+    let negated = is_negated_day(&tokens, start, &expression.said)
+        || tokens
+            .get(start)
+            .and_then(|t| lower.get(..t.start))
+            .is_some_and(forbids_call);
     if negated || words(&REFUSING) || REFUSING_PHRASES.iter().any(|phrase| lower.contains(phrase)) {
         return unclear();
     }
@@ -197,10 +203,59 @@ fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
             .then(|| zone.iana_name().map(str::to_owned))
             .flatten(),
         matched: clause
-            .get(text(start, false)..text(expression.end.saturating_sub(1), true))
+            .get(text(start, false)..text(first_end.saturating_sub(1), true))
             .unwrap_or_default()
             .to_owned(),
     }
+}
+
+/// A day and its time may stand apart: `tomorrow on 030 1234567 after 6pm`.
+fn complete(tokens: &[Token], first: &mut Expression) {
+    let Said::When { day, part, time } = &mut first.said else {
+        return;
+    };
+    let rest = first.end..tokens.len();
+    let is_choice = |t: &Token| matches!(&t.kind, Kind::Word(w) if w == "or" || w == "oder");
+    let end = tokens
+        .iter()
+        .skip(first.end)
+        .position(is_choice)
+        .map_or(rest.end, |at| rest.start + at);
+    let within = tokens.get(..end).unwrap_or_default();
+    let Some(second) = (rest.start..end).find_map(|at| grammar::read(within, at)) else {
+        return;
+    };
+    let Said::When {
+        day: other_day,
+        part: other_part,
+        time: other_time,
+    } = second.said
+    else {
+        return;
+    };
+    let has_hours = part.is_some() || time.is_some();
+    match (*day, has_hours, other_day) {
+        (Some(_), false, None) => (*part, *time) = (other_part, other_time),
+        (None, true, Some(_)) if other_part.is_none() && other_time.is_none() => *day = other_day,
+        _ => return,
+    }
+    first.zone = first.zone.take().or(second.zone);
+    first.german |= second.german;
+}
+
+/// `please don't call on Friday`: what follows is no wish.
+fn forbids_call(before: &str) -> bool {
+    [
+        "don't call",
+        "do not call",
+        "don't ring",
+        "do not ring",
+        "never call",
+        "don't phone",
+        "rufen sie nicht",
+    ]
+    .iter()
+    .any(|words| before.contains(words))
 }
 
 /// `not Friday`, `nicht am Freitag`.

@@ -362,6 +362,9 @@ fn times_nobody_asked_a_call_for_are_left_alone() {
         "call me at 030 1234567",
         "call me on +49 30 1234567",
         "call 20 7946 0018 please",
+        "My basket has 3 items from 2 shops, call 030 1234567",
+        "please call me 24/7",
+        "I sat on it, please call",
         "",
         "😀 .... 99:99 0/0 0.0.0 -- ,,",
     ] {
@@ -380,6 +383,7 @@ fn times_that_cannot_be_kept_are_asked_about() {
         "please call, but not Friday",
         "please call on 2027-06-01 at 10:00",
         "please call on 2026-11-20",
+        "please don't call on Friday",
     ] {
         assert!(
             matches!(find(text, false, &reference), Found::Unclear(_)),

@@ -119,6 +119,11 @@ impl Stated {
     }
 }
 
+/// Whether a word may begin the name of a zone.
+pub(super) fn is_name(word: &str) -> bool {
+    NAMES.iter().any(|(short, _)| *short == word)
+}
+
 /// A zone at the begin of `tokens`, and how many of them name it.
 pub(super) fn stated(tokens: &[Token]) -> Option<(Stated, usize)> {
     let word = |at: usize| match tokens.get(at).map(|t| &t.kind) {
