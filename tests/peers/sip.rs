@@ -1,1 +1,538 @@
-//! (to be written)
+//! The engine against SIPp and baresip: other people's ideas of SIP. Each test starts
+//! the engine in this process on free loopback ports, and is bounded in time.
+
+use std::fmt::Write as _;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use helpline::clock::Clock;
+use helpline::config;
+use helpline::voice::media::{Media, MediaConfig};
+use helpline::voice::prompts::Prompts;
+use helpline::voice::{
+    Call, CallCommand, CallEvent, CallPlan, Engine, EngineConfig, EngineHandle, Incoming, Voice,
+};
+use helpline_core::call::{CallReport, End, Settled};
+use helpline_core::id::AttemptId;
+use helpline_core::ivr::flow::{FlowSet, LocaleSource, Source};
+use helpline_core::ivr::io::{CallbackReply, HelpChannel};
+use helpline_core::phone::PhoneNumber;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// Folder of the captured telephone events of Debian's sip-tester.
+const CAPTURES: &str = "/usr/share/sip-tester";
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers")
+}
+
+fn flows() -> Arc<FlowSet> {
+    let flow = |name: &str| Source {
+        file: format!("{name}.flow.yaml"),
+        text: std::fs::read_to_string(here().join(format!("flows/{name}.flow.yaml"))).unwrap(),
+    };
+    let text = |file: &str, text: &str| Source {
+        file: file.to_owned(),
+        text: text.to_owned(),
+    };
+    let locale = LocaleSource {
+        locale: "en-US".into(),
+        manifest: text(
+            "manifest.toml",
+            "voice = \"none\"\nlicence = \"none\"\n[phrase]\nhello = \"Hello.\"\n[clip]\n\
+             hello = { text = \"Hello.\", file = \"hello.flac\", sha256 = \"\", ms = 1, quality = \"draft\" }\n",
+        ),
+        rules: text("rules.toml", "number = [ [100, \"< n.hundred >\"] ]\n"),
+    };
+    let sources = [flow("confirm"), flow("help"), flow("greet")];
+    let (set, faults) = FlowSet::load(&sources, &[locale]);
+    Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
+}
+
+/// A free UDP port on loopback; the next one is free too, for RTCP.
+fn free_port() -> u16 {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        if port.is_multiple_of(2) && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+struct World {
+    voice: Voice,
+    callers: mpsc::Receiver<Incoming>,
+    engine: EngineHandle,
+    trunk: u16,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> World {
+        let trunk = free_port();
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        std::fs::write(&password, "secret\n").unwrap();
+        let config = EngineConfig {
+            voice: config::Voice {
+                sip_listen: "127.0.0.1:0".parse().unwrap(),
+                inbound_flow: "greet".into(),
+                ..config::Voice::default()
+            },
+            trunks: vec![config::Trunk {
+                name: "t".into(),
+                target: format!("127.0.0.1:{trunk}"),
+                username: Some("u".into()),
+                password_file: Some(password),
+                realm: None,
+                caller_id: "+4930000000".into(),
+                max_channels: 50,
+                calls_per_second: 10.0,
+                codecs: vec![config::CodecName::Pcmu],
+            }],
+            language: "en".into(),
+            region: None,
+            open: Arc::new(|| true),
+        };
+        let media = Media::start(MediaConfig {
+            address: "127.0.0.1".parse().unwrap(),
+            ports: (30_000, 32_766),
+            threads: 1,
+            no_rtp: Duration::from_secs(20),
+        })
+        .unwrap();
+        let set = flows();
+        let (voice, callers, engine) = Engine::start(
+            config,
+            media,
+            Arc::new(Prompts::default()),
+            Arc::new(move || Arc::clone(&set)),
+            Clock::system(),
+            11,
+        )
+        .await
+        .unwrap();
+        World {
+            voice,
+            callers,
+            engine,
+            trunk,
+            dir,
+        }
+    }
+
+    async fn place(&self, ring_limit: Duration) -> Call {
+        self.voice
+            .place(CallPlan {
+                attempt: AttemptId::from_text("a"),
+                call_id: "attempt-1@test".into(),
+                trunk: "t".into(),
+                to: PhoneNumber::from_row("+4930123456"),
+                ring_limit,
+                flow: "confirm".into(),
+                input: serde_json::Map::new(),
+                language: "en".into(),
+                open: true,
+            })
+            .await
+            .unwrap()
+    }
+
+    async fn is_clean(&self) {
+        let clean = async {
+            while self.engine.active_calls() + self.engine.dialogs() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(
+            timeout(LIMIT, clean).await.is_ok(),
+            "calls or dialogs are left"
+        );
+    }
+
+    /// Starts SIPp with a scenario; as trunk, or, with `target`, as caller.
+    async fn sipp(&self, scenario: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
+        // SIPp reads status lines when it loads a scenario, so its own keys come too late.
+        let file = format!("{scenario}.xml");
+        let mut text = std::fs::read_to_string(here().join("sipp").join(&file)).unwrap();
+        for (key, value) in keys {
+            text = text.replace(&format!("[{key}]"), value);
+        }
+        std::fs::write(self.dir.path().join(&file), text).unwrap();
+        let mut command = Command::new("sipp");
+        if calls {
+            command.arg(self.engine.sip_address().to_string());
+        }
+        command
+            .args(["-sf", &file])
+            .args(["-i", "127.0.0.1", "-p", &self.trunk.to_string()])
+            .args(["-mi", "127.0.0.1", "-mp", &free_port().to_string()])
+            .args([
+                "-m",
+                "1",
+                "-nostdin",
+                "-trace_err",
+                "-timeout",
+                "25s",
+                "-timeout_error",
+            ]);
+        command
+            .current_dir(self.dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let child = command
+            .spawn()
+            .expect("sipp (package sip-tester) is installed");
+        if !calls {
+            self.is_bound().await;
+        }
+        Sipp {
+            child,
+            dir: self.dir.path().to_owned(),
+        }
+    }
+
+    /// Waits until the trunk's port is taken.
+    async fn is_bound(&self) {
+        let bound = async {
+            while UdpSocket::bind(("127.0.0.1", self.trunk)).is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, bound).await.expect("the peer starts");
+    }
+}
+
+struct Sipp {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Sipp {
+    /// Waits for its end; it must have been content.
+    async fn ends_content(mut self) {
+        let status: ExitStatus = timeout(LIMIT, self.child.wait()).await.unwrap().unwrap();
+        let mut why = String::new();
+        for entry in std::fs::read_dir(&self.dir).unwrap().flatten() {
+            if entry.path().extension().is_some_and(|e| e == "log") {
+                let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                let _ = writeln!(why, "{text}");
+            }
+        }
+        assert!(status.success(), "sipp: {status}\n{why}");
+    }
+}
+
+/// Plays the desk: joins to the help flow. What happened, in words, and the report.
+async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, String) {
+    let mut words = Vec::new();
+    let mut keys = String::new();
+    loop {
+        let event = timeout(LIMIT, call.events.recv()).await.expect("in time");
+        match event.expect("no end without a report") {
+            CallEvent::Ringing => words.push("ringing"),
+            CallEvent::Answered => words.push("answered"),
+            CallEvent::Join(op, _) => {
+                words.push("join");
+                let joined = CallCommand::Joined(op, HelpChannel::Flow("help".into()));
+                call.commands.send(joined).await.unwrap();
+            }
+            CallEvent::Store(op, _) => {
+                let failed = CallCommand::Stored(op, CallbackReply::Failed);
+                call.commands.send(failed).await.unwrap();
+            }
+            CallEvent::Trace(_, line) if line.kind == "key" => {
+                keys.extend(line.data.chars().next());
+            }
+            CallEvent::Trace(..) => {}
+            CallEvent::Ended(report) => return (words, report, keys),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sipp_as_trunk_refuses_and_the_report_names_code_and_cause() {
+    for (status, reason, code, q850) in [
+        (
+            "486 Busy Here",
+            "Q.850;cause=17;text=\"busy\"",
+            486,
+            Some(17),
+        ),
+        ("480 Temporarily Unavailable", "SIP;cause=480", 480, None),
+        ("404 Not Found", "Q.850;cause=1", 404, Some(1)),
+        ("503 Service Unavailable", "Q.850;cause=34", 503, Some(34)),
+        ("603 Decline", "preemption", 603, None),
+        ("302 Moved Temporarily", "SIP;cause=302", 302, None),
+    ] {
+        let world = World::new().await;
+        let keys = [("status", status), ("reason", reason)];
+        let sipp = world.sipp("uas_refuse", &keys, false).await;
+        let mut call = world.place(LIMIT).await;
+        let (words, report, _) = desk(&mut call).await;
+        assert_eq!(report.end, End::Refused { code, q850 }, "{status}");
+        assert!(words.is_empty() && !report.rang);
+        sipp.ends_content().await;
+        world.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sipp_as_trunk_challenges_and_accepts_the_answer() {
+    // SIPp can verify Authorization, of Proxy-Authorization only its shape.
+    let verify = r#"<verifyauth assign_to="proven" username="u" password="secret" />"#;
+    let shape = r#"<ereg regexp="Digest username=.u., realm=.sipp., nonce=.c0ffee.*qop=auth, nc=00000001" search_in="hdr" header="Proxy-Authorization:" assign_to="proven" />"#;
+    let proxy = "407 Proxy Authentication Required";
+    for (status, challenge, check) in [
+        ("401 Unauthorized", "WWW-Authenticate", verify),
+        (proxy, "Proxy-Authenticate", shape),
+    ] {
+        let world = World::new().await;
+        let keys = [
+            ("status", status),
+            ("challenge", challenge),
+            ("check", check),
+        ];
+        let sipp = world.sipp("uas_challenge", &keys, false).await;
+        let mut call = world.place(LIMIT).await;
+        let (words, report, _) = desk(&mut call).await;
+        assert_eq!(words, ["ringing", "answered"], "{status}: {:?}", report.end);
+        assert_eq!(report.end, End::HungUp { by_customer: false });
+        assert_eq!(report.settled, None);
+        sipp.ends_content().await;
+        world.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn early_media_counts_as_ringing_and_a_bye_ends_the_call() {
+    let world = World::new().await;
+    let sipp = world.sipp("uas_early", &[], false).await;
+    let mut call = world.place(LIMIT).await;
+    let (words, report, _) = desk(&mut call).await;
+    assert_eq!(words, ["ringing", "answered"]);
+    assert_eq!(report.end, End::HungUp { by_customer: true });
+    assert!(report.talked_for >= Duration::from_millis(200));
+    sipp.ends_content().await;
+    world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ring_limit_cancels_also_when_the_answer_crosses() {
+    for scenario in ["uas_cancel", "uas_crossing"] {
+        let world = World::new().await;
+        let sipp = world.sipp(scenario, &[], false).await;
+        let mut call = world.place(Duration::from_secs(1)).await;
+        let (words, report, _) = desk(&mut call).await;
+        assert_eq!(
+            (words, report.end),
+            (vec!["ringing"], End::RingLimit),
+            "{scenario}"
+        );
+        sipp.ends_content().await;
+        world.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_without_sdp_is_ended() {
+    let world = World::new().await;
+    let sipp = world.sipp("uas_no_media", &[], false).await;
+    let mut call = world.place(LIMIT).await;
+    let (words, report, _) = desk(&mut call).await;
+    assert_eq!((words.len(), report.end), (0, End::NoMedia));
+    sipp.ends_content().await;
+    world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sipp_calls_in_and_its_keys_are_heard() {
+    assert!(
+        Path::new(CAPTURES).is_dir(),
+        "package sip-tester is installed"
+    );
+    let mut world = World::new().await;
+    for key in ['4', '2', '0'] {
+        let name = format!("dtmf_2833_{key}.pcap");
+        std::fs::copy(
+            Path::new(CAPTURES).join(&name),
+            world.dir.path().join(&name),
+        )
+        .unwrap();
+    }
+    let sipp = world.sipp("uac_keys", &[], true).await;
+    let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
+    assert_eq!(incoming.from, Some(PhoneNumber::from_row("+4930777777")));
+    let (words, report, keys) = desk(&mut incoming.call).await;
+    assert_eq!((words, keys.as_str()), (vec!["answered"], "420"));
+    assert_eq!(report.end, End::HungUp { by_customer: false });
+    assert_eq!(world.engine.counters().keys_rfc4733, 3);
+    sipp.ends_content().await;
+    world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_only_sound_are_heard() {
+    let mut world = World::new().await;
+    let file = world.dir.path().join("keys.ulaw");
+    std::fs::write(&file, sound_of(&['4', '2', '0'])).unwrap();
+    let sipp = world.sipp("uac_sound", &[], true).await;
+    let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
+    let (_, report, keys) = desk(&mut incoming.call).await;
+    assert_eq!(keys, "420", "{:?}", report.end);
+    assert_eq!(world.engine.counters().keys_inband, 3);
+    sipp.ends_content().await;
+    world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_offer_and_everything_a_dialog_may_carry_are_answered() {
+    for scenario in ["uac_late", "uac_dialog"] {
+        let mut world = World::new().await;
+        let sipp = world.sipp(scenario, &[], true).await;
+        let mut incoming = timeout(LIMIT, world.callers.recv())
+            .await
+            .expect(scenario)
+            .unwrap();
+        let (_, report, keys) = desk(&mut incoming.call).await;
+        assert_eq!(keys, "420", "{scenario}: {:?}", report.end);
+        assert_eq!(world.engine.counters().keys_info, 3);
+        sipp.ends_content().await;
+        world.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_hangs_up_is_reported_so() {
+    let mut world = World::new().await;
+    let sipp = world.sipp("uac_bye", &[], true).await;
+    let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
+    let (_, report, _) = desk(&mut incoming.call).await;
+    assert_eq!(report.end, End::HungUp { by_customer: true });
+    sipp.ends_content().await;
+    world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baresip_answers_hears_the_tone_and_presses_1() {
+    let world = World::new().await;
+    let dir = world.dir.path();
+    let control = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
+    let rtp = free_port();
+    std::fs::write(dir.join("tone.wav"), wav(&[3_000; 160_000])).unwrap();
+    for file in ["config", "accounts"] {
+        let text = std::fs::read_to_string(here().join("baresip").join(file)).unwrap();
+        let text = text
+            .replace("[sip_port]", &world.trunk.to_string())
+            .replace("[control_port]", &control.port().to_string())
+            .replace("[tone]", dir.join("tone.wav").to_str().unwrap())
+            .replace("[dir]", dir.to_str().unwrap())
+            .replace("[rtp_ports]", &format!("{rtp}-{}", rtp.saturating_add(20)));
+        std::fs::write(dir.join(file), text).unwrap();
+    }
+    let mut baresip = Command::new("baresip")
+        .args(["-f", dir.to_str().unwrap(), "-t", "25"])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(dir.join("said")).unwrap())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("baresip (package baresip-core) is installed");
+    world.is_bound().await;
+    let mut orders = timeout(LIMIT, connect(control)).await.unwrap();
+    let mut call = world.place(LIMIT).await;
+    loop {
+        match timeout(LIMIT, call.events.recv()).await.unwrap().unwrap() {
+            CallEvent::Answered => break,
+            CallEvent::Ended(report) => {
+                let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+                panic!("not answered: {report:?}\n{said}");
+            }
+            _ => {}
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let press = r#"{"command":"sndcode","params":"1","token":"t"}"#;
+    let order = format!("{}:{press},", press.len());
+    orders.write_all(order.as_bytes()).await.unwrap();
+    let (words, report, keys) = desk(&mut call).await;
+    let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+    assert_eq!((words, keys.as_str()), (vec!["join"], "1"), "{said}");
+    assert_eq!(report.settled, Some(Settled::Accepted));
+    assert_eq!(world.engine.counters().keys_rfc4733, 1);
+    world.is_clean().await;
+    baresip.start_kill().unwrap();
+    baresip.wait().await.unwrap();
+    // The flow's beep is 1 kHz: a fifth of a second of it came through.
+    let files = std::fs::read_dir(dir).unwrap().flatten().map(|e| e.path());
+    let heard = files.filter(|f| f.to_string_lossy().ends_with("-dec.wav"));
+    let heard = std::fs::read(heard.last().expect("a recording")).unwrap();
+    let loud = heard[44..]
+        .chunks_exact(2)
+        .filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1_000);
+    assert!(loud.count() > 1_000, "baresip heard no beep");
+}
+
+/// A WAV file: 8 kHz, 16 bits, mono.
+fn wav(samples: &[i16]) -> Vec<u8> {
+    let bytes = u32::try_from(samples.len() * 2).unwrap();
+    let mut file = Vec::from(*b"RIFF");
+    file.extend((36 + bytes).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(8_000u32.to_le_bytes());
+    file.extend(16_000u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend(bytes.to_le_bytes());
+    file.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+    file
+}
+
+async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
+    loop {
+        if let Ok(stream) = tokio::net::TcpStream::connect(to).await {
+            return stream;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// 120 ms of each key's two tones and 400 ms of silence, in mu-law.
+fn sound_of(keys: &[char]) -> Vec<u8> {
+    let rows = [697.0, 770.0, 852.0, 941.0];
+    let columns = [1209.0, 1336.0, 1477.0, 1633.0];
+    let pad = ["123A", "456B", "789C", "*0#D"];
+    let mut bytes = vec![0xff; 1_600];
+    for key in keys {
+        let row = pad.iter().position(|r| r.contains(*key)).unwrap();
+        let column = pad[row].find(*key).unwrap();
+        for n in 0..960 {
+            let turn = std::f64::consts::TAU * f64::from(n) / 8_000.0;
+            let sum = (turn * rows[row]).sin() + (turn * columns[column]).sin();
+            #[allow(clippy::cast_possible_truncation)] // within 16 bits by its factor
+            bytes.push(mu_law((sum * 6_000.0) as i16));
+        }
+        bytes.extend([0xff; 3_200]);
+    }
+    bytes
+}
+
+/// G.711 mu-law by its segments, written apart from the daemon's own.
+fn mu_law(sample: i16) -> u8 {
+    let sign = if sample < 0 { 0x80 } else { 0 };
+    let magnitude = u32::from(sample.unsigned_abs()).min(32_635) + 132;
+    let exponent = 24 - magnitude.leading_zeros();
+    let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
+    !u8::try_from(sign | (exponent << 4) | mantissa).unwrap()
+}

@@ -82,6 +82,13 @@ pub enum PhoneError {
     NotAllowed,
 }
 
+/// Whether national numbers of `region` are written with a prefix (`0` in most countries).
+pub(crate) fn has_trunk_prefix(region: &str) -> bool {
+    plan::region_id(region)
+        .and_then(plan::trunk_prefix)
+        .is_some()
+}
+
 /// Steps from text to number; every doubt gives `None`, since a guess calls a stranger.
 fn read(text: &str, region: Option<country::Id>) -> Option<PhoneNumber> {
     if text.len() > TEXT_BYTES_MAX {

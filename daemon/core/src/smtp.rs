@@ -1,1 +1,570 @@
-//! (to be written)
+//! The server's side of an SMTP conversation (RFC 5321): bytes in, replies and whole
+//! messages out. It takes mail for its own addresses only and has no queue for others.
+//! `250` for a message is said only after the shell answered [`Input::Stored`].
+
+mod data;
+mod reply;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memchr::memchr;
+use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
+
+use self::data::{DataReader, End};
+use crate::id::MailInId;
+use crate::request::email::address_key;
+use crate::time::Time;
+
+/// Longest command line, in bytes with CRLF.
+pub const COMMAND_BYTES_MAX: usize = 2_048;
+/// Most bytes that wait in the machine while a message is stored.
+const WAITING_BYTES_MAX: usize = 64 << 10;
+/// Most recipients of one message.
+pub const RECIPIENTS_MAX: usize = 100;
+/// Most messages of one connection.
+pub const MESSAGES_MAX: u32 = 100;
+/// Most errors of one connection.
+const ERRORS_MAX: u32 = 10;
+/// Longest silence between commands (RFC 5321 §4.5.3.2.7).
+const COMMAND_WAIT: Duration = Duration::from_secs(300);
+/// Longest silence within DATA.
+const BLOCK_WAIT: Duration = Duration::from_secs(180);
+/// Longest DATA.
+const DATA_WAIT: Duration = Duration::from_secs(1_200);
+/// Everything outside DATA, over the whole connection.
+const OUTSIDE_WAIT: Duration = Duration::from_secs(600);
+/// DATA may be slower than [`MICROS_PER_BYTE`] for so long.
+const SLOW_START: Duration = Duration::from_secs(60);
+/// 500 bytes a second.
+const MICROS_PER_BYTE: u64 = 2_000;
+
+/// What a conversation is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes from the peer, cut anywhere.
+    Bytes(&'a [u8]),
+    /// The answer to [`Output::Store`].
+    Stored(Stored),
+    /// How the daemon is doing.
+    Pressure(Pressure),
+    /// `deadline()` has passed.
+    Timeout,
+}
+
+/// What a conversation wants done, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send these bytes.
+    Write(Vec<u8>),
+    /// Store this message and answer with [`Input::Stored`]; until then nothing is read.
+    Store(Box<Received>),
+    /// Close the connection once everything is written.
+    Close,
+}
+
+/// What became of a message given to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Committed: from here on it is ours.
+    Kept(MailInId),
+    /// The commit failed or was not known in time; the sender tries again.
+    Unknown,
+    /// The spool is full.
+    Full,
+    /// Refused for good.
+    Refused,
+}
+
+/// How the daemon is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// Mail is taken.
+    Normal,
+    /// Disk, spool or memory is full: a message coming in is read to its end and refused for now.
+    Full,
+    /// The daemon stops: a message coming in is finished, then the connection ends.
+    Stopping,
+}
+
+/// A whole message with its envelope.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Received {
+    /// What the peer calls itself; nothing depends on it.
+    pub helo: String,
+    /// Envelope sender; `None` is `<>`.
+    pub mail_from: Option<String>,
+    /// Envelope recipients, all of them ours, as written.
+    pub rcpt: Vec<String>,
+    /// The message, dots removed.
+    pub raw: Vec<u8>,
+}
+
+/// What all conversations of a listener share.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name in greeting and replies.
+    pub host: String,
+    /// Addresses mail is taken for.
+    pub addresses: Vec<String>,
+    /// Largest message, in bytes.
+    pub message_bytes_max: usize,
+}
+
+/// The line for a peer that finds no free place; the connection is closed after it.
+pub const BUSY: &[u8] = b"421 4.3.2 Too many connections, try again\r\n";
+
+/// Where a conversation stands.
+#[derive(Debug)]
+enum State {
+    /// No HELO yet.
+    Connected,
+    /// HELO said, no message begun.
+    Greeted,
+    /// A sender is known, perhaps recipients.
+    Mail(Envelope),
+    /// A message comes in.
+    Data {
+        envelope: Envelope,
+        reader: DataReader,
+        since: Time,
+    },
+    /// A message is being stored.
+    Storing,
+    /// Nothing more is said.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Envelope {
+    from: Option<String>,
+    rcpt: Vec<String>,
+}
+
+/// One SMTP conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    settings: Arc<Settings>,
+    state: State,
+    helo: String,
+    pressure: Pressure,
+    waiting: Vec<u8>,
+    out: VecDeque<Output>,
+    errors: u32,
+    messages: u32,
+    heard: Time,
+    outside_since: Time,
+    outside: Duration,
+}
+
+impl Conversation {
+    /// A conversation that begins at `now` with the greeting.
+    #[must_use]
+    pub fn new(now: Time, settings: Arc<Settings>) -> Self {
+        let greeting = format!("220 {} ESMTP", settings.host);
+        let mut conversation = Conversation {
+            settings,
+            state: State::Connected,
+            helo: String::new(),
+            pressure: Pressure::Normal,
+            waiting: Vec::new(),
+            out: VecDeque::new(),
+            errors: 0,
+            messages: 0,
+            heard: now,
+            outside_since: now,
+            outside: Duration::ZERO,
+        };
+        conversation.say(&greeting);
+        conversation
+    }
+
+    /// Feeds one thing.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Bytes(bytes) => {
+                self.heard = now;
+                self.waiting.extend_from_slice(bytes);
+            }
+            Input::Stored(stored) => self.stored(now, &stored),
+            Input::Pressure(pressure) => self.press(pressure),
+            Input::Timeout => {
+                if self.deadline().is_some_and(|deadline| deadline <= now) {
+                    self.end(reply::IDLE);
+                }
+            }
+        }
+        self.advance(now);
+    }
+
+    /// The next thing to do; drain until `None` after every `handle`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When to call `handle(now, Input::Timeout)` next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.state {
+            State::Connected | State::Greeted | State::Mail(_) => {
+                let outside = self.outside_since + OUTSIDE_WAIT.saturating_sub(self.outside);
+                Some(outside.min(self.heard + COMMAND_WAIT))
+            }
+            State::Data { reader, since, .. } => {
+                let slow =
+                    Duration::from_micros(reader.bytes_read().saturating_mul(MICROS_PER_BYTE));
+                let slow = *since + slow.max(SLOW_START);
+                Some(slow.min(*since + DATA_WAIT).min(self.heard + BLOCK_WAIT))
+            }
+            State::Storing | State::Closed => None,
+        }
+    }
+
+    /// False while a message is stored or the conversation is over: the shell stops reading.
+    #[must_use]
+    pub fn reading(&self) -> bool {
+        !matches!(self.state, State::Storing | State::Closed)
+    }
+
+    /// Bytes of the unfinished message held in memory.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Data { reader, .. } => reader.held(),
+            State::Connected | State::Greeted | State::Mail(_) | State::Storing | State::Closed => {
+                0
+            }
+        }
+    }
+
+    /// Works through the bytes that wait, as far as the state allows.
+    fn advance(&mut self, now: Time) {
+        loop {
+            let more = match &mut self.state {
+                State::Storing => {
+                    if self.waiting.len() > WAITING_BYTES_MAX {
+                        self.end(reply::TOO_LONG);
+                    }
+                    false
+                }
+                State::Closed => {
+                    self.waiting = Vec::new();
+                    false
+                }
+                State::Data { .. } => self.read_data(now),
+                State::Connected | State::Greeted | State::Mail(_) => self.read_command(now),
+            };
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn read_data(&mut self, now: Time) -> bool {
+        let State::Data { reader, .. } = &mut self.state else {
+            return false;
+        };
+        let Some(end) = reader.push(&self.waiting) else {
+            self.waiting.clear();
+            if reader.is_hopeless() {
+                self.end(reply::TOO_LARGE);
+            }
+            return false;
+        };
+        self.waiting.drain(..end);
+        self.outside_since = now;
+        self.heard = now;
+        if let State::Data {
+            envelope, reader, ..
+        } = std::mem::replace(&mut self.state, State::Greeted)
+        {
+            self.finish_data(envelope, reader);
+        }
+        true
+    }
+
+    fn finish_data(&mut self, envelope: Envelope, reader: DataReader) {
+        match reader.finish() {
+            End::Whole(raw) => {
+                let Envelope {
+                    from: mail_from,
+                    rcpt,
+                } = envelope;
+                let received = Received {
+                    helo: self.helo.clone(),
+                    mail_from,
+                    rcpt,
+                    raw,
+                };
+                self.out.push_back(Output::Store(Box::new(received)));
+                self.state = State::Storing;
+                return;
+            }
+            // What follows damage may be a smuggled second message: nothing more is read.
+            End::Damaged => return self.end(reply::DAMAGED),
+            End::TooLarge => self.refuse(reply::TOO_LARGE),
+            End::Circling => self.refuse(reply::CIRCLING),
+            End::Dropped => self.say(reply::NO_ROOM),
+        }
+        self.end_if_stopping();
+    }
+
+    fn stored(&mut self, now: Time, stored: &Stored) {
+        if !matches!(self.state, State::Storing) {
+            return;
+        }
+        self.state = State::Greeted;
+        self.outside_since = now;
+        self.heard = now;
+        match stored {
+            Stored::Kept(id) => self.say(&format!("250 2.0.0 queued as {id}")),
+            Stored::Unknown => self.say(reply::NOT_STORED),
+            Stored::Full => self.say(reply::NO_ROOM),
+            Stored::Refused => self.refuse(reply::NOT_TAKEN),
+        }
+        self.end_if_stopping();
+    }
+
+    fn press(&mut self, pressure: Pressure) {
+        self.pressure = pressure;
+        match (&mut self.state, pressure) {
+            (State::Data { reader, .. }, Pressure::Full) => reader.drop_rest(),
+            (State::Connected | State::Greeted | State::Mail(_), Pressure::Stopping) => {
+                self.end(reply::STOPPING);
+            }
+            _ => {}
+        }
+    }
+
+    fn end_if_stopping(&mut self) {
+        if self.pressure == Pressure::Stopping && self.reading() {
+            self.end(reply::STOPPING);
+        }
+    }
+
+    /// Takes one command line; false when none is complete.
+    fn read_command(&mut self, now: Time) -> bool {
+        let Some(end) = memchr(b'\n', &self.waiting) else {
+            if self.waiting.len() > COMMAND_BYTES_MAX {
+                // The rest of a cut line must not run as a command of its own.
+                self.end(reply::TOO_LONG);
+            }
+            return false;
+        };
+        let line: Vec<u8> = self.waiting.drain(..=end).collect();
+        if line.len() > COMMAND_BYTES_MAX {
+            self.end(reply::TOO_LONG);
+        } else if !is_clean(&line) {
+            self.refuse(reply::SYNTAX);
+        } else {
+            match Request::parse(&mut line.iter()) {
+                Ok(request) => self.command(now, request, &line),
+                Err(error) => self.refuse(reply::to_parse_error(&error)),
+            }
+        }
+        true
+    }
+
+    fn command(&mut self, now: Time, request: Request<std::borrow::Cow<'_, str>>, line: &[u8]) {
+        match request {
+            Request::Ehlo { host } => self.greet(&host, true),
+            Request::Helo { host } => self.greet(&host, false),
+            Request::Mail { from } => self.mail(&from, line),
+            Request::Rcpt { to } => self.rcpt(&to, line),
+            Request::Data => self.data(now),
+            Request::Rset => {
+                if matches!(self.state, State::Mail(_)) {
+                    self.state = State::Greeted;
+                }
+                self.say(reply::RESET);
+            }
+            Request::Noop { .. } => self.say(reply::RESET),
+            Request::Help { .. } => self.say(reply::HELP),
+            Request::Vrfy { .. } => self.say(reply::VERIFY),
+            Request::Quit => self.end(reply::BYE),
+            // A chunk follows at once; its bytes must not run as commands.
+            Request::Bdat { .. } => self.end(reply::NOT_OFFERED),
+            Request::Lhlo { .. } => self.refuse(reply::UNKNOWN_COMMAND),
+            Request::Auth { .. }
+            | Request::Expn { .. }
+            | Request::Etrn { .. }
+            | Request::Atrn { .. }
+            | Request::Burl { .. }
+            | Request::StartTls => self.refuse(reply::NOT_OFFERED),
+        }
+    }
+
+    fn greet(&mut self, helo: &str, extended: bool) {
+        helo.clone_into(&mut self.helo);
+        self.state = State::Greeted;
+        let host = self.settings.host.clone();
+        if !extended {
+            return self.say(&format!("250 {host}"));
+        }
+        let size = format!("SIZE {}", self.settings.message_bytes_max);
+        self.say(&format!("250-{host}"));
+        for offer in ["PIPELINING", &size, "8BITMIME", "SMTPUTF8"] {
+            self.say(&format!("250-{offer}"));
+        }
+        self.say("250 ENHANCEDSTATUSCODES");
+    }
+
+    fn mail(&mut self, from: &MailFrom<std::borrow::Cow<'_, str>>, line: &[u8]) {
+        if !matches!(self.state, State::Greeted) {
+            return self.refuse(reply::BAD_ORDER);
+        }
+        if self.messages >= MESSAGES_MAX {
+            return self.end(reply::TOO_MANY_MESSAGES);
+        }
+        if self.pressure == Pressure::Full {
+            return self.say(reply::NO_ROOM);
+        }
+        let known = MAIL_BODY_7BIT | MAIL_BODY_8BITMIME | MAIL_SMTPUTF8;
+        let only_known = from.flags & !known == 0
+            && from.trans_id.is_none()
+            && from.env_id.is_none()
+            && from.solicit.is_none()
+            && from.mtrk.is_none()
+            && from.auth.is_none()
+            && (from.by, from.hold_for, from.hold_until, from.mt_priority) == (0, 0, 0, 0);
+        if !only_known {
+            return self.refuse(reply::PARAMETER);
+        }
+        if from.size > self.settings.message_bytes_max {
+            return self.refuse(reply::TOO_LARGE);
+        }
+        if !from.address.is_ascii() && from.flags & MAIL_SMTPUTF8 == 0 {
+            return self.refuse(reply::NEEDS_UTF8);
+        }
+        let from = match (from.address.is_empty(), is_null_path(line)) {
+            (true, true) => None,
+            (true, false) => Some("postmaster".to_owned()),
+            (false, _) => Some(from.address.to_string()),
+        };
+        self.messages += 1;
+        self.state = State::Mail(Envelope {
+            from,
+            rcpt: Vec::new(),
+        });
+        self.say(reply::SENDER_OK);
+    }
+
+    fn rcpt(&mut self, to: &RcptTo<std::borrow::Cow<'_, str>>, line: &[u8]) {
+        let State::Mail(envelope) = &mut self.state else {
+            return self.refuse(reply::BAD_ORDER);
+        };
+        if to.address.is_empty() && is_null_path(line) {
+            return self.refuse(reply::NO_RECIPIENT);
+        }
+        if to.flags != 0 || to.orcpt.is_some() || to.rrvs != 0 {
+            return self.refuse(reply::PARAMETER);
+        }
+        let address = if to.address.is_empty() {
+            "postmaster"
+        } else {
+            &*to.address
+        };
+        match ownership(&self.settings.addresses, address) {
+            Ownership::Ours if envelope.rcpt.len() >= RECIPIENTS_MAX => {
+                self.refuse(reply::TOO_MANY_RECIPIENTS)
+            }
+            Ownership::Ours => {
+                envelope.rcpt.push(address.to_owned());
+                self.say(reply::RECIPIENT_OK);
+            }
+            Ownership::UnknownHere => self.refuse(reply::UNKNOWN_RECIPIENT),
+            Ownership::Elsewhere => self.refuse(reply::NO_RELAY),
+        }
+    }
+
+    fn data(&mut self, now: Time) {
+        match std::mem::replace(&mut self.state, State::Greeted) {
+            State::Mail(envelope) if !envelope.rcpt.is_empty() => {
+                let mut reader = DataReader::new(self.settings.message_bytes_max);
+                if self.pressure == Pressure::Full {
+                    reader.drop_rest();
+                }
+                self.outside += now.since(self.outside_since);
+                self.state = State::Data {
+                    envelope,
+                    reader,
+                    since: now,
+                };
+                self.say(reply::GO_AHEAD);
+            }
+            before => {
+                self.state = before;
+                self.refuse(reply::BAD_ORDER);
+            }
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.out
+            .push_back(Output::Write(format!("{line}\r\n").into_bytes()));
+    }
+
+    /// Says no; too often ends the conversation.
+    fn refuse(&mut self, line: &str) {
+        self.say(line);
+        self.errors += 1;
+        if self.errors >= ERRORS_MAX {
+            self.end(reply::TOO_MANY_ERRORS);
+        }
+    }
+
+    /// Says the last line.
+    fn end(&mut self, line: &str) {
+        self.say(line);
+        self.out.push_back(Output::Close);
+        self.state = State::Closed;
+        self.waiting = Vec::new();
+    }
+}
+
+/// Whether a line ends in CRLF and holds no other CR and no NUL.
+fn is_clean(line: &[u8]) -> bool {
+    line.strip_suffix(b"\r\n")
+        .is_some_and(|text| memchr::memchr2(b'\r', 0, text).is_none())
+}
+
+/// Tells `<>` from `<postmaster>`, which the parser both gives as an empty address.
+fn is_null_path(line: &[u8]) -> bool {
+    memchr(b'<', line).is_some_and(|at| line.get(at + 1) == Some(&b'>'))
+}
+
+/// Whose address a recipient is.
+#[derive(Debug, PartialEq, Eq)]
+enum Ownership {
+    Ours,
+    UnknownHere,
+    Elsewhere,
+}
+
+/// Compares by lower-cased local part and A-label domain; `postmaster` is always ours (RFC 5321 §4.5.1).
+fn ownership(own: &[String], address: &str) -> Ownership {
+    let Some(given) = address_key(address) else {
+        let is_postmaster = address.eq_ignore_ascii_case("postmaster");
+        return if is_postmaster {
+            Ownership::Ours
+        } else {
+            Ownership::Elsewhere
+        };
+    };
+    let mut here = false;
+    for ours in own.iter().filter_map(|a| address_key(a)) {
+        if ours == given {
+            return Ownership::Ours;
+        }
+        here |= ours.1 == given.1;
+    }
+    match here {
+        true if given.0 == "postmaster" => Ownership::Ours,
+        true => Ownership::UnknownHere,
+        false => Ownership::Elsewhere,
+    }
+}
+
+#[cfg(test)]
+mod tests;

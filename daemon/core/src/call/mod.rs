@@ -1,10 +1,12 @@
 //! One call: what it is asked to do, what happened on it, and how it counts.
 
 pub mod disposition;
+pub mod settle;
 
 use std::time::Duration;
 
 pub use disposition::Disposition;
+pub use settle::Ledger;
 
 /// Why the signalling of a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

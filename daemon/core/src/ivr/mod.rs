@@ -2,4 +2,16 @@
 //! how values are read aloud (`say`), and the step machine that runs them (`machine`).
 //! No clock and no I/O: the same machine serves calls, simulator and tests.
 
+pub mod expr;
+pub mod fault;
+pub mod flow;
 pub mod io;
+mod lint;
+pub mod machine;
+mod model;
+mod raw;
+mod read;
+mod say;
+
+#[cfg(test)]
+mod sim;

@@ -1,1 +1,9 @@
-//! (to be written)
+//! What is decided about SIP without a socket: which datagrams may reach the stack,
+//! which challenges may be answered, what an INFO body means, what a Reason says.
+
+pub mod digest;
+pub mod gate;
+pub mod info;
+pub mod message;
+pub mod network;
+pub mod reason;

@@ -1,2 +1,6 @@
-//! (to be written)
+//! The ways in: each makes a `HelpRequest` and ends in `desk.accept`.
+
+pub mod http;
+pub mod mail;
 pub mod phone;
+pub mod smtp;

@@ -1,6 +1,21 @@
 //! Calls: SIP signalling, media, and one task a call that owns its flow machine.
 //! `voice` knows no queue and no database: what it learns leaves as [`CallEvent`]s.
 
+mod call_task;
+mod counters;
+mod dial;
+mod engine;
+pub mod flows;
+mod leg;
+pub mod media;
+pub mod phone;
+pub mod prompts;
+mod sip;
+mod trunk;
+
+pub use counters::EngineCounters;
+pub use engine::{Engine, EngineConfig, EngineError, EngineHandle, FlowSource};
+
 use std::time::Duration;
 
 use helpline_core::call::CallReport;
@@ -144,3 +159,6 @@ impl Voice {
         answer.await.map_err(|_| gone())?
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,460 @@
-//! (to be written)
+//! A mail becomes a help request: what kind of mail it is, who wrote it, what they wrote now,
+//! which number to call and when. Pure: raw bytes and a context in, a [`Reading`] out.
+
+mod address;
+mod body;
+mod charset;
+mod classify;
+mod fields;
+mod guard;
+mod headers;
+mod language;
+mod reply_text;
+mod scan;
+mod window;
+
+use mail_parser::{Address, HeaderName, Message, MessageParser};
+
+pub use address::address_key;
+pub use headers::content_hash;
+
+use self::classify::{People, Verdict};
+use self::guard::ReadError;
+use self::headers::Headers;
+use self::scan::{Choice, Rules, Scan, Source};
+use self::window::{Found, Reference};
+use super::{Channel, HelpRequest, LINE_CHARS_MAX, NOTE_CHARS_MAX, When, clean_page, clean_text};
+use crate::phone::{DialRules, PhoneNumber};
+use crate::time::Wall;
+
+/// Most ids kept of `References`, and most bytes of them.
+const REFERENCES_MAX: usize = 20;
+const REFERENCES_BYTES_MAX: usize = 2_000;
+
+/// What reading a mail depends on besides its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MailContext<'a> {
+    /// The addresses mail is taken for.
+    pub own_addresses: &'a [String],
+    /// IANA zone of the site.
+    pub zone: &'a str,
+    /// Region that completes national numbers (ISO 3166).
+    pub region: Option<&'a str>,
+    /// Which numbers may be called.
+    pub dial: &'a DialRules,
+    /// Queue of requests by mail.
+    pub queue: &'a str,
+    /// When DATA ended.
+    pub received: Wall,
+    /// Envelope sender; `None` is `<>`.
+    pub envelope_from: Option<&'a str>,
+}
+
+/// What a mail is and asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What becomes of it.
+    pub kind: Kind,
+    /// Whether one automatic reply may be sent, as far as the mail itself tells.
+    pub auto_reply: bool,
+    /// Why no automatic reply may be sent, a word of the rules.
+    pub silent_reason: Option<&'static str>,
+    /// Whom to answer; given only with `auto_reply`.
+    pub ack: Option<AckParts>,
+    /// Language of the text, `en` or `de`; `None` when it shows neither.
+    pub language: Option<&'static str>,
+    /// Address of the writer, for the form that asks for what is missing.
+    pub email: Option<String>,
+    /// Name of the writer.
+    pub name: Option<String>,
+    /// The page the mail names.
+    pub page: Option<String>,
+    /// The sentence with a time that was not understood: the reply says so, never quotes it.
+    pub window_unclear: Option<String>,
+}
+
+/// What becomes of a mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request for a call.
+    Request(Box<HelpRequest>),
+    /// A person wrote, but no number can be called: `no_phone`, `ambiguous_phone`, `refused_phone`.
+    NeedsInfo {
+        /// Which of them.
+        reason: &'static str,
+    },
+    /// A machine wrote it: never a request, never answered.
+    Machine {
+        /// The rule that matched.
+        reason: &'static str,
+    },
+    /// It cannot be read, or nobody can say who wrote it: kept for people.
+    Quarantine {
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// Whom and what an automatic reply answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AckParts {
+    /// The one address.
+    pub address: String,
+    /// Message-ID without `<>`.
+    pub in_reply_to: Option<String>,
+    /// References without `<>`, oldest first, this message's own id last.
+    pub references: Vec<String>,
+    /// Subject, decoded and cleaned.
+    pub subject: Option<String>,
+}
+
+/// Reads a mail. Never fails: what cannot be read is quarantined.
+///
+/// Nothing here proves who wrote the mail. A request is made all the same, because the call
+/// itself asks: it begins with "press 1 if you asked for this call", and nobody else is
+/// joined before that.
+#[must_use]
+pub fn read(raw: &[u8], context: &MailContext<'_>) -> Reading {
+    match try_read(raw, context) {
+        Ok(reading) => reading,
+        Err(error) => silent(
+            Kind::Quarantine {
+                reason: error.word(),
+            },
+            error.word(),
+        ),
+    }
+}
+
+fn silent(kind: Kind, reason: &'static str) -> Reading {
+    Reading {
+        kind,
+        auto_reply: false,
+        silent_reason: Some(reason),
+        ack: None,
+        language: None,
+        email: None,
+        name: None,
+        page: None,
+        window_unclear: None,
+    }
+}
+
+fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError> {
+    let raw = guard::before_parsing(raw)?;
+    let message = MessageParser::default()
+        .parse(raw.as_ref())
+        .ok_or(ReadError::NoHeaders)?;
+    guard::after_parsing(&message)?;
+    let (headers, _) = Headers::split(&raw);
+    let people = people(&message);
+    let verdict = classify::classify(
+        &headers,
+        &message,
+        &people,
+        context.envelope_from,
+        context.own_addresses,
+    );
+    if let Verdict::Machine(reason) = verdict {
+        return Ok(silent(Kind::Machine { reason }, reason));
+    }
+    // With several writers nobody can say whom a reply would reach or who asked.
+    if people.from.len() > 1 {
+        return Ok(silent(
+            Kind::Quarantine {
+                reason: "several_from",
+            },
+            "several_from",
+        ));
+    }
+    Ok(reading(&message, &headers, &people, verdict, context))
+}
+
+fn reading(
+    message: &Message<'_>,
+    headers: &Headers,
+    people: &People,
+    verdict: Verdict,
+    context: &MailContext<'_>,
+) -> Reading {
+    let subject = message.subject().and_then(|s| clean_text(s, 998, false));
+    let body = body::read(message);
+    let is_forward = subject.as_deref().is_some_and(is_forward);
+    let parts = reply_text::split(&body.text, is_forward);
+    let fields = fields::read(&parts.reply);
+    let from = people.from.first();
+    let email = from.and_then(|(_, address)| clean_text(address, LINE_CHARS_MAX, false));
+    let name = fields
+        .name
+        .as_deref()
+        .or(from.and_then(|(name, _)| name.as_deref()));
+    let name = name.and_then(|n| clean_text(n, LINE_CHARS_MAX, false));
+    let page = fields
+        .page
+        .as_deref()
+        .and_then(clean_page)
+        .or_else(|| only_link(&parts.reply));
+    let language = language::guess(&parts.reply);
+    let (scan, number) = find_number(
+        context,
+        email.as_deref(),
+        &fields,
+        &body,
+        &parts,
+        subject.as_deref(),
+    );
+    let (when, zone, window_unclear) = find_window(
+        message,
+        context,
+        number.as_ref(),
+        &fields,
+        &parts.reply,
+        subject.as_deref(),
+        language,
+    );
+    let kind = match scan.choose() {
+        Choice::None(reason) => Kind::NeedsInfo { reason },
+        Choice::One(number, extension) => Kind::Request(Box::new(HelpRequest {
+            queue: context.queue.to_owned(),
+            channel: Channel::Smtp,
+            number,
+            name: name.clone(),
+            email: email.clone(),
+            page: page.clone(),
+            note: note(subject.as_deref(), &parts.reply, extension.as_deref()),
+            language: language.unwrap_or("en").to_owned(),
+            zone,
+            when,
+        })),
+    };
+    let silent_reason = match (verdict, &email) {
+        (Verdict::Silent(reason) | Verdict::Machine(reason), _) => Some(reason),
+        (Verdict::Answer, None) => Some("no_address"),
+        (Verdict::Answer, Some(_)) => None,
+    };
+    let ack = silent_reason
+        .is_none()
+        .then(|| ack(headers, people, subject))
+        .flatten();
+    Reading {
+        kind,
+        auto_reply: ack.is_some(),
+        silent_reason,
+        ack,
+        language,
+        email,
+        name,
+        page,
+        window_unclear,
+    }
+}
+
+/// Numbers from all places in order of trust. Quoted text is never searched: it may hold
+/// somebody else's number.
+fn find_number(
+    context: &MailContext<'_>,
+    email: Option<&str>,
+    fields: &fields::Fields,
+    body: &body::Body,
+    parts: &reply_text::Parts,
+    subject: Option<&str>,
+) -> (Scan, Option<PhoneNumber>) {
+    let country = email.and_then(country_of);
+    let mut regions: Vec<&str> = context.region.into_iter().collect();
+    regions.extend(country.as_deref());
+    let rules = Rules {
+        regions,
+        dial: context.dial,
+    };
+    let mut scan = Scan::default();
+    if let Some(phone) = &fields.phone {
+        scan.value(phone, Source::Field, &rules);
+    }
+    for link in &body.tel_links {
+        scan.value(link, Source::TelLink, &rules);
+    }
+    for number in &body.vcard_numbers {
+        scan.value(number, Source::Vcard, &rules);
+    }
+    scan.text(&parts.reply, Source::Body, &rules);
+    scan.text(subject.unwrap_or_default(), Source::Subject, &rules);
+    scan.text(&parts.signature, Source::Signature, &rules);
+    let number = match scan.choose() {
+        Choice::One(number, _) => Some(number),
+        Choice::None(_) => None,
+    };
+    (scan, number)
+}
+
+/// When to call, the zone told by the mail, and a sentence that was not understood.
+fn find_window(
+    message: &Message<'_>,
+    context: &MailContext<'_>,
+    number: Option<&PhoneNumber>,
+    fields: &fields::Fields,
+    reply: &str,
+    subject: Option<&str>,
+    language: Option<&str>,
+) -> (When, Option<String>, Option<String>) {
+    let reference = Reference::new(message.date(), context, number, language == Some("de"));
+    let places = [
+        (fields.when.as_deref(), true),
+        (Some(reply), false),
+        (subject, false),
+    ];
+    for (text, is_field) in places {
+        match window::find(text.unwrap_or_default(), is_field, &reference) {
+            Found::Nothing => {}
+            Found::Unclear(sentence) => return (When::Now, None, Some(sentence)),
+            Found::Window {
+                not_before: None,
+                not_after: None,
+                ..
+            } => return (When::Now, None, None),
+            Found::Window {
+                not_before,
+                not_after,
+                zone,
+                ..
+            } => {
+                let not_before = not_before.unwrap_or(context.received);
+                return (
+                    When::Window {
+                        not_before,
+                        not_after,
+                    },
+                    zone,
+                    None,
+                );
+            }
+        }
+    }
+    (When::Now, None, None)
+}
+
+fn note(subject: Option<&str>, reply: &str, extension: Option<&str>) -> Option<String> {
+    let mut note = subject.map(|s| format!("{s}\n\n")).unwrap_or_default();
+    if let Some(extension) = extension {
+        note = format!("Extension {extension}\n{note}");
+    }
+    clean_text(&(note + reply.trim()), NOTE_CHARS_MAX, true)
+}
+
+fn is_forward(subject: &str) -> bool {
+    let subject = subject.to_ascii_lowercase();
+    ["fwd:", "fw:", "wg:", "tr:"]
+        .iter()
+        .any(|mark| subject.starts_with(mark))
+}
+
+/// The page, if the text names exactly one.
+fn only_link(text: &str) -> Option<String> {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | ')' | ']');
+    let mut links = text
+        .split(ends)
+        .filter_map(|word| {
+            let at = word.find("https://").or_else(|| word.find("http://"))?;
+            clean_page(
+                word.get(at..)?
+                    .trim_end_matches(['.', ',', ';', '!', '?', ':', '\'']),
+            )
+        })
+        .take(64);
+    let first = links.next()?;
+    links.all(|other| other == first).then_some(first)
+}
+
+/// Country of an address by its top-level domain, `UK` being `GB`.
+fn country_of(address: &str) -> Option<String> {
+    let top = address.rsplit_once('.')?.1.to_ascii_uppercase();
+    let top = if top == "UK" { "GB".to_owned() } else { top };
+    (top.len() == 2).then_some(top)
+}
+
+/// To exactly one address: From, or Reply-To if it is one address of the same domain.
+/// Any other Reply-To would make us write to people who never wrote.
+fn ack(headers: &Headers, people: &People, subject: Option<String>) -> Option<AckParts> {
+    let (_, from) = people.from.first()?;
+    let domain = address_key(from)?.1;
+    let reply_to = match people.reply_to.as_slice() {
+        [one] => address_key(one).filter(|(_, d)| *d == domain).map(|_| one),
+        _ => None,
+    };
+    let address = reply_to.unwrap_or(from).trim().to_owned();
+    if !is_plain_address(&address) {
+        return None;
+    }
+    let in_reply_to = headers
+        .first("message-id")
+        .and_then(|v| ids(v).into_iter().next());
+    let mut references: Vec<String> = headers.all("references").flat_map(ids).collect();
+    references.extend(in_reply_to.clone());
+    let mut bytes = 0;
+    let kept = references.iter().rev().take_while(|id| {
+        bytes += id.len() + 3;
+        bytes < REFERENCES_BYTES_MAX
+    });
+    let keep = kept.take(REFERENCES_MAX).count();
+    let references = references.split_off(references.len() - keep);
+    Some(AckParts {
+        address,
+        in_reply_to,
+        references,
+        subject,
+    })
+}
+
+/// An address that cannot carry anything else into a command or a header.
+fn is_plain_address(address: &str) -> bool {
+    let fine = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.@".contains(c);
+    address.len() <= 254 && address.chars().all(fine) && address.matches('@').count() == 1
+}
+
+/// Message ids of a header value: `<[!-~]+@[!-~]+>`, without `<>`.
+fn ids(value: &str) -> Vec<String> {
+    let printable = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b'<')
+    };
+    value
+        .split('<')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('>').map(|(id, _)| id))
+        .filter(|id| {
+            id.len() <= 250
+                && id
+                    .split_once('@')
+                    .is_some_and(|(l, r)| printable(l) && printable(r))
+        })
+        .map(str::to_owned)
+        .take(100)
+        .collect()
+}
+
+fn people(message: &Message<'_>) -> People {
+    let addresses = |name: HeaderName<'static>| {
+        let headers = message.headers().iter().filter(move |h| h.name == name);
+        let lists = headers.filter_map(|h| h.value.as_address());
+        lists.flat_map(Address::iter).filter_map(|a| {
+            a.address()
+                .map(|x| (a.name().map(str::to_owned), x.trim().to_owned()))
+        })
+    };
+    let plain = |name| addresses(name).map(|(_, address)| address);
+    People {
+        from: addresses(HeaderName::From).collect(),
+        sender: plain(HeaderName::Sender).collect(),
+        reply_to: plain(HeaderName::ReplyTo).collect(),
+        recipients: [
+            HeaderName::To,
+            HeaderName::Cc,
+            HeaderName::ResentTo,
+            HeaderName::ResentCc,
+        ]
+        .into_iter()
+        .flat_map(plain)
+        .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

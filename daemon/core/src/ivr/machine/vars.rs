@@ -1,0 +1,177 @@
+//! Names of a flow and their values.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{FlowMachine, StartError};
+use crate::ivr::expr::{self, Scope, Value};
+use crate::ivr::model::{Code, Decl, Flow, Kind, Role};
+use crate::ivr::read::coerce;
+
+/// The values of one frame.
+#[derive(Debug, Default)]
+pub(super) struct Vars(pub(super) BTreeMap<String, Value>);
+
+impl Vars {
+    /// Own names at their defaults, inputs from what the starter gave. Names the flow
+    /// does not declare are left out: one starter serves many flows.
+    pub(super) fn of_start(
+        flow: &Flow,
+        input: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, StartError> {
+        let mut vars = BTreeMap::new();
+        for (name, decl) in &flow.decls {
+            let bad = |why: &str| StartError::BadInput {
+                name: name.clone(),
+                why: why.to_owned(),
+            };
+            let given = input.get(name).filter(|_| decl.role == Role::Input);
+            let value = match given {
+                Some(json) => read_input(json, decl).map_err(|why| bad(&why))?,
+                None if decl.required && decl.role == Role::Input => {
+                    return Err(bad("is required"));
+                }
+                None => decl.default.clone().unwrap_or_else(|| empty(decl.kind)),
+            };
+            if !expr::fits(&value) {
+                return Err(bad("is too large"));
+            }
+            vars.insert(name.clone(), value);
+        }
+        Ok(Vars(vars))
+    }
+
+    /// For a called flow: inputs as computed.
+    pub(super) fn of_call(flow: &Flow, mut given: BTreeMap<String, Value>) -> Option<Self> {
+        let mut vars = BTreeMap::new();
+        for (name, decl) in &flow.decls {
+            let given = given.remove(name).filter(|_| decl.role == Role::Input);
+            let value = match given {
+                Some(value) if decl.kind.takes(&value) => value,
+                Some(_) => return None,
+                None if decl.required && decl.role == Role::Input => return None,
+                None => decl.default.clone().unwrap_or_else(|| empty(decl.kind)),
+            };
+            vars.insert(name.clone(), value);
+        }
+        Some(Vars(vars))
+    }
+}
+
+/// An input from JSON; declared fields that hold times become times.
+fn read_input(json: &serde_json::Value, decl: &Decl) -> Result<Value, String> {
+    let wrong = |kind: Kind| format!("is not of type {}", kind.word());
+    let value = coerce(json, decl.kind).ok_or_else(|| wrong(decl.kind))?;
+    let serde_json::Value::Object(object) = json else {
+        return Ok(value);
+    };
+    let mut entries = Vec::new();
+    for (field, json) in object {
+        let value = match decl.fields.get(field) {
+            // A field that is null counts as absent, so `has()` tells.
+            Some(_) if json.is_null() => continue,
+            Some(kind) => {
+                coerce(json, *kind).ok_or_else(|| format!("field {field:?} {}", wrong(*kind)))?
+            }
+            None => expr::from_json(json),
+        };
+        entries.push((field.as_str(), value));
+    }
+    Ok(expr::map(entries))
+}
+
+fn empty(kind: Kind) -> Value {
+    match kind {
+        Kind::String => Value::from(""),
+        Kind::Int => Value::Int(0),
+        Kind::Number => Value::Float(0.0),
+        Kind::Bool => Value::Bool(false),
+        Kind::Duration => expr::duration(Duration::ZERO),
+        Kind::Map => expr::map([]),
+        Kind::List => Value::List(Arc::new(Vec::new())),
+        Kind::Timestamp | Kind::Any => Value::Null,
+    }
+}
+
+impl FlowMachine {
+    /// What an expression sees now.
+    pub(super) fn scope(&self) -> Scope {
+        let mut scope = Scope::default();
+        let call = &self.start.call;
+        let from = call.from.as_ref().map_or("", |p| p.as_str());
+        let facts = [
+            ("id", call.id.as_str()),
+            ("from", from),
+            ("to", call.to.as_str()),
+            ("direction", call.direction),
+        ];
+        scope.set("call", expr::map(facts.map(|(k, v)| (k, Value::from(v)))));
+        scope.set("lang", self.lang.as_str());
+        scope.set(
+            "calendar",
+            expr::map([("open", Value::Bool(self.start.open))]),
+        );
+        if let Some(now) = expr::timestamp(self.wall()) {
+            scope.set("now", now);
+        }
+        if let Some(callback) = &self.callback {
+            scope.set("callback", callback.clone());
+        }
+        if let Some(frame) = self.frames.last() {
+            for (name, value) in &frame.vars.0 {
+                scope.set(name, value.clone());
+            }
+        }
+        scope
+    }
+
+    /// Gives a name of the flow on top a value; false if it may not hold it.
+    pub(super) fn assign(&mut self, name: &str, value: Value) -> bool {
+        if name == "lang" {
+            let Value::String(wish) = &value else {
+                return false;
+            };
+            let wish = wish.to_string();
+            self.set_lang(&wish);
+            self.trace("set", format!("lang={}", self.lang));
+            return true;
+        }
+        let Some(frame) = self.frames.last_mut() else {
+            return false;
+        };
+        let Some(decl) = frame.flow.decls.get(name) else {
+            return false;
+        };
+        if !decl.kind.takes(&value) || !expr::fits(&value) || decl.role == Role::Input {
+            return false;
+        }
+        let shown = if decl.secret {
+            "******".to_owned()
+        } else {
+            expr::show(&value)
+        };
+        frame.vars.0.insert(name.to_owned(), value);
+        self.trace("set", format!("{name}={shown}"));
+        true
+    }
+
+    /// Why an expression failed, for a trace: such texts quote values, so not for secrets.
+    pub(super) fn why(&self, code: &Code, error: &str) -> String {
+        if self.masked || self.is_secret(code) {
+            "the value does not fit".to_owned()
+        } else {
+            error.to_owned()
+        }
+    }
+
+    /// Whether an expression reads a secret of the flow on top.
+    pub(super) fn is_secret(&self, code: &Code) -> bool {
+        self.frames.last().is_some_and(|frame| {
+            code.expr
+                .names()
+                .iter()
+                .any(|n| frame.flow.decls.get(n).is_some_and(|d| d.secret))
+        })
+    }
+}

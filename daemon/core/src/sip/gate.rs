@@ -1,0 +1,452 @@
+//! What a SIP datagram must be before the stack sees it: a pure function and a table
+//! of token buckets. The stack behind it is lenient; this gate is not. Faulty requests
+//! get a stateless answer, faulty responses and ACKs are dropped without a word.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::message::{self, Message, ShapeError, StartLine};
+use crate::time::Time;
+
+/// Largest SIP datagram in bytes.
+pub const DATAGRAM_BYTES_MAX: usize = 8_192;
+/// Most Via and Route fields together.
+const HOPS_MAX: usize = 70;
+/// What we answer to and send.
+pub const METHODS: [&str; 10] = [
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE", "REFER", "NOTIFY", "PRACK",
+];
+/// Programs that only ever search for open relays.
+const SCANNERS: [&str; 8] = [
+    "friendly-scanner",
+    "friendly-request",
+    "sipvicious",
+    "sipcli",
+    "sip-scan",
+    "sipsak",
+    "vaxsipuseragent",
+    "pplsip",
+];
+
+/// What is known of the address a datagram came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// Nothing.
+    Stranger,
+    /// It may call.
+    Caller,
+    /// A trunk: it may call, and challenge what we send to it.
+    Trunk,
+}
+
+/// What is done with a datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Give it to the stack.
+    Pass,
+    /// Forget it.
+    Drop(Fault),
+    /// Send these bytes to where it came from, and forget it.
+    Answer(Fault, Vec<u8>),
+}
+
+/// Why a datagram did not pass; the words are label values of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Empty or too large.
+    Size,
+    /// Not the shape of a SIP message.
+    Shape,
+    /// A header field is missing, doubled or contradicts another.
+    Header,
+    /// Version is not SIP/2.0.
+    Version,
+    /// A method we do not serve.
+    Method,
+    /// The Request-URI is no `sip:`, `sips:` or `tel:` URI.
+    Uri,
+    /// An extension is required that we lack.
+    Extension,
+    /// Max-Forwards is used up.
+    Hops,
+    /// The body is encoded.
+    Encoding,
+    /// A call from an address that may not call.
+    Stranger,
+    /// A known scanner.
+    Scanner,
+    /// A challenge from an address nothing was sent to.
+    Challenge,
+    /// The address sends too much.
+    Rate,
+}
+
+impl Fault {
+    /// The label value.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Fault::Size => "size",
+            Fault::Shape => "shape",
+            Fault::Header => "header",
+            Fault::Version => "version",
+            Fault::Method => "method",
+            Fault::Uri => "uri",
+            Fault::Extension => "extension",
+            Fault::Hops => "hops",
+            Fault::Encoding => "encoding",
+            Fault::Stranger => "stranger",
+            Fault::Scanner => "scanner",
+            Fault::Challenge => "challenge",
+            Fault::Rate => "rate",
+        }
+    }
+}
+
+/// An answer: status line, additional fields, reason to count.
+struct Refusal(Fault, &'static str, String);
+
+/// Judges a datagram. `tag` becomes the To tag of an answer.
+#[must_use]
+pub fn check(datagram: &[u8], source: Source, tag: u64) -> Verdict {
+    let known = source != Source::Stranger;
+    if datagram.is_empty() || datagram.len() > DATAGRAM_BYTES_MAX {
+        return Verdict::Drop(Fault::Size);
+    }
+    if datagram.iter().all(|b| b"\r\n".contains(b)) {
+        // Keep-alive (RFC 5626 section 3.5.1): for those we talk with.
+        return if known {
+            Verdict::Pass
+        } else {
+            Verdict::Drop(Fault::Stranger)
+        };
+    }
+    let message = match message::read(datagram) {
+        Ok(message) => message,
+        Err((ShapeError::StartLine, _) | (_, None)) => return Verdict::Drop(Fault::Shape),
+        Err((_, Some(partial))) => {
+            let refusal = Refusal(Fault::Shape, "400 Bad Request", String::new());
+            return answer(&partial, refusal, tag);
+        }
+    };
+    match message.start {
+        StartLine::Response { code } => check_response(&message, code, source),
+        StartLine::Request {
+            method,
+            uri,
+            version,
+        } => {
+            if !known && is_scanner(&message) {
+                return Verdict::Drop(Fault::Scanner);
+            }
+            let refusal = check_fields(&message, method)
+                .and_then(|()| check_request(&message, method, uri, version))
+                .and_then(|()| check_stranger(&message, method, known));
+            match refusal {
+                Ok(()) => Verdict::Pass,
+                Err(refusal) => answer(&message, refusal, tag),
+            }
+        }
+    }
+}
+
+fn check_response(message: &Message<'_>, code: u16, source: Source) -> Verdict {
+    let method = message
+        .first("CSeq", None)
+        .and_then(|v| v.split_ascii_whitespace().nth(1))
+        .unwrap_or_default();
+    if check_fields(message, method).is_err() {
+        return Verdict::Drop(Fault::Header);
+    }
+    // A password is proven only to those it was made for (CVE-2021-41158).
+    if source != Source::Trunk && (code == 401 || code == 407) {
+        return Verdict::Drop(Fault::Challenge);
+    }
+    Verdict::Pass
+}
+
+fn check_fields(message: &Message<'_>, method: &str) -> Result<(), Refusal> {
+    let bad = |ok: bool| {
+        let refuse = || Refusal(Fault::Header, "400 Bad Request", String::new());
+        ok.then_some(()).ok_or_else(refuse)
+    };
+    for (long, short) in [
+        ("Call-ID", Some("i")),
+        ("CSeq", None),
+        ("From", Some("f")),
+        ("To", Some("t")),
+    ] {
+        let mut values = message.all(long, short);
+        bad(values.next().is_some_and(|v| !v.is_empty()) && values.next().is_none())?;
+    }
+    bad(message.all("Max-Forwards", None).count() <= 1)?;
+    bad(message.all("Content-Length", Some("l")).count() <= 1)?;
+    bad(message.all("Content-Type", Some("c")).count() <= 1)?;
+    let via = message.all("Via", Some("v")).count();
+    bad(via > 0 && via + message.all("Route", None).count() <= HOPS_MAX)?;
+    bad(cseq_fits(message, method))?;
+    bad(body_fits(message))?;
+    for (long, short) in [("From", Some("f")), ("To", Some("t"))] {
+        bad(message.first(long, short).is_some_and(quotes_close))?;
+    }
+    Ok(())
+}
+
+fn cseq_fits(message: &Message<'_>, method: &str) -> bool {
+    let Some(cseq) = message.first("CSeq", None) else {
+        return false;
+    };
+    let mut parts = cseq.split_ascii_whitespace();
+    let number = parts
+        .next()
+        .filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    // RFC 3261 section 8.1.1.5: below 2^31.
+    number
+        .and_then(|n| n.parse::<u32>().ok())
+        .is_some_and(|n| n < 1 << 31)
+        && parts.next() == Some(method)
+        && parts.next().is_none()
+}
+
+fn body_fits(message: &Message<'_>) -> bool {
+    match message.first("Content-Length", Some("l")) {
+        Some(text) => {
+            text.bytes().all(|b| b.is_ascii_digit())
+                && text.parse::<usize>().is_ok_and(|n| n == message.body.len())
+        }
+        None => message.body.is_empty(),
+    }
+}
+
+/// Double quotes and angle brackets of an address come in pairs.
+fn quotes_close(address: &str) -> bool {
+    let (mut quoted, mut escaped, mut angle) = (false, false, 0i32);
+    for c in address.chars() {
+        match (quoted, c) {
+            _ if escaped => escaped = false,
+            (true, '\\') => escaped = true,
+            (_, '"') => quoted = !quoted,
+            (false, '<') => angle += 1,
+            (false, '>') => angle -= 1,
+            _ => {}
+        }
+        if !(0..=1).contains(&angle) {
+            return false;
+        }
+    }
+    !quoted && angle == 0
+}
+
+fn check_request(
+    message: &Message<'_>,
+    method: &str,
+    uri: &str,
+    version: &str,
+) -> Result<(), Refusal> {
+    let refuse = |fault, line: &'static str| Refusal(fault, line, String::new());
+    if version != "SIP/2.0" {
+        return Err(refuse(Fault::Version, "505 Version Not Supported"));
+    }
+    if !METHODS.contains(&method) {
+        let allow = format!("Allow: {}\r\n", METHODS.join(", "));
+        return Err(Refusal(Fault::Method, "405 Method Not Allowed", allow));
+    }
+    check_uri(uri)?;
+    match message.first("Max-Forwards", None).map(str::parse::<u8>) {
+        Some(Err(_)) => return Err(refuse(Fault::Header, "400 Bad Request")),
+        Some(Ok(0)) => return Err(refuse(Fault::Hops, "483 Too Many Hops")),
+        Some(Ok(_)) | None => {}
+    }
+    // RFC 3261 section 8.2.2.3: neither field counts in ACK and CANCEL.
+    if !matches!(method, "ACK" | "CANCEL") {
+        let mut wanted = message
+            .all("Require", None)
+            .chain(message.all("Proxy-Require", None));
+        if let Some(options) = wanted.find(|v| !v.is_empty()) {
+            let unsupported = format!("Unsupported: {options}\r\n");
+            return Err(Refusal(Fault::Extension, "420 Bad Extension", unsupported));
+        }
+    }
+    let encoding = message.first("Content-Encoding", Some("e"));
+    if encoding.is_some_and(|e| !e.eq_ignore_ascii_case("identity")) {
+        let accept = "Accept-Encoding: identity\r\n".to_owned();
+        return Err(Refusal(
+            Fault::Encoding,
+            "415 Unsupported Media Type",
+            accept,
+        ));
+    }
+    Ok(())
+}
+
+fn check_uri(uri: &str) -> Result<(), Refusal> {
+    let refuse = |fault, line| Err(Refusal(fault, line, String::new()));
+    if uri.contains(['<', '>', '"']) {
+        return refuse(Fault::Uri, "400 Bad Request");
+    }
+    let (scheme, rest) = uri.split_once(':').unwrap_or_default();
+    if !["sip", "sips", "tel"]
+        .iter()
+        .any(|s| scheme.eq_ignore_ascii_case(s))
+    {
+        return refuse(Fault::Uri, "416 Unsupported URI Scheme");
+    }
+    if rest.is_empty() {
+        return refuse(Fault::Uri, "400 Bad Request");
+    }
+    Ok(())
+}
+
+/// A new call from an address that may not call: 403, whoever it claims to be.
+fn check_stranger(message: &Message<'_>, method: &str, known: bool) -> Result<(), Refusal> {
+    let in_dialog = message.first("To", Some("t")).is_some_and(has_tag);
+    if !known && !in_dialog && !matches!(method, "OPTIONS" | "ACK" | "CANCEL") {
+        return Err(Refusal(Fault::Stranger, "403 Forbidden", String::new()));
+    }
+    Ok(())
+}
+
+fn has_tag(address: &str) -> bool {
+    let after = address.rsplit_once('>').map_or(address, |(_, rest)| rest);
+    after.split(';').skip(1).any(|p| {
+        p.trim()
+            .get(..4)
+            .is_some_and(|t| t.eq_ignore_ascii_case("tag="))
+    })
+}
+
+fn is_scanner(message: &Message<'_>) -> bool {
+    let agent = message.first("User-Agent", None).unwrap_or_default();
+    let agent = agent.to_ascii_lowercase();
+    SCANNERS.iter().any(|s| agent.contains(s))
+}
+
+/// A stateless answer (RFC 3261 section 8.2.7): copies only, so it is hardly longer than the request.
+fn answer(message: &Message<'_>, refusal: Refusal, tag: u64) -> Verdict {
+    let Refusal(fault, line, more) = refusal;
+    let is_ack = matches!(message.start, StartLine::Request { method: "ACK", .. });
+    let is_request = matches!(message.start, StartLine::Request { .. });
+    let parts = (
+        message.first("From", Some("f")),
+        message.first("To", Some("t")),
+        message.first("Call-ID", Some("i")),
+        message.first("CSeq", None),
+    );
+    let (Some(from), Some(to), Some(call_id), Some(cseq)) = parts else {
+        return Verdict::Drop(fault);
+    };
+    if is_ack || !is_request || message.first("Via", Some("v")).is_none() {
+        return Verdict::Drop(fault);
+    }
+    let mut text = format!("SIP/2.0 {line}\r\n");
+    for via in message.all("Via", Some("v")) {
+        text.push_str(&format!("Via: {via}\r\n"));
+    }
+    let tag = if has_tag(to) {
+        String::new()
+    } else {
+        format!(";tag={tag:016x}")
+    };
+    text.push_str(&format!(
+        "From: {from}\r\nTo: {to}{tag}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}\r\n{more}Content-Length: 0\r\n\r\n"
+    ));
+    Verdict::Answer(fault, text.into_bytes())
+}
+
+/// How much each address may send: token buckets, one pool for strangers together.
+#[derive(Debug)]
+pub struct Buckets {
+    known: Table,
+    each: Table,
+    strangers: Bucket,
+    answers: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    of: HashMap<IpAddr, Bucket>,
+    purged_at: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    tokens: f64,
+    at: Time,
+}
+
+/// Addresses remembered at once, in each of the tables.
+const ADDRESSES_MAX: usize = 4_096;
+/// Datagrams a second and at once, from one trunk.
+const KNOWN: (f64, f64) = (2_000.0, 4_000.0);
+/// From one stranger.
+const STRANGER: (f64, f64) = (20.0, 40.0);
+/// From all strangers together.
+const STRANGERS: (f64, f64) = (1_000.0, 2_000.0);
+/// Stateless answers to one address.
+const ANSWERS: (f64, f64) = (10.0, 10.0);
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Buckets {
+            known: Table::default(),
+            each: Table::default(),
+            strangers: Bucket {
+                tokens: STRANGERS.1,
+                at: Time::ZERO,
+            },
+            answers: Table::default(),
+        }
+    }
+}
+
+impl Buckets {
+    /// Whether a datagram from `from` may be looked at.
+    pub fn admit(&mut self, now: Time, from: IpAddr, known: bool) -> bool {
+        if known {
+            return self.known.take(now, from, KNOWN);
+        }
+        self.each.take(now, from, STRANGER) && self.strangers.take(now, STRANGERS)
+    }
+
+    /// Whether a stateless answer may be sent to `to`.
+    pub fn may_answer(&mut self, now: Time, to: IpAddr) -> bool {
+        self.answers.take(now, to, ANSWERS)
+    }
+}
+
+impl Table {
+    fn take(&mut self, now: Time, ip: IpAddr, rate: (f64, f64)) -> bool {
+        if self.of.len() >= ADDRESSES_MAX && !self.of.contains_key(&ip) {
+            // Once a second at most: a flood of addresses must not cost a walk each.
+            if now.since(self.purged_at).as_secs() == 0 {
+                return false;
+            }
+            self.purged_at = now;
+            // A bucket that had time to fill says nothing any more.
+            self.of.retain(|_, b| now.since(b.at).as_secs() < 5);
+            if self.of.len() >= ADDRESSES_MAX {
+                return false;
+            }
+        }
+        let full = Bucket {
+            tokens: rate.1,
+            at: now,
+        };
+        self.of.entry(ip).or_insert(full).take(now, rate)
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, now: Time, (rate, burst): (f64, f64)) -> bool {
+        self.tokens = (self.tokens + now.since(self.at).as_secs_f64() * rate).min(burst);
+        self.at = now;
+        let ok = self.tokens >= 1.0;
+        if ok {
+            self.tokens -= 1.0;
+        }
+        ok
+    }
+}
+
+#[cfg(test)]
+mod tests;

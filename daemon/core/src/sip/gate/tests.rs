@@ -1,0 +1,207 @@
+use super::*;
+use crate::rng::Rng;
+
+const GOOD: &str = "INVITE sip:+4930123@192.0.2.1 SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK1\r\n\
+    Via: SIP/2.0/UDP 192.0.2.8\r\n\
+    From: \"A <\\\" B\" <sip:a@192.0.2.9>;tag=1\r\nTo: <sip:b@192.0.2.1>\r\n\
+    Call-ID: x@y\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 3\r\n\r\nv=0";
+
+fn code(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Pass => "pass".into(),
+        Verdict::Drop(fault) => format!("drop {}", fault.word()),
+        Verdict::Answer(_, bytes) => String::from_utf8(bytes).unwrap()[8..11].into(),
+    }
+}
+
+fn with(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    code(check(
+        GOOD.replacen(from, to, 1).as_bytes(),
+        Source::Trunk,
+        7,
+    ))
+}
+
+#[test]
+fn a_good_invite_passes_from_a_trunk_and_not_from_a_stranger() {
+    assert_eq!(code(check(GOOD.as_bytes(), Source::Trunk, 7)), "pass");
+    assert_eq!(code(check(GOOD.as_bytes(), Source::Stranger, 7)), "403");
+}
+
+#[test]
+fn each_fault_has_its_answer() {
+    for (from, to, want) in [
+        ("SIP/2.0\r\nVia", "SIP/7.0\r\nVia", "505"),
+        ("INVITE sip", "HELLO sip", "400"), // CSeq no longer fits
+        ("sip:+4930123@192.0.2.1", "http://x", "416"),
+        ("sip:+4930123@192.0.2.1", "<sip:x@y>", "400"),
+        ("sip:+4930123@192.0.2.1", "sip:", "400"),
+        ("Max-Forwards: 70", "Max-Forwards: 0", "483"),
+        ("Max-Forwards: 70", "Max-Forwards: 256", "400"),
+        (
+            "Max-Forwards: 70",
+            "Max-Forwards: 70\r\nmax-forwards: 70",
+            "400",
+        ),
+        ("Max-Forwards: 70", "Require: 100rel", "420"),
+        ("Max-Forwards: 70", "Proxy-Require: foo", "420"),
+        ("Max-Forwards: 70", "Content-Encoding: gzip", "415"),
+        ("Content-Length: 3", "Content-Length: 4", "400"),
+        ("Content-Length: 3", "Content-Length: -3", "400"),
+        ("Content-Length: 3", "X: 3", "400"),
+        ("Content-Length: 3", "Content-Length: 3\r\nl: 3", "400"),
+        ("CSeq: 1 INVITE", "CSeq: 2147483648 INVITE", "400"),
+        ("CSeq: 1 INVITE", "CSeq: 1 BYE", "400"),
+        ("CSeq: 1 INVITE", "CSeq: one INVITE", "400"),
+        ("Call-ID: x@y", "Call-ID: x@y\r\ni: z", "400"),
+        ("To: <sip:b", "To: \"b <sip:b", "400"),
+        ("To: <sip:b@192.0.2.1>", "To: <sip:b@192.0.2.1", "400"),
+        ("Max-Forwards: 70", "X-Foo : 1", "400"),
+        ("Content-Length: 3", "X-Foo : 1", "400"),
+    ] {
+        assert_eq!(with(from, to), want, "{to}");
+    }
+    let other = GOOD.replace("INVITE", "PUBLISH");
+    assert_eq!(code(check(other.as_bytes(), Source::Trunk, 7)), "405");
+}
+
+#[test]
+fn a_missing_field_is_never_passed() {
+    for field in ["Via", "From", "To", "Call-ID", "CSeq"] {
+        let text: String = GOOD
+            .split_inclusive("\r\n")
+            .filter(|l| !l.starts_with(&format!("{field}:")))
+            .collect();
+        let verdict = check(text.as_bytes(), Source::Trunk, 7);
+        assert!(matches!(verdict, Verdict::Drop(_)), "{field} {verdict:?}");
+    }
+}
+
+#[test]
+fn the_answer_copies_what_names_the_transaction() {
+    let Verdict::Answer(Fault::Stranger, bytes) = check(GOOD.as_bytes(), Source::Stranger, 0xabc)
+    else {
+        panic!("not answered");
+    };
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.starts_with("SIP/2.0 403 Forbidden\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch"));
+    assert!(text.contains("Via: SIP/2.0/UDP 192.0.2.8\r\n"));
+    assert!(text.contains("To: <sip:b@192.0.2.1>;tag=0000000000000abc\r\n"));
+    assert!(text.contains("CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"));
+    assert!(text.len() < GOOD.len() + 80);
+}
+
+#[test]
+fn bad_acks_and_bad_responses_are_dropped_without_a_word() {
+    let ack = GOOD
+        .replace("INVITE", "ACK")
+        .replace("sip:+4930123@192.0.2.1", "http://x");
+    assert_eq!(code(check(ack.as_bytes(), Source::Trunk, 7)), "drop uri");
+    let head = GOOD.split_once("\r\n").unwrap().1;
+    let response = format!("SIP/2.0 200 OK\r\n{head}");
+    assert_eq!(
+        code(check(response.as_bytes(), Source::Stranger, 7)),
+        "pass"
+    );
+    let bad = response.replace("CSeq: 1", "CSeq: x");
+    assert_eq!(code(check(bad.as_bytes(), Source::Trunk, 7)), "drop header");
+}
+
+#[test]
+fn a_challenge_from_a_stranger_never_reaches_the_stack() {
+    let head = GOOD.split_once("\r\n").unwrap().1;
+    for status in ["401 Unauthorized", "407 Proxy Authentication Required"] {
+        let text = format!("SIP/2.0 {status}\r\n{head}");
+        assert_eq!(
+            code(check(text.as_bytes(), Source::Stranger, 7)),
+            "drop challenge"
+        );
+        assert_eq!(
+            code(check(text.as_bytes(), Source::Caller, 7)),
+            "drop challenge"
+        );
+        assert_eq!(code(check(text.as_bytes(), Source::Trunk, 7)), "pass");
+    }
+}
+
+#[test]
+fn requests_within_a_dialog_may_come_from_another_address() {
+    let text = GOOD.replace("To: <sip:b@192.0.2.1>", "To: <sip:b@192.0.2.1>;tag=9");
+    assert_eq!(code(check(text.as_bytes(), Source::Stranger, 7)), "pass");
+}
+
+#[test]
+fn scanners_keepalives_and_sizes() {
+    let scanner = GOOD.replace("Max-Forwards: 70", "User-Agent: Friendly-Scanner");
+    assert_eq!(
+        code(check(scanner.as_bytes(), Source::Stranger, 7)),
+        "drop scanner"
+    );
+    assert_eq!(code(check(b"\r\n\r\n", Source::Trunk, 7)), "pass");
+    assert_eq!(
+        code(check(b"\r\n\r\n", Source::Stranger, 7)),
+        "drop stranger"
+    );
+    assert_eq!(code(check(b"", Source::Trunk, 7)), "drop size");
+    assert_eq!(code(check(&[b'a'; 9_000], Source::Trunk, 7)), "drop size");
+    assert_eq!(code(check(b"hello", Source::Trunk, 7)), "drop shape");
+}
+
+#[test]
+fn no_mutation_panics_and_no_answer_is_much_longer() {
+    let mut rng = Rng::new(41);
+    for _ in 0..20_000 {
+        let mut bytes = GOOD.as_bytes().to_vec();
+        for _ in 0..=rng.below(6) {
+            let at = usize::try_from(rng.below(bytes.len() as u64)).unwrap();
+            match rng.below(3) {
+                0 => bytes[at] = rng.next_u64().to_le_bytes()[0],
+                1 => drop(bytes.drain(..at).count()),
+                _ => bytes.truncate(at.max(1)),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        let source = [Source::Stranger, Source::Trunk][usize::from(rng.below(2) == 0)];
+        if let Verdict::Answer(_, answer) = check(&bytes, source, 1) {
+            assert!(answer.len() < bytes.len() + 200);
+        }
+    }
+}
+
+#[test]
+fn a_stranger_gets_twenty_a_second_and_a_trunk_two_thousand() {
+    let mut buckets = Buckets::default();
+    let (stranger, trunk) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+    let pass = |b: &mut Buckets, at, ip, known| {
+        (0..10_000)
+            .filter(|_| b.admit(Time::from_millis(at), ip, known))
+            .count()
+    };
+    assert_eq!(pass(&mut buckets, 0, stranger, false), 40);
+    assert_eq!(pass(&mut buckets, 1_000, stranger, false), 20);
+    assert_eq!(pass(&mut buckets, 1_000, trunk, true), 4_000);
+    assert_eq!(pass(&mut buckets, 2_000, trunk, true), 2_000);
+    assert_eq!(
+        (0..99)
+            .filter(|_| buckets.may_answer(Time::ZERO, stranger))
+            .count(),
+        10
+    );
+}
+
+#[test]
+fn a_flood_of_addresses_keeps_the_table_small() {
+    let mut buckets = Buckets::default();
+    for n in 0..100_000u32 {
+        buckets.admit(Time::from_millis(1), IpAddr::from(n.to_be_bytes()), false);
+    }
+    assert!(buckets.each.of.len() <= ADDRESSES_MAX);
+    let (trunk, other) = ("192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap());
+    assert!(buckets.admit(Time::from_millis(1), trunk, true));
+    // Once it is quiet there is room again.
+    assert!(buckets.admit(Time::from_millis(9_000), other, false));
+}

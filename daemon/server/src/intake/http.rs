@@ -1,0 +1,231 @@
+//! Intake by HTTP: the help form and `POST /api/requests`. Both end in `desk.accept`, and an
+//! answer is given only after it.
+
+mod api;
+mod form;
+mod limit;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use helpline_core::phone::DialRules;
+use helpline_core::request::json::ReadContext;
+use helpline_core::request::{Channel, HelpRequest};
+use helpline_core::time::Wall;
+use sha2::{Digest, Sha256};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::desk::{AcceptError, Accepted, Desk, Origin};
+use crate::page::Pages;
+
+use limit::RateLimit;
+use token::FormKey;
+
+/// A future that may move between threads.
+pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// `desk.accept`, as this intake calls it.
+pub type Accept =
+    Arc<dyn Fn(HelpRequest, Origin) -> Boxed<Result<Accepted, AcceptError>> + Send + Sync>;
+
+/// The desk as this intake calls it.
+#[must_use]
+pub fn accept_at(desk: Arc<Desk>) -> Accept {
+    Arc::new(move |request, origin| {
+        let desk = Arc::clone(&desk);
+        Box::pin(async move { desk.accept(request, origin).await })
+    })
+}
+
+/// The description of the API, and the schema it refers to beside itself.
+const OPENAPI: &str = include_str!("../../../../schemas/openapi.json");
+const SCHEMA: &str = include_str!("../../../../schemas/help-request.json");
+
+/// When to come back if the line is full or the store does not answer.
+const RETRY_LATER: Duration = Duration::from_secs(60);
+/// The same for a store that only has to recover.
+const RETRY_SOON: Duration = Duration::from_secs(5);
+
+/// Everything the routes need.
+pub struct HttpIntake {
+    accept: Accept,
+    pages: Arc<Pages>,
+    clock: Clock,
+    dial: DialRules,
+    region: Option<String>,
+    zone: String,
+    language: String,
+    queues: Vec<String>,
+    titles: Vec<String>,
+    form_key: FormKey,
+    limit: RateLimit,
+    counts: Counts,
+}
+
+impl HttpIntake {
+    /// An intake for the queues and rules of `config`; `dial` are the same rules the desk keeps.
+    ///
+    /// # Errors
+    /// The operating system gives no random key for form tokens.
+    pub fn new(
+        config: &Config,
+        dial: DialRules,
+        pages: Arc<Pages>,
+        clock: Clock,
+        accept: Accept,
+    ) -> anyhow::Result<Arc<Self>> {
+        let default = [crate::config::Queue::default()];
+        let queues: &[crate::config::Queue] = match config.queue.as_slice() {
+            [] => &default,
+            some => some,
+        };
+        Ok(Arc::new(HttpIntake {
+            accept,
+            pages,
+            clock,
+            dial,
+            region: config.dial.region.clone(),
+            zone: config.site.zone.clone(),
+            language: config.site.language.clone(),
+            queues: queues.iter().map(|queue| queue.name.clone()).collect(),
+            titles: queues.iter().map(|queue| queue.title.clone()).collect(),
+            form_key: FormKey::random().context("key of form tokens")?,
+            limit: RateLimit::new(config.http.requests_per_minute),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// The routes `/help` and `/api/requests`, and the description of the latter.
+    pub fn router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/", get(|| async { Redirect::to("/help") }))
+            .route("/help", get(form::show).post(form::take))
+            .route("/api/requests", post(api::take))
+            .route("/api/openapi.json", get(|| async { described(OPENAPI) }))
+            .route(
+                "/api/help-request.json",
+                get(|| async { described(SCHEMA) }),
+            )
+            .with_state(Arc::clone(self))
+    }
+
+    /// `helpline_requests_total`: channel, outcome and how many.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.counts.read()
+    }
+
+    fn context(&self, now: Wall) -> ReadContext<'_> {
+        ReadContext {
+            queues: &self.queues,
+            region: self.region.as_deref(),
+            zone: &self.zone,
+            language: &self.language,
+            dial: &self.dial,
+            now,
+        }
+    }
+}
+
+fn described(text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// The address a request came from, if the listener told it. A proxy on this machine says whom
+/// it speaks for in `X-Forwarded-For`; of that list only the last entry is the proxy's own word.
+struct Peer(Option<IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let told = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let direct = told.map(|ConnectInfo(address)| address.ip().to_canonical());
+        let forwarded = || {
+            let last = parts
+                .headers
+                .get_all("x-forwarded-for")
+                .iter()
+                .next_back()?;
+            let last: IpAddr = last
+                .to_str()
+                .ok()?
+                .rsplit(',')
+                .next()?
+                .trim()
+                .parse()
+                .ok()?;
+            Some(last.to_canonical())
+        };
+        let proxied = direct.filter(IpAddr::is_loopback).and_then(|_| forwarded());
+        Ok(Peer(proxied.or(direct)))
+    }
+}
+
+/// SHA-256 of the parts, each with its length before it, so that no two lists look the same.
+fn body_hash(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    data_encoding::HEXLOWER.encode(&hash.finalize())
+}
+
+/// What became of a request, for the metric.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Accepted,
+    Refused,
+    Error,
+}
+
+/// Counters by channel and outcome.
+#[derive(Default)]
+struct Counts {
+    form: [AtomicU64; 3],
+    json: [AtomicU64; 3],
+}
+
+impl Counts {
+    fn add(&self, channel: Channel, outcome: Outcome) {
+        let row = match channel {
+            Channel::Form => &self.form,
+            Channel::Json | Channel::Smtp | Channel::Phone => &self.json,
+        };
+        let [accepted, refused, error] = row;
+        let counter = match outcome {
+            Outcome::Accepted => accepted,
+            Outcome::Refused => refused,
+            Outcome::Error => error,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let words = ["accepted", "refused", "error"];
+        let rows = [("form", &self.form), ("json", &self.json)];
+        let row = |(channel, row): (&'static str, &[AtomicU64; 3])| {
+            let values: Vec<u64> = row.iter().map(|c| c.load(Ordering::Relaxed)).collect();
+            words
+                .into_iter()
+                .zip(values)
+                .map(move |(outcome, value)| (channel, outcome, value))
+        };
+        rows.into_iter().flat_map(row).collect()
+    }
+}

@@ -1,0 +1,360 @@
+//! The SMTP receiver's sockets. The conversation itself is a machine in core; here bytes are
+//! moved, limits of the whole listener kept, and a message is acknowledged only after
+//! `desk.spool_mail` committed it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use helpline_core::smtp::{
+    BUSY, Conversation, Input, Output, Pressure, Received, Settings, Stored,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Smtp;
+use crate::desk::{Desk, SpoolError};
+
+/// Bytes of unfinished messages over all connections.
+const HELD_BYTES_MAX: usize = 256 << 20;
+/// How long a connection waits for others to give memory back before it refuses its message.
+const MEMORY_WAIT: Duration = Duration::from_secs(10);
+/// Slower than this, a commit counts as not known.
+const STORE_WAIT: Duration = Duration::from_secs(30);
+/// A peer that does not take our replies is given up after this.
+const WRITE_WAIT: Duration = Duration::from_secs(60);
+/// After the last reply, what the peer still sends is read for so long, so that the reply arrives.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes read at once; with what waits already, within the machine's limit.
+const READ_BYTES: usize = 16 << 10;
+/// Pause after a failed accept, which fails again at once when files have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The receiver behind one listener.
+#[derive(Debug)]
+pub struct Receiver {
+    desk: Arc<Desk>,
+    clock: Clock,
+    settings: Arc<Settings>,
+    connections_max: usize,
+    per_address_max: usize,
+    held: AtomicUsize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Receiver {
+    /// A receiver for the addresses of `config`.
+    #[must_use]
+    pub fn new(config: &Smtp, desk: Arc<Desk>, clock: Clock) -> Arc<Self> {
+        // Greeting and replies name the domain of the first address.
+        let host = config
+            .addresses
+            .first()
+            .and_then(|a| a.rsplit_once('@'))
+            .map_or("localhost", |(_, domain)| domain);
+        Arc::new(Receiver {
+            desk,
+            clock,
+            settings: Arc::new(Settings {
+                host: host.to_owned(),
+                addresses: config.addresses.clone(),
+                message_bytes_max: config.message_bytes_max,
+            }),
+            connections_max: config.connections_max,
+            per_address_max: config.connections_per_address_max,
+            held: AtomicUsize::new(0),
+            open: Mutex::default(),
+        })
+    }
+
+    /// Takes connections until `stop`; then messages coming in are finished, every peer is
+    /// told 421, and the function returns when the last connection is closed.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer, &tasks, &stop).await,
+                Err(error) => {
+                    tracing::warn!(%error, "smtp: a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .sum()
+    }
+
+    async fn admit(
+        self: &Arc<Self>,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        let Some(place) = Place::take(self, peer.ip()) else {
+            // The kernel takes the few bytes at once; a peer that does not wait loses nothing.
+            let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(BUSY)).await;
+            return;
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            let receiver = Arc::clone(&place.receiver);
+            if let Err(error) = receiver.converse(stream, peer.ip(), &stop).await {
+                tracing::debug!(%error, "smtp: connection ended");
+            }
+            drop(place);
+        });
+    }
+
+    async fn converse(
+        &self,
+        mut stream: TcpStream,
+        peer: IpAddr,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
+        // Replies are small and the peer waits for them.
+        stream.set_nodelay(true)?;
+        let mut conversation = Conversation::new(self.clock.time(), Arc::clone(&self.settings));
+        let mut held = Held {
+            total: &self.held,
+            mine: 0,
+        };
+        let mut buffer = vec![0; READ_BYTES];
+        let mut stopping = false;
+        loop {
+            if self.act(&mut conversation, &mut stream, peer).await? {
+                return linger(stream).await;
+            }
+            self.keep_in_memory(&mut conversation, &mut held).await;
+            let now = self.clock.time();
+            let wait = conversation
+                .deadline()
+                .map_or(WRITE_WAIT, |deadline| deadline.since(now));
+            tokio::select! {
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    conversation.handle(self.clock.time(), Input::Pressure(Pressure::Stopping));
+                }
+                read = stream.read(&mut buffer) => {
+                    let count = read?;
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    conversation.handle(self.clock.time(), Input::Bytes(bytes));
+                }
+                () = tokio::time::sleep(wait) => conversation.handle(self.clock.time(), Input::Timeout),
+            }
+        }
+    }
+
+    /// Does what the conversation wants; true when it is over.
+    async fn act(
+        &self,
+        conversation: &mut Conversation,
+        stream: &mut TcpStream,
+        peer: IpAddr,
+    ) -> io::Result<bool> {
+        let mut replies = Vec::new();
+        while let Some(output) = conversation.poll() {
+            match output {
+                Output::Write(bytes) => replies.extend_from_slice(&bytes),
+                Output::Store(received) => {
+                    write(stream, &mut replies).await?;
+                    let stored = self.store(*received, peer).await;
+                    conversation.handle(self.clock.time(), Input::Stored(stored));
+                }
+                Output::Close => {
+                    write(stream, &mut replies).await?;
+                    return Ok(true);
+                }
+            }
+        }
+        write(stream, &mut replies).await?;
+        Ok(false)
+    }
+
+    async fn store(&self, received: Received, peer: IpAddr) -> Stored {
+        let Received {
+            helo,
+            mail_from,
+            rcpt,
+            raw,
+        } = received;
+        let held = Held::new(&self.held, raw.len());
+        let spool = self.desk.spool_mail(mail_from, rcpt, peer, helo, raw);
+        let spooled = tokio::time::timeout(STORE_WAIT, spool).await;
+        drop(held);
+        match spooled {
+            Ok(Ok(id)) => {
+                tracing::info!(mail.id = %id, "smtp: message taken");
+                Stored::Kept(id)
+            }
+            Ok(Err(SpoolError::Full)) => Stored::Full,
+            // It may be committed all the same; then the sender's next try is a duplicate.
+            Ok(Err(SpoolError::Unknown)) | Err(_) => Stored::Unknown,
+        }
+    }
+
+    /// Waits while all unfinished messages together are too large, then lets go of this one.
+    async fn keep_in_memory(&self, conversation: &mut Conversation, held: &mut Held<'_>) {
+        held.set(conversation.held());
+        if self.held.load(Ordering::Relaxed) <= HELD_BYTES_MAX || held.mine == 0 {
+            return;
+        }
+        let waited = tokio::time::timeout(MEMORY_WAIT, async {
+            while self.held.load(Ordering::Relaxed) > HELD_BYTES_MAX {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        if waited.await.is_err() {
+            tracing::warn!("smtp: no memory for a message");
+            let now = self.clock.time();
+            // The message is lost to us, the connection is not.
+            conversation.handle(now, Input::Pressure(Pressure::Full));
+            conversation.handle(now, Input::Pressure(Pressure::Normal));
+            held.set(conversation.held());
+        }
+    }
+}
+
+async fn write(stream: &mut TcpStream, replies: &mut Vec<u8>) -> io::Result<()> {
+    if replies.is_empty() {
+        return Ok(());
+    }
+    tokio::time::timeout(WRITE_WAIT, stream.write_all(replies)).await??;
+    replies.clear();
+    Ok(())
+}
+
+/// Closes so that the last reply arrives: closing with unread bytes would reset the connection.
+async fn linger(mut stream: TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut sink = vec![0; READ_BYTES];
+    let _ = tokio::time::timeout(LINGER, async {
+        while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+    })
+    .await;
+    Ok(())
+}
+
+/// A place among the connections, given back when dropped.
+#[derive(Debug)]
+struct Place {
+    receiver: Arc<Receiver>,
+    address: IpAddr,
+}
+
+impl Place {
+    fn take(receiver: &Arc<Receiver>, peer: IpAddr) -> Option<Self> {
+        let address = network(peer);
+        let mut open = receiver.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
+        let here = open.get(&address).copied().unwrap_or(0);
+        if all >= receiver.connections_max || here >= receiver.per_address_max {
+            return None;
+        }
+        open.insert(address, here + 1);
+        Some(Place {
+            receiver: Arc::clone(receiver),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self
+            .receiver
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Whom limits count as one: an IPv4 address, or the /64 a single IPv6 customer has.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// Bytes counted against the limit of the listener, given back when dropped.
+struct Held<'a> {
+    total: &'a AtomicUsize,
+    mine: usize,
+}
+
+impl<'a> Held<'a> {
+    fn new(total: &'a AtomicUsize, bytes: usize) -> Self {
+        let mut held = Held { total, mine: 0 };
+        held.set(bytes);
+        held
+    }
+
+    fn set(&mut self, bytes: usize) {
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+        self.total.fetch_sub(self.mine, Ordering::Relaxed);
+        self.mine = bytes;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_count_a_customer_once() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::"), of("2001:db8:1:3::"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn held_bytes_are_given_back() {
+        let total = AtomicUsize::new(0);
+        let mut one = Held::new(&total, 10);
+        let two = Held::new(&total, 5);
+        one.set(3);
+        assert_eq!(total.load(Ordering::Relaxed), 8);
+        drop(two);
+        drop(one);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+}

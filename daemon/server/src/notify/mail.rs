@@ -1,0 +1,292 @@
+//! One mail: its headers, its bytes, and the way out (the operator's relay or a folder).
+//! Every string from outside is cleaned here once more, because the library that writes
+//! headers panics on a line break in a display name.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::Context;
+use helpline_core::request::clean_text;
+use helpline_core::time::Wall;
+use lettre::address::Envelope;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::PoolConfig;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use super::template::MailText;
+use crate::config::{Config, Relay, RelayTls};
+use crate::store::outbox::OutboxRow;
+
+/// Most ids in `References`.
+const REFERENCES_MAX: usize = 20;
+/// Most bytes of `References`.
+const REFERENCES_BYTES_MAX: usize = 2_048;
+/// One command of the relay may take so long.
+const RELAY_TIME: Duration = Duration::from_secs(60);
+/// Connections to the relay at once.
+const RELAY_CONNECTIONS_MAX: u32 = 4;
+
+/// Who writes: the same on every mail.
+#[derive(Clone, Debug)]
+pub struct Letterhead {
+    /// Own address: sender, `Reply-To` and envelope sender.
+    pub address: Address,
+    /// Name of the site.
+    pub site_name: String,
+    /// How customers reach the pages, without a final slash.
+    pub public_url: String,
+}
+
+impl Letterhead {
+    /// The first address of the SMTP receiver writes; answers to it come back to us.
+    ///
+    /// # Errors
+    /// There is no such address, or it is none.
+    pub fn new(config: &Config, public_url: &str) -> anyhow::Result<Self> {
+        let address = config.smtp.addresses.first();
+        let address = address.context("smtp.addresses is empty: mail needs a sender")?;
+        Ok(Letterhead {
+            address: address
+                .parse()
+                .with_context(|| format!("smtp.addresses: {address:?} is no address"))?,
+            site_name: config.site.name.clone(),
+            public_url: public_url.trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+/// The bytes of a mail, as they are sent in every try.
+///
+/// # Errors
+/// The recipient is no address.
+pub fn compose(
+    from: &Letterhead,
+    row: &OutboxRow,
+    mail: &MailText,
+    now: Wall,
+) -> anyhow::Result<Vec<u8>> {
+    let to: Address = row.to_addr.parse().context("recipient is no address")?;
+    let name = clean_text(&from.site_name, 100, false);
+    let date = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or(0));
+    let mut message = Message::builder()
+        .from(Mailbox::new(name.clone(), from.address.clone()))
+        .reply_to(Mailbox::new(name, from.address.clone()))
+        .to(Mailbox::new(None, to))
+        .date(date)
+        .message_id(Some(format!("<{}>", message_id(from, row))))
+        .subject(subject(mail, row));
+    if let Some(id) = row
+        .body
+        .in_reply_to
+        .as_deref()
+        .filter(|id| is_message_id(id))
+    {
+        message = message.in_reply_to(format!("<{id}>"));
+    }
+    if let Some(references) = references(row) {
+        message = message.references(references);
+    }
+    let domain = from.address.domain();
+    for (name, value) in [
+        // RFC 3834 §5: no robot shall answer this.
+        ("Auto-Submitted", "auto-replied"),
+        ("X-Auto-Response-Suppress", "All"),
+        ("X-Helpline-Loop", domain),
+        ("Content-Language", mail.locale.as_str()),
+    ] {
+        let value = HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned());
+        message = message.raw_header(value);
+    }
+    let body = MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone());
+    Ok(message.multipart(body)?.formatted())
+}
+
+/// The row's id, or one made of the row, should the row hold nonsense.
+fn message_id(from: &Letterhead, row: &OutboxRow) -> String {
+    if is_message_id(&row.message_id) {
+        return row.message_id.clone();
+    }
+    let plain: String = row.id.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{plain}@{}", from.address.domain())
+}
+
+/// Fixed words and the tag that finds the request again: `[#7KQ2-9F4M]`.
+fn subject(mail: &MailText, row: &OutboxRow) -> String {
+    let tag = row.body.request_tag.as_deref().filter(|tag| {
+        (1..=20).contains(&tag.len()) && tag.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+    });
+    match tag {
+        Some(tag) => format!("{} [#{tag}]", mail.subject),
+        None => mail.subject.clone(),
+    }
+}
+
+/// `References`: the newest ids that fit, oldest first, the answered one last.
+fn references(row: &OutboxRow) -> Option<String> {
+    let mut ids: Vec<&str> = Vec::new();
+    let answered = row.body.in_reply_to.as_deref();
+    let known = row.body.references.iter().map(String::as_str);
+    for id in known.chain(answered) {
+        if is_message_id(id) && !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let mut bytes = 0;
+    let mut kept: Vec<String> = ids
+        .into_iter()
+        .rev()
+        .take(REFERENCES_MAX)
+        .take_while(|id| {
+            bytes += id.len() + 3;
+            bytes <= REFERENCES_BYTES_MAX
+        })
+        .map(|id| format!("<{id}>"))
+        .collect();
+    kept.reverse();
+    (!kept.is_empty()).then(|| kept.join(" "))
+}
+
+/// `[!-~]+@[!-~]+` without angle brackets: nothing that could end or open a header.
+fn is_message_id(text: &str) -> bool {
+    text.len() <= 250
+        && text
+            .bytes()
+            .all(|c| (b'!'..=b'~').contains(&c) && !b"<>".contains(&c))
+        && text
+            .split_once('@')
+            .is_some_and(|(left, right)| !left.is_empty() && !right.is_empty())
+}
+
+/// Why a mail was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Trying again may help.
+    #[error("{0}")]
+    Transient(String),
+    /// It will never go.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// The way out.
+pub enum Mailer {
+    /// The operator's relay. Mail exchangers are its job, not ours.
+    Smtp(Box<AsyncSmtpTransport<Tokio1Executor>>),
+    /// A folder that gets a file a message.
+    Directory(PathBuf),
+}
+
+impl Mailer {
+    /// The relay of the configuration, or its folder.
+    ///
+    /// # Errors
+    /// Plain text to a relay that is not on loopback; a password file that cannot be read; a
+    /// folder that cannot be made.
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        if let Some(relay) = &config.mail.relay {
+            return Ok(Mailer::Smtp(Box::new(relay_transport(relay)?)));
+        }
+        let default = || config.store.dir.join("mail");
+        let folder = config.mail.directory.clone().unwrap_or_else(default);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("folder for mail {}", folder.display()))?;
+        Ok(Mailer::Directory(folder))
+    }
+
+    /// Sends `bytes` to the one recipient; `id` names the file in a folder.
+    ///
+    /// # Errors
+    /// What the relay or the file system says, and whether another try may help.
+    pub async fn send(
+        &self,
+        from: &Letterhead,
+        to: &str,
+        id: &str,
+        bytes: &[u8],
+    ) -> Result<(), SendError> {
+        match self {
+            Mailer::Smtp(transport) => {
+                let to: Address = to
+                    .parse()
+                    .map_err(|_| SendError::Permanent("recipient is no address".to_owned()))?;
+                let envelope = Envelope::new(Some(from.address.clone()), vec![to])
+                    .map_err(|error| SendError::Permanent(error.to_string()))?;
+                let sent = transport.send_raw(&envelope, bytes).await;
+                sent.map(|_| ())
+                    .map_err(|error| match error.is_permanent() {
+                        true => SendError::Permanent(told(&error)),
+                        false => SendError::Transient(told(&error)),
+                    })
+            }
+            Mailer::Directory(folder) => write_file(folder.clone(), id, bytes.to_vec())
+                .await
+                .map_err(|error| SendError::Transient(format!("{error:#}"))),
+        }
+    }
+}
+
+/// What the relay said, with its causes, short enough for a row.
+fn told(error: &lettre::transport::smtp::Error) -> String {
+    let text = format!("{:#}", anyhow::anyhow!(error.to_string()));
+    clean_text(&text, 300, false).unwrap_or_default()
+}
+
+fn relay_transport(relay: &Relay) -> anyhow::Result<AsyncSmtpTransport<Tokio1Executor>> {
+    type Transport = AsyncSmtpTransport<Tokio1Executor>;
+    let builder = match relay.tls {
+        RelayTls::Required => Transport::starttls_relay(&relay.host)?,
+        RelayTls::Wrapped => Transport::relay(&relay.host)?,
+        RelayTls::None => {
+            let address = relay.host.parse::<std::net::IpAddr>();
+            let loopback = relay.host == "localhost" || address.is_ok_and(|ip| ip.is_loopback());
+            anyhow::ensure!(
+                loopback,
+                "mail.relay.tls = \"none\" is for a relay on loopback only, {} is not",
+                relay.host
+            );
+            Transport::builder_dangerous(&relay.host)
+        }
+    };
+    let mut builder = builder
+        .port(relay.port)
+        .timeout(Some(RELAY_TIME))
+        .pool_config(PoolConfig::new().max_size(RELAY_CONNECTIONS_MAX));
+    if let Some(username) = &relay.username {
+        let file = relay.password_file.as_deref();
+        let file = file.context("mail.relay.username needs a password_file")?;
+        let password = std::fs::read_to_string(file)
+            .with_context(|| format!("mail.relay.password_file {}", file.display()))?;
+        let password = password.trim_end_matches(['\r', '\n']).to_owned();
+        builder = builder.credentials(Credentials::new(username.clone(), password));
+    }
+    Ok(builder.build())
+}
+
+/// Writes `ID.eml` whole or not at all; a second try writes the same file again.
+async fn write_file(folder: PathBuf, id: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+    let name: String = id
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .skip_while(|c| *c == '.') // no hidden file, no way up
+        .take(100)
+        .collect();
+    anyhow::ensure!(!name.is_empty(), "a mail without an id");
+    tokio::task::spawn_blocking(move || write_whole(&folder, &name, &bytes)).await?
+}
+
+fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+
+    let part = folder.join(format!(".{name}.part"));
+    let mut file =
+        std::fs::File::create(&part).with_context(|| format!("mail file {}", part.display()))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&part, folder.join(format!("{name}.eml")))?;
+    // The name is durable only with its folder.
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,479 @@
+//! Templates of mails: `KIND.LOCALE.txt.hbs` and `KIND.LOCALE.html.hbs`. The first line of the
+//! text is the subject. An operator's folder overrides the built-in ones by file name.
+//!
+//! Facts are only values, never templates: `{{x}}` in a customer's name stays as it is. Two
+//! registries: HTML escapes its values, plain text must not (`&amp;` would be shown).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use handlebars::{Handlebars, RenderError, TemplateError};
+use helpline_core::request::clean_text;
+use helpline_core::time::Wall;
+use rust_embed::RustEmbed;
+use serde_json::{Value, json};
+
+use crate::store::outbox::{MailBody, OutboxRow};
+
+/// The mails there are.
+pub const KINDS: [&str; 4] = ["ack", "needs_info", "attempted", "closing"];
+/// Longest name greeted with; longer ones are no names.
+const NAME_CHARS_MAX: usize = 60;
+/// Longest one-line value.
+const VALUE_CHARS_MAX: usize = 500;
+/// Longest subject, the tag not counted.
+const SUBJECT_CHARS_MAX: usize = 100;
+/// Largest template file of an operator, in bytes.
+const FILE_BYTES_MAX: u64 = 65_536;
+/// The frame around every HTML mail.
+const FRAME: &str = "mail.html.hbs";
+
+#[derive(RustEmbed)]
+#[folder = "../templates"]
+struct BuiltIn;
+
+/// A mail in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailText {
+    /// One line.
+    pub subject: String,
+    /// Plain text, lines end with LF.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+    /// Language of both.
+    pub locale: String,
+}
+
+/// All templates, compiled and tried once at start.
+pub struct Templates {
+    text: Handlebars<'static>,
+    html: Handlebars<'static>,
+}
+
+impl Templates {
+    /// Compiles the built-in templates and those of the operator's `folder`.
+    ///
+    /// # Errors
+    /// All faults, one a line, each with file and line.
+    pub fn load(folder: Option<&Path>) -> anyhow::Result<Self> {
+        let mut files = built_in()?;
+        if let Some(folder) = folder {
+            files.extend(read_folder(folder)?);
+        }
+        let mut templates = Templates {
+            text: Handlebars::new(),
+            html: Handlebars::new(),
+        };
+        templates.text.set_strict_mode(true);
+        templates.html.set_strict_mode(true);
+        templates.text.register_escape_fn(handlebars::no_escape);
+        let mut faults = Vec::new();
+        for (file, source) in &files {
+            templates.compile(file, source, &mut faults);
+        }
+        if faults.is_empty() {
+            for file in files.keys().filter(|file| *file != FRAME) {
+                faults.extend(templates.try_out(file));
+            }
+        }
+        anyhow::ensure!(faults.is_empty(), "mail templates:\n{}", faults.join("\n"));
+        Ok(templates)
+    }
+
+    fn compile(&mut self, file: &str, source: &str, faults: &mut Vec<String>) {
+        let is_html = file.ends_with(".html.hbs");
+        if let Some(fault) = name_fault(file).or_else(|| source_fault(file, source, is_html)) {
+            faults.push(fault);
+            return;
+        }
+        let (registry, name) = match is_html {
+            true if file == FRAME => (&mut self.html, "mail"),
+            true => (&mut self.html, file),
+            false => (&mut self.text, file),
+        };
+        if let Err(fault) = registry.register_template_string(name, source) {
+            faults.push(compile_fault(file, &fault));
+        }
+    }
+
+    /// Renders a template with facts of every sort, so that a wrong name is found at start and
+    /// not with the first customer.
+    fn try_out(&self, file: &str) -> Vec<String> {
+        let registry = match file.ends_with(".html.hbs") {
+            true => &self.html,
+            false => &self.text,
+        };
+        let reasons = [
+            "no_phone",
+            "ambiguous_phone",
+            "refused_phone",
+            "cancelled",
+            "unreachable",
+            "expired",
+            "done",
+            "not_confirmed",
+        ];
+        let mut faults: Vec<String> = reasons
+            .iter()
+            .flat_map(|reason| {
+                [
+                    sample(reason),
+                    facts(&MailBody::default(), "en", "Site", "http://h"),
+                ]
+            })
+            .filter_map(|facts| registry.render(file, &facts).err())
+            .map(|fault| render_fault(file, &fault))
+            .collect();
+        faults.sort();
+        faults.dedup();
+        faults
+    }
+
+    /// The mail of a row. A language without templates is told in English.
+    ///
+    /// # Errors
+    /// A kind without templates, or a template that fails on these facts.
+    pub fn render(
+        &self,
+        row: &OutboxRow,
+        site_name: &str,
+        public_url: &str,
+    ) -> anyhow::Result<MailText> {
+        let wanted = row.locale.split('-').next().unwrap_or_default();
+        let wanted = wanted.to_ascii_lowercase();
+        let locale = [wanted.as_str(), "en"]
+            .into_iter()
+            .find(|locale| {
+                self.text.has_template(&file(&row.kind, locale, "txt"))
+                    && self.html.has_template(&file(&row.kind, locale, "html"))
+            })
+            .with_context(|| format!("there is no mail template of the kind {:?}", row.kind))?;
+        let facts = facts(&row.body, locale, site_name, public_url);
+        let text = self.text.render(&file(&row.kind, locale, "txt"), &facts)?;
+        let html = self.html.render(&file(&row.kind, locale, "html"), &facts)?;
+        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        let subject = first.strip_prefix("Subject:").unwrap_or(first);
+        Ok(MailText {
+            subject: clean_text(subject, SUBJECT_CHARS_MAX, false).unwrap_or_default(),
+            text: tidy(rest),
+            html,
+            locale: locale.to_owned(),
+        })
+    }
+}
+
+fn file(kind: &str, locale: &str, end: &str) -> String {
+    format!("{kind}.{locale}.{end}.hbs")
+}
+
+fn built_in() -> anyhow::Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for name in BuiltIn::iter().filter(|name| !name.contains('/') && name.ends_with(".hbs")) {
+        let file = BuiltIn::get(&name).context("template vanished")?;
+        let text = String::from_utf8(file.data.into_owned());
+        files.insert(
+            name.to_string(),
+            text.with_context(|| format!("{name}: not UTF-8"))?,
+        );
+    }
+    Ok(files)
+}
+
+fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("folder of mail templates {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".hbs") {
+            continue;
+        }
+        let path = entry.path();
+        let size = std::fs::metadata(&path)?.len();
+        anyhow::ensure!(size <= FILE_BYTES_MAX, "{}: too large", path.display());
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        files.insert(name, text);
+    }
+    Ok(files)
+}
+
+/// The name has to be `KIND.LOCALE.txt.hbs` or `.html.hbs`, else nobody would ever use it.
+fn name_fault(file: &str) -> Option<String> {
+    let parts: Vec<&str> = file.split('.').collect();
+    let good = match parts.as_slice() {
+        [kind, locale, "txt" | "html", "hbs"] => {
+            KINDS.contains(kind)
+                && (2..=3).contains(&locale.len())
+                && locale.bytes().all(|c| c.is_ascii_lowercase())
+        }
+        _ => file == FRAME,
+    };
+    (!good).then(|| {
+        format!(
+            "{file}:1: the name must be KIND.LOCALE.txt.hbs or KIND.LOCALE.html.hbs, KIND one of {}",
+            KINDS.join(", ")
+        )
+    })
+}
+
+fn source_fault(file: &str, source: &str, is_html: bool) -> Option<String> {
+    if !is_html {
+        let good = source.starts_with("Subject:");
+        return (!good)
+            .then(|| format!("{file}:1: the first line must be the subject: \"Subject: ...\""));
+    }
+    // Either would put a customer's text into the page as it is.
+    let (line, _) = source
+        .lines()
+        .enumerate()
+        .find(|(_, line)| line.contains("{{{") || line.contains("{{&") || line.contains("{{~{"))?;
+    Some(format!(
+        "{file}:{}: values must be escaped in HTML: write {{{{name}}}}",
+        line + 1
+    ))
+}
+
+fn compile_fault(file: &str, fault: &TemplateError) -> String {
+    let line = fault.pos().map_or(1, |(line, _)| line);
+    format!("{file}:{line}: {}", fault.reason())
+}
+
+fn render_fault(file: &str, fault: &RenderError) -> String {
+    format!("{file}:{}: {}", fault.line_no.unwrap_or(1), fault.reason())
+}
+
+/// Facts of every sort, for the trial.
+fn sample(reason: &str) -> Value {
+    let body = MailBody {
+        request_tag: Some("7KQ2-9F4M".into()),
+        number_masked: Some("+49 … 67".into()),
+        customer_name: Some("Ada".into()),
+        position: Some(3),
+        promise: Some(helpline_core::queue::ewt::Promise::booked(
+            Wall::from_millis(0),
+            "UTC",
+        )),
+        token: Some("token".into()),
+        reason: Some(reason.to_owned()),
+        next_at: Some(Wall::from_millis(0)),
+        queue_title: Some("Help".into()),
+        ..MailBody::default()
+    };
+    facts(&body, "en", "Site", "http://h")
+}
+
+/// The values templates may name; all are there, those without a fact are null.
+fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Value {
+    let line = |text: &Option<String>| {
+        text.as_deref()
+            .and_then(|text| clean_text(text, VALUE_CHARS_MAX, false))
+    };
+    let zone = body.promise.as_ref().map_or("UTC", |p| p.zone.as_str());
+    let made_at = body.made_at.unwrap_or_default();
+    let promise = body.promise.as_ref();
+    let token = body.token.as_deref().filter(|token| is_plain(token, "-_"));
+    let query = body
+        .form_query
+        .as_deref()
+        .filter(|query| is_plain(query, "-_.~*%&=+"));
+    let form_url = match query {
+        Some(query) => format!("{public_url}/help?{query}"),
+        None => format!("{public_url}/help"),
+    };
+    json!({
+        "site_name": clean_text(site_name, VALUE_CHARS_MAX, false),
+        "locale": locale,
+        "request_tag": line(&body.request_tag),
+        "number_masked": line(&body.number_masked).unwrap_or_else(|| "…".to_owned()),
+        "customer_name": line(&body.customer_name).filter(|name| is_name(name)),
+        "position": body.position,
+        "promise_text": promise.map(|p| p.text(body.position, made_at, locale)),
+        "queue_title": line(&body.queue_title),
+        "reason": line(&body.reason),
+        "next_at_text": body.next_at.map(|at| time_in_words(at, zone, locale)),
+        "status_url": token.map(|token| format!("{public_url}/s/{token}")),
+        "form_url": form_url,
+    })
+}
+
+fn is_plain(text: &str, others: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 4_096
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+}
+
+/// A form takes any text as a name, and any address as the recipient: what looks like an
+/// advertisement is not repeated to somebody who may never have asked for it.
+fn is_name(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    text.chars().count() <= NAME_CHARS_MAX
+        && !["://", "www.", "@"].iter().any(|part| lower.contains(part))
+}
+
+fn time_in_words(at: Wall, zone: &str, locale: &str) -> String {
+    let place = zone.rsplit('/').next().unwrap_or(zone).replace('_', " ");
+    let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let Ok(at) = jiff::Timestamp::from_millisecond(at.millis()) else {
+        return at.rfc3339();
+    };
+    let pattern = match locale {
+        "de" => "%d.%m.%Y, %H:%M Uhr",
+        _ => "%-d %B %Y, %H:%M",
+    };
+    format!("{} ({place})", zone.to_datetime(at).strftime(pattern))
+}
+
+/// Blocks that are left out leave blank lines behind: at most one stays.
+fn tidy(text: &str) -> String {
+    let mut tidy = String::with_capacity(text.len());
+    let mut blank = true; // none at the beginning
+    for line in text.lines().map(str::trim_end) {
+        if line.is_empty() && blank {
+            continue;
+        }
+        blank = line.is_empty();
+        tidy.push_str(line);
+        tidy.push('\n');
+    }
+    tidy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault_of(name: &str, source: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), source).unwrap();
+        match Templates::load(Some(folder.path())) {
+            Ok(_) => panic!("{name} was taken"),
+            Err(fault) => format!("{fault:#}"),
+        }
+    }
+
+    fn row(kind: &str, locale: &str, body: MailBody) -> OutboxRow {
+        OutboxRow {
+            id: "1".into(),
+            about: "1".into(),
+            kind: kind.into(),
+            body,
+            locale: locale.into(),
+            to_addr: "a@b.de".into(),
+            message_id: "x@y".into(),
+            rendered: None,
+            attempts: 1,
+            epoch: 1,
+        }
+    }
+
+    #[test]
+    fn every_kind_has_both_forms_in_english_and_german() {
+        let templates = Templates::load(None).unwrap();
+        for kind in KINDS {
+            for (locale, used) in [("en", "en"), ("de-AT", "de"), ("fr", "en"), ("", "en")] {
+                let mail = templates
+                    .render(&row(kind, locale, MailBody::default()), "Site", "http://h")
+                    .unwrap();
+                assert_eq!(mail.locale, used);
+                assert!(!mail.subject.is_empty() && mail.text.contains("Site"));
+                assert!(mail.html.contains("</html>") && !mail.text.contains("\n\n\n"));
+            }
+        }
+        assert!(
+            templates
+                .render(
+                    &row("unknown", "en", MailBody::default()),
+                    "Site",
+                    "http://h"
+                )
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn hostile_values_stay_values() {
+        let templates = Templates::load(None).unwrap();
+        let body = MailBody {
+            customer_name: Some("{{x}} <b>&\u{202e}\r\nBcc: e\0".into()),
+            request_tag: Some("{{{form_url}}}".into()),
+            token: Some("a\"><script>".into()),
+            form_query: Some("x=\"><script>".into()),
+            ..MailBody::default()
+        };
+        let mail = templates
+            .render(&row("ack", "en", body), "<Site>", "http://h")
+            .unwrap();
+        assert!(
+            mail.text.contains("Hello {{x}} <b>&Bcc: e,"),
+            "{}",
+            mail.text
+        );
+        assert!(mail.text.contains("{{{form_url}}}"));
+        assert!(
+            mail.html.contains("{{x}} &lt;b&gt;&amp;Bcc"),
+            "{}",
+            mail.html
+        );
+        assert!(!mail.html.contains("<script") && !mail.html.contains("/s/"));
+        let advert = MailBody {
+            customer_name: Some("Win at WWW.evil.example".into()),
+            ..MailBody::default()
+        };
+        let mail = templates
+            .render(&row("ack", "en", advert), "S", "http://h")
+            .unwrap();
+        assert!(!mail.text.contains("evil") && mail.text.starts_with("Hello,"));
+    }
+
+    #[test]
+    fn faults_name_file_and_line() {
+        let name = "ack.en.txt.hbs";
+        let unclosed = fault_of(name, "Subject: x\n{{#if reason}}\n");
+        assert!(unclosed.contains("ack.en.txt.hbs:"), "{unclosed}");
+        let unknown = fault_of(name, "Subject: x\n\n{{nobody_knows_this}}\n");
+        assert!(unknown.contains("ack.en.txt.hbs:3:"), "{unknown}");
+        assert!(fault_of(name, "Hello").contains("ack.en.txt.hbs:1: the first line"));
+        let raw = fault_of("ack.en.html.hbs", "<p>\n{{{customer_name}}}</p>");
+        assert!(
+            raw.contains("ack.en.html.hbs:2: values must be escaped"),
+            "{raw}"
+        );
+        assert!(fault_of("acknowledge.en.txt.hbs", "Subject: x\n").contains("the name must be"));
+        assert!(Templates::load(Some(Path::new("/nonexistent"))).is_err());
+    }
+
+    #[test]
+    fn folder_overrides_by_file_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "ack.en.txt.hbs",
+            "Subject: Mine {{request_tag}}\nBody {{number_masked}}\n",
+        );
+        write("ack.fr.txt.hbs", "Subject: Bonjour\nBonjour\n");
+        write("ack.fr.html.hbs", "{{#> mail}}<p>Bonjour</p>{{/mail}}");
+        write("notes.md", "not a template");
+        let templates = Templates::load(Some(folder.path())).unwrap();
+        let body = MailBody {
+            request_tag: Some("T".into()),
+            ..MailBody::default()
+        };
+        let mail = templates
+            .render(&row("ack", "en", body.clone()), "S", "http://h")
+            .unwrap();
+        assert_eq!(
+            (mail.subject.as_str(), mail.text.as_str()),
+            ("Mine T", "Body …\n")
+        );
+        let mail = templates
+            .render(&row("ack", "fr-CA", body), "S", "http://h")
+            .unwrap();
+        assert_eq!(mail.subject, "Bonjour");
+    }
+}

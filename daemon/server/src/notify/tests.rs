@@ -1,0 +1,381 @@
+//! The loop against an outbox in memory, a folder, and a relay that speaks SMTP.
+
+use std::collections::VecDeque;
+
+use helpline_core::queue::ewt::Promise;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::{Config, Relay, RelayTls};
+use crate::store::outbox::MailBody;
+
+const NOW: Wall = Wall::from_millis(1_795_440_000_000); // 2026-11-23T13:20:00Z
+
+/// Rows in memory; marks and kept bytes are remembered.
+#[derive(Clone, Default)]
+struct Memory(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    rows: Mutex<VecDeque<OutboxRow>>,
+    kept: Mutex<Vec<Vec<u8>>>,
+    marks: Mutex<Vec<(String, Verdict)>>,
+    wake: Arc<Notify>,
+}
+
+impl Outbox for Memory {
+    async fn claim(&self, n: usize) -> anyhow::Result<Vec<OutboxRow>> {
+        let mut rows = self.0.rows.lock().unwrap();
+        let n = n.min(rows.len());
+        Ok(rows.drain(..n).collect())
+    }
+    async fn rendered(&self, _: &OutboxRow, bytes: &[u8]) -> anyhow::Result<()> {
+        self.0.kept.lock().unwrap().push(bytes.to_vec());
+        Ok(())
+    }
+    async fn mark(&self, row: &OutboxRow, verdict: &Verdict) -> anyhow::Result<()> {
+        let mark = (row.id.clone(), verdict.clone());
+        self.0.marks.lock().unwrap().push(mark);
+        Ok(())
+    }
+    fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.0.wake)
+    }
+}
+
+impl Memory {
+    fn put(&self, row: OutboxRow) {
+        self.0.rows.lock().unwrap().push_back(row);
+        self.0.wake.notify_one();
+    }
+    fn marks(&self) -> Vec<Verdict> {
+        let marks = self.0.marks.lock().unwrap();
+        marks.iter().map(|(_, verdict)| verdict.clone()).collect()
+    }
+    fn kept(&self) -> Vec<Vec<u8>> {
+        self.0.kept.lock().unwrap().clone()
+    }
+}
+
+fn row(id: &str) -> OutboxRow {
+    OutboxRow {
+        id: id.into(),
+        about: "r1".into(),
+        kind: "ack".into(),
+        body: MailBody {
+            request_tag: Some("7KQ2-9F4M".into()),
+            number_masked: Some("+49 … 67".into()),
+            customer_name: Some("Ada".into()),
+            position: Some(3),
+            promise: Some(Promise::booked(
+                NOW + Duration::from_secs(3600),
+                "Europe/Berlin",
+            )),
+            made_at: Some(NOW),
+            token: Some("tok-en".into()),
+            ..MailBody::default()
+        },
+        locale: "de".into(),
+        to_addr: "ada@example.org".into(),
+        message_id: "r1.ack.abc@help.example".into(),
+        rendered: None,
+        attempts: 1,
+        epoch: 1,
+    }
+}
+
+fn config(folder: &std::path::Path) -> Config {
+    let mut config = Config::default();
+    config.site.name = "Söhne & Co\r\nBcc: evil@example.org\0".into();
+    config.smtp.addresses = vec!["help@help.example".into()];
+    config.mail.directory = Some(folder.to_owned());
+    config
+}
+
+fn notifier(config: &Config, outbox: Memory) -> Arc<Notifier<Memory>> {
+    let letterhead = Letterhead::new(config, "http://help.example/").unwrap();
+    let mailer = Mailer::open(config).unwrap();
+    let templates = Templates::load(None).unwrap();
+    let clock = Clock::following_tokio(NOW);
+    Notifier::new(outbox, templates, letterhead, mailer, clock, 7)
+}
+
+/// Headers, unfolded.
+fn headers(mail: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(mail.to_vec()).unwrap();
+    let (head, _) = text.split_once("\r\n\r\n").unwrap();
+    let head = head.replace("\r\n ", " ").replace("\r\n\t", " ");
+    head.split("\r\n").map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn acknowledgement_is_a_whole_mail_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = Memory::default();
+    let mut answered = row("../id-1.ack.1");
+    answered.body.in_reply_to = Some("q@mail.example".into());
+    answered.body.references = vec![
+        "p@mail.example".into(),
+        "bad id\r\nBcc: x@y".into(),
+        "<x@y>".into(),
+    ];
+    outbox.put(answered);
+    let notifier = notifier(&config(folder.path()), outbox.clone());
+    notifier.flush().await.unwrap();
+    assert_eq!(outbox.marks(), [Verdict::Sent]);
+    let mail = std::fs::read(folder.path().join("id-1.ack.1.eml")).unwrap();
+    assert_eq!(
+        outbox.kept(),
+        std::slice::from_ref(&mail),
+        "the stored bytes are the sent ones"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let headers = headers(&mail);
+    for wanted in [
+        "Reply-To: ",
+        "To: ada@example.org",
+        "Message-ID: <r1.ack.abc@help.example>",
+        "In-Reply-To: <q@mail.example>",
+        "References: <p@mail.example> <q@mail.example>",
+        "Auto-Submitted: auto-replied",
+        "X-Auto-Response-Suppress: All",
+        "X-Helpline-Loop: help.example",
+        "Content-Language: de",
+        "Date: Mon, 23 Nov 2026 13:20:00 +0000",
+        "MIME-Version: 1.0",
+        "Content-Type: multipart/alternative;",
+    ] {
+        let found = headers.iter().any(|header| header.starts_with(wanted));
+        assert!(found, "{wanted} in {headers:#?}");
+    }
+    let subject = headers.iter().find(|h| h.starts_with("Subject: ")).unwrap();
+    assert!(subject.ends_with("[#7KQ2-9F4M]"), "{subject}");
+    assert!(
+        !headers.iter().any(|h| h.starts_with("Bcc")),
+        "{headers:#?}"
+    );
+    let text = String::from_utf8(mail.clone()).unwrap();
+    assert!(text.contains("http://help.example/s/tok-en"));
+    assert!(text.contains("um 15:20 Uhr an"), "{text}");
+    let bare = mail.windows(2).any(|w| w[1] == b'\n' && w[0] != b'\r');
+    assert!(!bare, "every line ends with CR LF");
+    assert!(text.lines().all(|line| line.len() <= 998));
+}
+
+#[tokio::test]
+async fn stored_bytes_are_sent_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = Memory::default();
+    let mut again = row("id-2");
+    again.rendered = Some(b"Subject: kept\r\n\r\nkept\r\n".to_vec());
+    again.attempts = 3;
+    outbox.put(again);
+    let notifier = notifier(&config(folder.path()), outbox.clone());
+    notifier.flush().await.unwrap();
+    let mail = std::fs::read(folder.path().join("id-2.eml")).unwrap();
+    assert_eq!(mail, b"Subject: kept\r\n\r\nkept\r\n");
+    assert!(outbox.kept().is_empty());
+}
+
+#[tokio::test]
+async fn stale_acknowledgement_is_dropped_and_others_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = Memory::default();
+    let old = NOW - Duration::from_secs(7200);
+    for kind in ["ack", "closing"] {
+        let mut late = row(kind);
+        late.kind = kind.into();
+        late.body.promise = Some(Promise::booked(old, "UTC"));
+        outbox.put(late);
+    }
+    let mut unknown = row("no-promise");
+    unknown.body.promise = None;
+    unknown.body.made_at = Some(NOW - Duration::from_secs(90_000));
+    outbox.put(unknown);
+    let notifier = notifier(&config(folder.path()), outbox.clone());
+    notifier.flush().await.unwrap();
+    assert!(folder.path().join("closing.eml").exists());
+    assert!(!folder.path().join("ack.eml").exists());
+    let stale = Verdict::Suppressed { reason: "stale" };
+    assert_eq!(outbox.marks().iter().filter(|v| **v == stale).count(), 2);
+    assert!(notifier.counts().contains(&("suppressed", 2)));
+}
+
+#[tokio::test]
+async fn what_can_never_be_sent_fails_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = Memory::default();
+    for (kind, to) in [
+        ("ack", "no address"),
+        ("ack", "a@b.de\r\nBcc: c@d.de"),
+        ("no_such_kind", "a@b.de"),
+    ] {
+        let mut bad = row("bad");
+        (bad.kind, bad.to_addr) = (kind.into(), to.into());
+        outbox.put(bad);
+    }
+    let notifier = notifier(&config(folder.path()), outbox.clone());
+    notifier.flush().await.unwrap();
+    let marks = outbox.marks();
+    assert_eq!(marks.len(), 3);
+    let failed = |v: &Verdict| matches!(v, Verdict::Failed { .. });
+    assert!(marks.iter().all(failed), "{marks:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn waits_grow_and_the_ninth_failure_is_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let notifier = notifier(&config(folder.path()), Memory::default());
+    let wait = |tries: u32| {
+        let mut row = row("x");
+        row.attempts = tries;
+        match notifier.try_again(&row, NOW, "451".into()) {
+            Verdict::Deferred { next_at, .. } => Some(next_at.since(NOW).as_secs_f64()),
+            _ => None,
+        }
+    };
+    for (tries, seconds) in (1..).zip([
+        60.0, 300.0, 900.0, 3600.0, 10_800.0, 21_600.0, 43_200.0, 86_400.0,
+    ]) {
+        let got = wait(tries).unwrap();
+        assert!(
+            (0.8 * seconds..=1.2 * seconds).contains(&got),
+            "{tries}: {got}"
+        );
+    }
+    assert_eq!((wait(9), wait(400)), (None, None));
+}
+
+#[tokio::test]
+async fn folder_that_is_gone_defers() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = Memory::default();
+    outbox.put(row("id-3"));
+    let notifier = notifier(&config(folder.path()), outbox.clone());
+    drop(folder);
+    notifier.flush().await.unwrap();
+    assert!(matches!(outbox.marks()[0], Verdict::Deferred { .. }));
+}
+
+#[tokio::test]
+async fn loop_wakes_for_a_new_row_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = Memory::default();
+    let notifier = notifier(&config(folder.path()), outbox.clone());
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(notifier.run(stop.clone()));
+    tokio::task::yield_now().await;
+    outbox.put(row("id-4"));
+    let file = folder.path().join("id-4.eml");
+    for _ in 0..500 {
+        if file.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(file.exists(), "sent long before the next look");
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), task)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// A relay that answers DATA with `answer`; gives what it was sent.
+async fn relay(answer: &'static str) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        let mut heard = Vec::new();
+        write.write_all(b"220 relay\r\n").await.unwrap();
+        let mut data = false;
+        while let Some(line) = lines.next_line().await.unwrap() {
+            heard.push(line.clone());
+            let reply: &str = match line.split(' ').next().unwrap_or_default() {
+                "." if data => {
+                    write.write_all(answer.as_bytes()).await.unwrap();
+                    return heard;
+                }
+                _ if data => continue,
+                "EHLO" => "250 relay\r\n",
+                "DATA" => {
+                    data = true;
+                    "354 go\r\n"
+                }
+                _ => "250 ok\r\n",
+            };
+            write.write_all(reply.as_bytes()).await.unwrap();
+        }
+        heard
+    });
+    (port, task)
+}
+
+#[tokio::test]
+async fn answers_of_the_relay_decide() {
+    for (answer, verdict) in [
+        ("250 taken\r\n", "Sent"),
+        ("451 later\r\n", "Deferred"),
+        ("550 never\r\n", "Failed"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, relay) = relay(answer).await;
+        let mut config = config(folder.path());
+        config.mail.relay = Some(Relay {
+            host: "127.0.0.1".into(),
+            port,
+            tls: RelayTls::None,
+            username: None,
+            password_file: None,
+        });
+        let outbox = Memory::default();
+        outbox.put(row("id-5"));
+        let notifier = notifier(&config, outbox.clone());
+        notifier.flush().await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(10), relay)
+            .await
+            .unwrap()
+            .unwrap();
+        let mark = format!("{:?}", outbox.marks()[0]);
+        assert!(mark.starts_with(verdict), "{answer}: {mark}");
+        assert!(
+            heard
+                .iter()
+                .any(|l| l.starts_with("MAIL FROM:<help@help.example>"))
+        );
+        assert!(
+            heard
+                .iter()
+                .any(|l| l.starts_with("RCPT TO:<ada@example.org>"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn plain_text_is_for_loopback_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    let mut relay = Relay {
+        host: "relay.example".into(),
+        port: 25,
+        tls: RelayTls::None,
+        username: None,
+        password_file: None,
+    };
+    config.mail.relay = Some(relay.clone());
+    assert!(Mailer::open(&config).is_err());
+    relay.tls = RelayTls::Required;
+    config.mail.relay = Some(relay.clone());
+    assert!(Mailer::open(&config).is_ok());
+    relay.username = Some("u".into());
+    config.mail.relay = Some(relay);
+    assert!(
+        Mailer::open(&config).is_err(),
+        "a user name without a password"
+    );
+}

@@ -1,0 +1,409 @@
+//! The task of an answered call: it owns the flow machine and the leg, and only carries
+//! inputs and outputs between them, the desk and the media thread.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use helpline_core::call::{Ledger, Settled};
+use helpline_core::ivr::io::{
+    Barge, CallbackOrder, CallbackReply, Input, Join, Key, OpId, Output, SayItem, TraceLine, Why,
+};
+use helpline_core::ivr::machine::FlowMachine;
+use helpline_core::time::Time;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::counters::Counters;
+use super::leg::Leg;
+use super::media::{DigitSource, MediaEvent, PlayItem};
+use super::prompts::Prompts;
+use super::sip::SipEvent;
+use super::{CallCommand, CallEvent};
+use crate::clock::Clock;
+
+/// How long a flow may go on silently after the call has ended.
+const REST_LIMIT: Duration = Duration::from_secs(10);
+/// How long a reader of events may be busy before it counts as gone.
+const READER_LIMIT: Duration = Duration::from_secs(5);
+/// Stands in for a clip that is not there, so that a flow cannot turn without time passing.
+const GAP: Duration = Duration::from_millis(20);
+/// Q.850 causes of our BYEs.
+const CAUSE_NORMAL: u8 = 16;
+const CAUSE_FAILURE: u8 = 41;
+const CAUSE_TIMER: u8 = 102;
+
+/// What the task needs.
+pub(super) struct Answered {
+    pub(super) leg: Leg,
+    pub(super) machine: FlowMachine,
+    pub(super) prompts: Arc<Prompts>,
+    pub(super) events: mpsc::Sender<CallEvent>,
+    pub(super) clock: Clock,
+    /// Longest call.
+    pub(super) limit: Duration,
+    /// Cancelled when the daemon stops: the call is ended.
+    pub(super) stop: CancellationToken,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// How the call went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    pub(super) by_customer: bool,
+    pub(super) talked_for: Duration,
+    pub(super) settled: Option<Settled>,
+}
+
+/// An answer of the desk that is outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    Join,
+    Store,
+}
+
+struct Task {
+    /// `None` once the call has ended.
+    leg: Option<Leg>,
+    machine: FlowMachine,
+    prompts: Arc<Prompts>,
+    events: mpsc::Sender<CallEvent>,
+    clock: Clock,
+    counters: Arc<Counters>,
+    began: Time,
+    ended: Option<(Time, bool)>,
+    ledger: Ledger,
+    pending: BTreeMap<OpId, Pending>,
+    /// Speech after the end: nobody hears it, it ends by itself.
+    unheard: VecDeque<(Time, OpId)>,
+    /// Asked of a desk that is gone: answered in the negative.
+    refused: VecDeque<Input>,
+    /// Nobody sends answers any more.
+    desk_gone: bool,
+}
+
+enum Happened {
+    Sip(SipEvent),
+    Media(Option<MediaEvent>),
+    Command(Option<CallCommand>),
+    Stop,
+    Tick,
+}
+
+/// Runs the flow until the call has ended and the flow has settled what it had to.
+pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallCommand>) -> Outcome {
+    let stop = call.stop.clone();
+    let began = call.clock.time();
+    let limit = began + call.limit;
+    let mut task = Task {
+        leg: Some(call.leg),
+        machine: call.machine,
+        prompts: call.prompts,
+        events: call.events,
+        clock: call.clock,
+        counters: call.counters,
+        began,
+        ended: None,
+        ledger: Ledger::default(),
+        pending: BTreeMap::new(),
+        unheard: VecDeque::new(),
+        refused: VecDeque::new(),
+        desk_gone: false,
+    };
+    task.feed(Input::Timeout).await;
+    while !task.is_done() {
+        match task.wait(commands, &stop, limit).await {
+            Happened::Sip(event) => task.on_sip(event).await,
+            Happened::Media(event) => task.on_media(event).await,
+            Happened::Command(Some(command)) => task.on_command(command).await,
+            Happened::Command(None) => task.desk_is_gone().await,
+            Happened::Stop => task.hang_up(CAUSE_NORMAL).await,
+            Happened::Tick => task.on_tick(limit).await,
+        }
+    }
+    task.outcome()
+}
+
+impl Task {
+    fn is_done(&self) -> bool {
+        let Some((at, _)) = self.ended else {
+            return false;
+        };
+        let idle = self.machine.deadline().is_none() && !self.ledger.awaits();
+        self.machine.ended() || idle || self.clock.time() >= at + REST_LIMIT
+    }
+
+    fn outcome(&self) -> Outcome {
+        let (at, by_customer) = self.ended.unwrap_or((self.clock.time(), false));
+        Outcome {
+            by_customer,
+            talked_for: at.since(self.began),
+            settled: self.ledger.settled(),
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        commands: &mut mpsc::Receiver<CallCommand>,
+        stop: &CancellationToken,
+        limit: Time,
+    ) -> Happened {
+        let now = self.clock.time();
+        let end = self.ended.map_or(limit, |(at, _)| at + REST_LIMIT);
+        let unheard = self.unheard.front().map(|(at, _)| *at);
+        let due = [self.machine.deadline(), unheard, Some(end)];
+        let due = due.into_iter().flatten().min().unwrap_or(end);
+        let tick = tokio::time::sleep(due.since(now));
+        let listening = !self.desk_gone;
+        let Some(leg) = &mut self.leg else {
+            return tokio::select! {
+                command = commands.recv(), if listening => Happened::Command(command),
+                () = tick => Happened::Tick,
+            };
+        };
+        tokio::select! {
+            event = leg.sip.next() => Happened::Sip(event),
+            event = leg.media.events.recv() => Happened::Media(event),
+            command = commands.recv(), if listening => Happened::Command(command),
+            () = stop.cancelled() => Happened::Stop,
+            () = tick => Happened::Tick,
+        }
+    }
+
+    async fn on_sip(&mut self, event: SipEvent) {
+        match event {
+            SipEvent::Reoffer(reoffer) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.reoffer(reoffer).await;
+                }
+            }
+            SipEvent::Acked(answer) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.acked(answer);
+                }
+            }
+            SipEvent::Digit(key, millis) => {
+                if let (Some(leg), Some(key)) = (&self.leg, Key::new(key)) {
+                    leg.media.other_digit(key, u32::from(millis));
+                }
+            }
+            SipEvent::Ended | SipEvent::Silent | SipEvent::Failed(_) | SipEvent::Refused { .. } => {
+                self.leg = None;
+                self.ended = Some((self.clock.time(), true));
+                self.feed(Input::Hangup).await;
+            }
+            SipEvent::Trying | SipEvent::Ringing | SipEvent::Answered(_) => {}
+        }
+    }
+
+    async fn on_media(&mut self, event: Option<MediaEvent>) {
+        match event {
+            Some(MediaEvent::KeyDown(key, source)) => {
+                match source {
+                    DigitSource::Rfc4733 => self.counters.keys_rfc4733.add(),
+                    DigitSource::Info => self.counters.keys_info.add(),
+                    DigitSource::Inband => self.counters.keys_inband.add(),
+                }
+                self.feed(Input::KeyDown(key)).await;
+            }
+            Some(MediaEvent::KeyUp(key)) => self.feed(Input::KeyUp(key)).await,
+            // The machine drops what it no longer waits for.
+            Some(MediaEvent::PlayEnded { op, .. }) => self.feed(Input::Spoken(OpId(op))).await,
+            Some(MediaEvent::NoRtp) => {
+                self.counters.no_rtp.add();
+                tracing::warn!("no RTP came from the far end: the call is ended");
+                self.hang_up(CAUSE_TIMER).await;
+            }
+            Some(MediaEvent::Closed(_)) | None => {
+                tracing::error!("the media of a call failed: the call is ended");
+                self.hang_up(CAUSE_FAILURE).await;
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: CallCommand) {
+        match command {
+            CallCommand::Joined(op, channel) => {
+                if self.answered(op, Pending::Join) {
+                    self.ledger.joined(op);
+                    self.feed(Input::Joined(op, channel)).await;
+                }
+            }
+            CallCommand::LeftQueue(op, why) => {
+                if self.answered(op, Pending::Join) {
+                    self.ledger.left(op);
+                    self.feed(Input::LeftQueue(op, why)).await;
+                }
+            }
+            CallCommand::Stored(op, reply) => {
+                if self.answered(op, Pending::Store) {
+                    self.ledger.stored(op, &reply);
+                    self.feed(Input::Stored(op, reply)).await;
+                }
+            }
+            CallCommand::HangUp => self.hang_up(CAUSE_NORMAL).await,
+        }
+    }
+
+    async fn on_tick(&mut self, limit: Time) {
+        let now = self.clock.time();
+        if self.ended.is_none() && now >= limit {
+            self.hang_up(CAUSE_TIMER).await;
+            return;
+        }
+        if let Some((at, op)) = self.unheard.front().copied()
+            && now >= at
+        {
+            self.unheard.pop_front();
+            self.feed(Input::Spoken(op)).await;
+        }
+        if self.machine.deadline().is_some_and(|d| now >= d) {
+            self.feed(Input::Timeout).await;
+        }
+    }
+
+    /// Whether an answer of that kind was awaited under this number; it is from now on not.
+    fn answered(&mut self, op: OpId, kind: Pending) -> bool {
+        let known = self.pending.get(&op) == Some(&kind);
+        if known {
+            self.pending.remove(&op);
+        } else {
+            tracing::debug!(op = op.0, "an answer nobody waits for");
+        }
+        known
+    }
+
+    /// Ends the call from our side; the flow may still settle something.
+    async fn hang_up(&mut self, cause: u8) {
+        if let Some(leg) = self.leg.take() {
+            leg.close(cause);
+            self.ended = Some((self.clock.time(), false));
+            self.feed(Input::Hangup).await;
+        }
+    }
+
+    /// Nobody answers any more: what is outstanding is answered in the negative.
+    async fn desk_is_gone(&mut self) {
+        self.desk_gone = true;
+        for (op, kind) in std::mem::take(&mut self.pending) {
+            self.refuse(op, kind);
+        }
+        self.drain().await;
+    }
+
+    fn refuse(&mut self, op: OpId, kind: Pending) {
+        self.refused.push_back(match kind {
+            Pending::Join => {
+                self.ledger.left(op);
+                Input::LeftQueue(op, Why::NoAgents)
+            }
+            Pending::Store => {
+                let reply = CallbackReply::Failed;
+                self.ledger.stored(op, &reply);
+                Input::Stored(op, reply)
+            }
+        });
+    }
+
+    async fn feed(&mut self, input: Input) {
+        self.machine.handle(self.clock.time(), input);
+        self.drain().await;
+    }
+
+    /// Carries out what the machine wants, until it wants nothing.
+    async fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.machine.poll() {
+                self.act(output).await;
+            }
+            let Some(input) = self.refused.pop_front() else {
+                return;
+            };
+            self.machine.handle(self.clock.time(), input);
+        }
+    }
+
+    async fn act(&mut self, output: Output) {
+        match output {
+            Output::Say {
+                op, items, barge, ..
+            } => self.say(op, items, barge),
+            Output::Stop(op) => {
+                self.unheard.retain(|(_, o)| *o != op);
+                if let Some(leg) = &self.leg {
+                    leg.media.stop(op.0);
+                }
+            }
+            // Nothing is recorded, so there is nothing to mask.
+            Output::Mask(_) => {}
+            Output::Join(op, join) => self.ask_join(op, join).await,
+            Output::Store(op, order) => self.ask_store(op, order).await,
+            Output::Trace(line) => self.trace(line),
+            Output::End { cause } => {
+                if let Some(leg) = self.leg.take() {
+                    leg.close(cause);
+                    self.ended = Some((self.clock.time(), false));
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, op: OpId, items: Vec<SayItem>, barge: Barge) {
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                SayItem::Clip(id) => match self.prompts.get(&id) {
+                    Some(clip) => list.push(PlayItem::Clip(clip)),
+                    None => self.say_error(&id),
+                },
+                SayItem::Pause(length) => list.push(PlayItem::Pause(length)),
+                SayItem::Tone(name) => list.push(PlayItem::Tone(name)),
+            }
+        }
+        let Some(leg) = &self.leg else {
+            self.unheard.push_back((self.clock.time() + GAP, op));
+            return;
+        };
+        if list.is_empty() {
+            list.push(PlayItem::Pause(GAP));
+        }
+        leg.media.play(op.0, list, barge);
+    }
+
+    fn say_error(&mut self, id: &str) {
+        self.counters.say_errors.add();
+        self.trace(TraceLine {
+            node: String::new(),
+            kind: "say_error",
+            data: format!("no clip {id}"),
+        });
+    }
+
+    async fn ask_join(&mut self, op: OpId, join: Join) {
+        self.ledger.join_asked(op);
+        self.ask(op, Pending::Join, CallEvent::Join(op, join)).await;
+    }
+
+    async fn ask_store(&mut self, op: OpId, order: CallbackOrder) {
+        self.ledger.store_asked(op, &order);
+        self.ask(op, Pending::Store, CallEvent::Store(op, order))
+            .await;
+    }
+
+    async fn ask(&mut self, op: OpId, kind: Pending, event: CallEvent) {
+        if !self.desk_gone && self.events.send_timeout(event, READER_LIMIT).await.is_ok() {
+            self.pending.insert(op, kind);
+        } else {
+            self.refuse(op, kind);
+        }
+    }
+
+    /// A trace is for people: one that nobody reads is dropped, and counted.
+    fn trace(&mut self, line: TraceLine) {
+        let at = self.clock.time().since(self.began);
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        if self.events.try_send(CallEvent::Trace(at, line)).is_err() {
+            self.counters.traces_dropped.add();
+        }
+    }
+}

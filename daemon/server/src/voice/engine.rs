@@ -1,0 +1,637 @@
+//! The engine: takes orders to call, answers callers, and keeps one task a call.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use helpline_core::call::{CallReport, End, Settled};
+use helpline_core::ivr::flow::FlowSet;
+use helpline_core::ivr::io::{CallFacts, Start};
+use helpline_core::ivr::machine::FlowMachine;
+use helpline_core::phone::PhoneNumber;
+use helpline_core::rng::Rng;
+use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sip::network::Network;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::call_task::{self, Answered};
+use super::counters::{Counters, EngineCounters};
+use super::dial::{Dial, Dialled};
+use super::leg::Leg;
+use super::media::{Media, MediaLeg};
+use super::prompts::Prompts;
+use super::sip::{
+    Admission, InviteIn, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, TrunkPeer,
+};
+use super::trunk::Trunk;
+use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
+use crate::clock::Clock;
+use crate::config;
+
+/// Events of a call that may wait for their reader.
+const EVENTS_MAX: usize = 1_024;
+/// Orders and answers that may wait for a call.
+const COMMANDS_MAX: usize = 64;
+/// Callers handed over that may wait for their reader.
+const INCOMING_MAX: usize = 256;
+/// How long the last word of a call may take to reach its reader.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a caller's ACK may take: 64 times T1 and a little.
+const ACK_LIMIT: Duration = Duration::from_secs(35);
+/// How long calls ended by a stop may take for their BYEs.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// What we are called in User-Agent.
+const USER_AGENT: &str = concat!("helpline/", env!("CARGO_PKG_VERSION"));
+
+/// Gives the set of flows a new call runs; a call keeps the set it began with.
+pub type FlowSource = Arc<dyn Fn() -> Arc<FlowSet> + Send + Sync>;
+
+/// What the engine has to know of the world.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// Sockets, limits, inbound calls.
+    pub voice: config::Voice,
+    /// Trunks.
+    pub trunks: Vec<config::Trunk>,
+    /// Language of callers (BCP 47).
+    pub language: String,
+    /// Region that completes national caller numbers (ISO 3166).
+    pub region: Option<String>,
+    /// Whether callers find the queue open now.
+    pub open: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineConfig")
+            .field("voice", &self.voice)
+            .field("language", &self.language)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The SIP socket or stack.
+    #[error("{0}")]
+    Sip(String),
+    /// A trunk: its name and what is wrong.
+    #[error("trunk {0:?}: {1}")]
+    Trunk(String, String),
+    /// An entry of `voice.inbound_from`.
+    #[error("voice.inbound_from: {0:?} is no network; write it like \"10.0.0.0/8\"")]
+    Network(String),
+    /// No address could be told to peers.
+    #[error("voice.public_address is needed when voice.sip_listen is 0.0.0.0 or ::")]
+    PublicAddress,
+}
+
+impl From<SipError> for EngineError {
+    fn from(error: SipError) -> Self {
+        EngineError::Sip(error.to_string())
+    }
+}
+
+/// Starts engines.
+#[derive(Debug)]
+pub struct Engine;
+
+/// The running engine, for health, metrics and the stop. Clones are the same engine.
+#[derive(Clone)]
+pub struct EngineHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: EngineConfig,
+    stack: Arc<SipStack>,
+    media: Media,
+    prompts: Arc<Prompts>,
+    flows: FlowSource,
+    clock: Clock,
+    trunks: HashMap<String, Arc<Trunk>>,
+    admission: Admission,
+    active: AtomicUsize,
+    counters: Arc<Counters>,
+    rng: std::sync::Mutex<Rng>,
+    incoming: mpsc::Sender<Incoming>,
+    /// Ends every call.
+    stop: CancellationToken,
+    /// Ends the engine's own tasks.
+    quit: CancellationToken,
+    calls: TaskTracker,
+}
+
+impl Engine {
+    /// Binds the SIP socket, resolves the trunks and starts to serve. Callers come out of
+    /// the receiver; their flow already runs. Prompts and flows must belong together.
+    ///
+    /// # Errors
+    /// [`EngineError`] names the key to mend.
+    pub async fn start(
+        config: EngineConfig,
+        media: Media,
+        prompts: Arc<Prompts>,
+        flows: FlowSource,
+        clock: Clock,
+        seed: u64,
+    ) -> Result<(Voice, mpsc::Receiver<Incoming>, EngineHandle), EngineError> {
+        let mut rng = Rng::new(seed);
+        let listen = config.voice.sip_listen;
+        let public = match config.voice.public_address {
+            Some(ip) => SocketAddr::new(ip, listen.port()),
+            None if listen.ip().is_unspecified() => return Err(EngineError::PublicAddress),
+            None => listen,
+        };
+        let mut trunks = HashMap::new();
+        for trunk in &config.trunks {
+            let opened = Trunk::open(trunk, listen.is_ipv4()).await?;
+            trunks.insert(trunk.name.clone(), Arc::new(opened));
+        }
+        let admission = Arc::new(Semaphore::new(config.voice.max_calls));
+        let (stack, invites) = SipStack::start(SipConfig {
+            listen,
+            public: Some(public),
+            user_agent: USER_AGENT.into(),
+            peers: peers(&config, &trunks)?,
+            admission: Arc::clone(&admission),
+            demand: None,
+            clock: clock.clone(),
+            rng: rng.derive(1),
+        })
+        .await?;
+        let (voice, requests) = Voice::channel();
+        let (incoming, callers) = mpsc::channel(INCOMING_MAX);
+        let shared = Arc::new(Shared {
+            config,
+            stack,
+            media,
+            prompts,
+            flows,
+            clock,
+            trunks,
+            admission,
+            active: AtomicUsize::new(0),
+            counters: Arc::default(),
+            rng: std::sync::Mutex::new(rng.derive(2)),
+            incoming,
+            stop: CancellationToken::new(),
+            quit: CancellationToken::new(),
+            calls: TaskTracker::new(),
+        });
+        for trunk in shared.trunks.values() {
+            let stack = Arc::clone(&shared.stack);
+            tokio::spawn(Arc::clone(trunk).watch(stack, shared.quit.clone(), rng.derive(3)));
+        }
+        tokio::spawn(serve(Arc::clone(&shared), requests, invites));
+        Ok((voice, callers, EngineHandle { shared }))
+    }
+}
+
+impl EngineHandle {
+    /// No new calls; those in progress may go on for `limit`, then they are ended.
+    /// Returns when everything has stopped; every call has given its report.
+    pub async fn drain(&self, limit: Duration) {
+        let shared = &self.shared;
+        shared.admission.close();
+        shared.calls.close();
+        if tokio::time::timeout(limit, shared.calls.wait())
+            .await
+            .is_err()
+        {
+            shared.stop.cancel();
+            // A flow may still settle something after its call: at most ten seconds.
+            let rest = STOP_LIMIT + Duration::from_secs(10);
+            if tokio::time::timeout(rest, shared.calls.wait())
+                .await
+                .is_err()
+            {
+                tracing::error!("calls did not end");
+            }
+        }
+        shared.quit.cancel();
+        shared.stack.shutdown(STOP_LIMIT).await;
+    }
+
+    /// Calls in progress, both directions.
+    #[must_use]
+    pub fn active_calls(&self) -> usize {
+        self.shared.active.load(Ordering::Relaxed)
+    }
+
+    /// Whether the trunk answered lately; `None` if there is no such trunk.
+    #[must_use]
+    pub fn trunk_up(&self, name: &str) -> Option<bool> {
+        self.shared.trunks.get(name).map(|t| t.is_up())
+    }
+
+    /// Counters for metrics.
+    #[must_use]
+    pub fn counters(&self) -> EngineCounters {
+        self.shared
+            .counters
+            .snapshot(self.shared.stack.gate().snapshot())
+    }
+
+    /// Address of the SIP socket.
+    #[must_use]
+    pub fn sip_address(&self) -> SocketAddr {
+        self.shared.stack.local()
+    }
+
+    /// SIP dialogs that exist; 0 when no call is in progress.
+    #[must_use]
+    pub fn dialogs(&self) -> usize {
+        self.shared.stack.dialogs()
+    }
+}
+
+impl std::fmt::Debug for EngineHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineHandle")
+            .field("active_calls", &self.active_calls())
+            .finish_non_exhaustive()
+    }
+}
+
+fn peers(
+    config: &EngineConfig,
+    trunks: &HashMap<String, Arc<Trunk>>,
+) -> Result<Peers, EngineError> {
+    let networks = config.voice.inbound_from.iter();
+    let callers = networks
+        .map(|text| Network::parse(text).ok_or_else(|| EngineError::Network(text.clone())))
+        .collect::<Result<_, _>>()?;
+    let trunks = trunks.values().map(|t| TrunkPeer {
+        address: t.address,
+        realm: t.realm.clone(),
+    });
+    Ok(Peers {
+        trunks: trunks.collect(),
+        callers,
+    })
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    mut requests: mpsc::Receiver<VoiceRequest>,
+    mut invites: mpsc::Receiver<InviteIn>,
+) {
+    loop {
+        tokio::select! {
+            Some(VoiceRequest::Place { plan, reply }) = requests.recv() => {
+                let prepared = shared.prepare(plan);
+                let (call, outgoing) = match prepared {
+                    Ok((call, outgoing)) => (Ok(call), Some(outgoing)),
+                    Err(error) => (Err(error), None),
+                };
+                // Whoever asked may be gone: then nobody is called.
+                if reply.send(call).is_ok() && let Some(outgoing) = outgoing {
+                    let shared = Arc::clone(&shared);
+                    shared.clone().calls.spawn(Box::pin(shared.call_out(outgoing)));
+                }
+            }
+            Some(invite) = invites.recv() => {
+                let shared = Arc::clone(&shared);
+                shared.clone().calls.spawn(Box::pin(shared.call_in(invite)));
+            }
+            () = shared.quit.cancelled() => return,
+            else => return,
+        }
+    }
+}
+
+/// An outgoing call that may be dialled.
+struct Outgoing {
+    plan: CallPlan,
+    trunk: Arc<Trunk>,
+    media: MediaLeg,
+    flows: Arc<FlowSet>,
+    events: mpsc::Sender<CallEvent>,
+    commands: mpsc::Receiver<CallCommand>,
+    /// Held for the length of the call.
+    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+/// Gives a call's report exactly once, also when its task dies.
+struct Reporter {
+    events: mpsc::Sender<CallEvent>,
+    counters: Arc<Counters>,
+    shared: Arc<Shared>,
+    report: CallReport,
+    told: bool,
+}
+
+impl Reporter {
+    fn new(shared: &Arc<Shared>, events: mpsc::Sender<CallEvent>) -> Self {
+        shared.active.fetch_add(1, Ordering::Relaxed);
+        Reporter {
+            events,
+            counters: Arc::clone(&shared.counters),
+            shared: Arc::clone(shared),
+            report: CallReport {
+                end: End::Unreachable,
+                rang: false,
+                talked_for: Duration::ZERO,
+                settled: None,
+            },
+            told: false,
+        }
+    }
+
+    async fn tell(mut self) {
+        self.told = true;
+        let ended = CallEvent::Ended(self.report);
+        // A reader that went away needs no report.
+        let _ = self.events.send_timeout(ended, REPORT_LIMIT).await;
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.shared.active.fetch_sub(1, Ordering::Relaxed);
+        self.counters.ended.add();
+        if !self.told {
+            // The task was torn down; a full channel means that nobody reads.
+            let _ = self.events.try_send(CallEvent::Ended(self.report));
+        }
+    }
+}
+
+impl Shared {
+    fn session(&self) -> u64 {
+        let mut rng = self
+            .rng
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Readers of `o=` may keep it in a signed number.
+        rng.next_u64() >> 2
+    }
+
+    fn prepare(&self, plan: CallPlan) -> Result<(Call, Outgoing), VoiceError> {
+        let trunk = self
+            .trunks
+            .get(&plan.trunk)
+            .ok_or_else(|| VoiceError::NoTrunk(plan.trunk.clone()))?;
+        let take = |semaphore: &Arc<Semaphore>| {
+            Arc::clone(semaphore)
+                .try_acquire_owned()
+                .map_err(|e| match e {
+                    TryAcquireError::Closed => VoiceError::Draining,
+                    TryAcquireError::NoPermits => VoiceError::NoChannel,
+                })
+        };
+        let permits = (take(&self.admission)?, take(&trunk.channels)?);
+        let flows = (self.flows)();
+        // A flow that cannot begin is known before anybody's telephone rings.
+        FlowMachine::new(Arc::clone(&flows), self.start_out(&plan))
+            .map_err(|e| VoiceError::Internal(format!("flow {:?}: {e}", plan.flow)))?;
+        let media = self.media.open().map_err(|e| {
+            tracing::warn!(error = %e, "no media for a call");
+            VoiceError::NoChannel
+        })?;
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let call = Call {
+            id: plan.call_id.clone(),
+            events: receiver,
+            commands: sender,
+        };
+        let trunk = Arc::clone(trunk);
+        let outgoing = Outgoing {
+            plan,
+            trunk,
+            media,
+            flows,
+            events,
+            commands,
+            _permits: permits,
+        };
+        Ok((call, outgoing))
+    }
+
+    fn start_out(&self, plan: &CallPlan) -> Start {
+        Start {
+            flow: plan.flow.clone(),
+            call: CallFacts {
+                id: plan.call_id.clone(),
+                from: self
+                    .trunks
+                    .get(&plan.trunk)
+                    .map(|t| PhoneNumber::from_row(&t.caller_id)),
+                to: plan.to.as_str().to_owned(),
+                direction: "out",
+            },
+            input: plan.input.clone(),
+            language: plan.language.clone(),
+            wall: self.clock.wall(),
+            open: plan.open,
+        }
+    }
+
+    async fn call_out(self: Arc<Self>, mut call: Outgoing) {
+        let mut reporter = Reporter::new(&self, call.events.clone());
+        self.counters.placed.add();
+        let dial = Dial {
+            stack: &self.stack,
+            trunk: &call.trunk,
+            to: call.plan.to.as_str(),
+            call_id: call.plan.call_id.clone(),
+            ring_limit: call.plan.ring_limit,
+            session: self.session(),
+            events: &call.events,
+            stop: &self.stop,
+            rang: &mut reporter.report.rang,
+        };
+        let dialled = Box::pin(dial.run(call.media, &mut call.commands)).await;
+        match dialled {
+            Dialled::Over(end) => {
+                match end {
+                    End::Refused { .. } => self.counters.refused.add(),
+                    End::Unreachable => self.counters.unreachable.add(),
+                    _ => self.counters.unanswered.add(),
+                }
+                reporter.report.end = end;
+            }
+            Dialled::Up(leg) => {
+                call.trunk.set_up(true);
+                self.counters.answered.add();
+                // A reader that went away does not end the call.
+                let _ = call
+                    .events
+                    .send_timeout(CallEvent::Answered, REPORT_LIMIT)
+                    .await;
+                let start = self.start_out(&call.plan);
+                let flows = call.flows;
+                self.talk(
+                    leg,
+                    flows,
+                    start,
+                    call.events,
+                    &mut call.commands,
+                    &mut reporter,
+                )
+                .await;
+            }
+        }
+        reporter.tell().await;
+    }
+
+    /// Runs the flow of an answered call and fills in the report.
+    async fn talk(
+        &self,
+        leg: Leg,
+        flows: Arc<FlowSet>,
+        start: Start,
+        events: mpsc::Sender<CallEvent>,
+        commands: &mut mpsc::Receiver<CallCommand>,
+        reporter: &mut Reporter,
+    ) {
+        reporter.report.end = End::HungUp { by_customer: false };
+        let machine = match FlowMachine::new(flows, start) {
+            Ok(machine) => machine,
+            Err(error) => {
+                tracing::error!(%error, "a flow could not begin: the call is ended");
+                leg.close(41);
+                return;
+            }
+        };
+        let answered = Answered {
+            leg,
+            machine,
+            prompts: Arc::clone(&self.prompts),
+            events,
+            clock: self.clock.clone(),
+            limit: self.config.voice.call_limit.0,
+            stop: self.stop.clone(),
+            counters: Arc::clone(&self.counters),
+        };
+        let outcome = Box::pin(call_task::run(answered, commands)).await;
+        reporter.report.end = End::HungUp {
+            by_customer: outcome.by_customer,
+        };
+        reporter.report.talked_for = outcome.talked_for;
+        let settled: Option<Settled> = outcome.settled;
+        reporter.report.settled = settled;
+    }
+
+    async fn call_in(self: Arc<Self>, invite: InviteIn) {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (sender, mut commands) = mpsc::channel(COMMANDS_MAX);
+        let from = invite.from.as_deref().and_then(|f| self.number(f));
+        let to = invite.to.clone();
+        let id = invite.leg.call_id();
+        let _permit = invite.permit;
+        let flows = (self.flows)();
+        let begins = self.start_in(&id, from.as_ref(), &to);
+        if let Err(error) = FlowMachine::new(Arc::clone(&flows), begins) {
+            tracing::error!(%error, "voice.inbound_flow cannot begin: callers are refused");
+            self.counters.incoming_refused.add();
+            invite.leg.reject(503);
+            return;
+        }
+        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp)).await else {
+            self.counters.incoming_refused.add();
+            return;
+        };
+        let mut reporter = Reporter::new(&self, events.clone());
+        self.counters.incoming.add();
+        let start = self.start_in(&id, from.as_ref(), &to);
+        let call = Call {
+            id,
+            events: receiver,
+            commands: sender,
+        };
+        let handed = self.incoming.try_send(Incoming { from, to, call });
+        // The channel was made above and is empty; a reader that is gone needs no event.
+        let _ = events.try_send(CallEvent::Answered);
+        if handed.is_err() {
+            tracing::warn!("nobody takes callers: the flow runs without a desk");
+        }
+        self.talk(leg, flows, start, events, &mut commands, &mut reporter)
+            .await;
+        reporter.tell().await;
+    }
+
+    fn start_in(&self, id: &str, from: Option<&PhoneNumber>, to: &str) -> Start {
+        Start {
+            flow: self.config.voice.inbound_flow.clone(),
+            call: CallFacts {
+                id: id.to_owned(),
+                from: from.cloned(),
+                to: to.to_owned(),
+                direction: "in",
+            },
+            input: serde_json::Map::new(),
+            language: self.config.language.clone(),
+            wall: self.clock.wall(),
+            open: (self.config.open)(),
+        }
+    }
+
+    /// Answers a caller: with our answer, or with our offer when none came. `None` if
+    /// the call was refused or went away.
+    async fn answer(&self, sip: SipLeg, offer: Option<String>) -> Option<Leg> {
+        let Ok(media) = self.media.open() else {
+            sip.reject(503);
+            return None;
+        };
+        let local = Local {
+            address: media.local,
+            session: self.session(),
+            version: 1,
+            codecs: vec![Codec::Pcmu, Codec::Pcma],
+        };
+        let answered = match &offer {
+            Some(theirs) => match sdp::answer(theirs, &local) {
+                Ok((ours, agreed)) => (ours, Some(agreed)),
+                Err(error) => {
+                    tracing::info!(%error, "a caller's offer cannot be answered");
+                    sip.reject(488);
+                    return None;
+                }
+            },
+            None => (sdp::offer(&local), None),
+        };
+        let (ours, agreed) = answered;
+        sip.accept(ours.clone());
+        let acked = tokio::time::timeout(ACK_LIMIT, acknowledged(sip)).await;
+        let (sip, answer) = acked.ok().flatten()?;
+        let agreed = match agreed {
+            Some(agreed) => agreed,
+            None => match answer.map(|a| sdp::accept_answer(&a, &ours)) {
+                Some(Ok(agreed)) => agreed,
+                Some(Err(_)) | None => {
+                    sip.bye(47);
+                    return None;
+                }
+            },
+        };
+        Some(Leg::new(sip, media, local, ours, agreed))
+    }
+
+    /// A caller's number, if it is given and one.
+    fn number(&self, user: &str) -> Option<PhoneNumber> {
+        let digits = user.strip_prefix('+').unwrap_or_default();
+        if (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Some(PhoneNumber::from_row(user));
+        }
+        PhoneNumber::parse(user, self.config.region.as_deref()).ok()
+    }
+}
+
+/// Waits for the caller's ACK; its SDP comes along. `None` if the caller went away.
+async fn acknowledged(mut sip: SipLeg) -> Option<(SipLeg, Option<String>)> {
+    loop {
+        match sip.next().await {
+            SipEvent::Acked(answer) => return Some((sip, answer)),
+            SipEvent::Ended | SipEvent::Failed(_) | SipEvent::Silent => return None,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The flows and prompts of this daemon: those built in, and the operator's folders,
+//! whose files replace built-in ones of the same name. A set is loaded whole; a reload
+//! that finds a fault changes nothing, and calls keep the set they began with.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use helpline_core::ivr::flow::{Fault, FlowSet, LocaleSource, Severity, Source};
+use rust_embed::RustEmbed;
+
+use super::prompts::PromptSource;
+use crate::config;
+
+/// Most files of a folder that are looked at.
+const FILES_MAX: usize = 10_000;
+/// Largest flow, manifest or rules file in bytes.
+const TEXT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Largest recording in bytes.
+const CLIP_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// How flow files end.
+const FLOW_ENDING: &str = ".flow.yaml";
+
+#[derive(RustEmbed)]
+#[folder = "../../ivr-scripts"]
+struct BuiltInFlows;
+
+#[derive(RustEmbed)]
+#[folder = "../../prompts"]
+struct BuiltInPrompts;
+
+/// The flows in use.
+#[derive(Debug)]
+pub struct Flows {
+    config: config::Ivr,
+    current: ArcSwap<FlowSet>,
+}
+
+impl Flows {
+    /// Reads, checks and keeps all flows. Warnings are logged.
+    ///
+    /// # Errors
+    /// Every fault, printed as `file:line:column: E101 ...`.
+    pub fn load(config: &config::Ivr) -> Result<Flows, Vec<String>> {
+        Ok(Flows {
+            config: config.clone(),
+            current: ArcSwap::from_pointee(read(config)?),
+        })
+    }
+
+    /// The set a new call takes.
+    #[must_use]
+    pub fn current(&self) -> Arc<FlowSet> {
+        self.current.load_full()
+    }
+
+    /// Reads everything anew; the set in use changes only if there is no error.
+    ///
+    /// # Errors
+    /// Every fault, printed; the old set stays.
+    pub fn reload(&self) -> Result<(), Vec<String>> {
+        let set = read(&self.config)?;
+        tracing::info!(flows.hash = set.hash(), "flows are reloaded");
+        self.current.store(Arc::new(set));
+        Ok(())
+    }
+
+    /// Every recording of every locale, for decoding at start. One that cannot be read
+    /// any more is logged and left out: items that need it are skipped in calls.
+    #[must_use]
+    pub fn prompt_sources(&self) -> Vec<PromptSource> {
+        let (sources, faults) = recordings(&self.config);
+        for fault in faults {
+            tracing::error!("{fault}");
+        }
+        sources
+    }
+}
+
+/// Every recording of every locale, and what cannot be read.
+fn recordings(config: &config::Ivr) -> (Vec<PromptSource>, Vec<String>) {
+    let (mut sources, mut faults) = (Vec::new(), Vec::new());
+    let locales = match locales(config) {
+        Ok(locales) => locales,
+        Err(fault) => return (sources, vec![fault]),
+    };
+    for locale in locales {
+        for (id, file) in clip_files(&locale.manifest) {
+            match clip(config, &locale.locale, &file) {
+                Ok(bytes) => sources.push(PromptSource {
+                    id: format!("{}/{id}", locale.locale),
+                    name: format!("prompts/{}/{file}", locale.locale),
+                    bytes,
+                }),
+                Err(why) => faults.push(format!("{}: clip {id}: {why}", locale.manifest.file)),
+            }
+        }
+    }
+    (sources, faults)
+}
+
+/// Reads and checks everything; warnings are logged, errors come back printed.
+fn read(config: &config::Ivr) -> Result<FlowSet, Vec<String>> {
+    let (set, faults) = check(config).map_err(|fault| vec![fault])?;
+    for fault in faults.iter().filter(|f| f.severity == Severity::Warning) {
+        tracing::warn!("{fault}");
+    }
+    let set = set.ok_or_else(|| -> Vec<String> {
+        let errors = faults.iter().filter(|f| f.severity == Severity::Error);
+        errors.map(ToString::to_string).collect()
+    })?;
+    let (_, missing) = recordings(config);
+    if missing.is_empty() {
+        Ok(set)
+    } else {
+        Err(missing)
+    }
+}
+
+/// All flows and locales with every fault and warning, for the `ivr check` command.
+///
+/// # Errors
+/// A folder or file that cannot be read.
+pub fn check(config: &config::Ivr) -> Result<(Option<FlowSet>, Vec<Fault>), String> {
+    Ok(FlowSet::load(&flows(config)?, &locales(config)?))
+}
+
+/// Built-in flows, replaced and extended by the operator's.
+fn flows(config: &config::Ivr) -> Result<Vec<Source>, String> {
+    let mut files: BTreeMap<String, Source> = BTreeMap::new();
+    for name in BuiltInFlows::iter() {
+        // Tests and notes lie in the same folder.
+        if !name.ends_with(FLOW_ENDING) || name.contains('/') {
+            continue;
+        }
+        if let Some(file) = BuiltInFlows::get(&name) {
+            let text = utf8(&file.data, &name)?;
+            let source = Source {
+                file: format!("ivr-scripts/{name}"),
+                text,
+            };
+            files.insert(name.into_owned(), source);
+        }
+    }
+    if let Some(folder) = &config.flows {
+        for name in names(folder)?.iter().filter(|n| n.ends_with(FLOW_ENDING)) {
+            let path = folder.join(name);
+            let source = Source {
+                file: path.display().to_string(),
+                text: text(&path)?,
+            };
+            files.insert(name.clone(), source);
+        }
+    }
+    Ok(files.into_values().collect())
+}
+
+/// Built-in locales, replaced and extended file by file.
+fn locales(config: &config::Ivr) -> Result<Vec<LocaleSource>, String> {
+    let mut names_of: BTreeSet<String> = BuiltInPrompts::iter()
+        .filter_map(|path| path.split_once('/').map(|(locale, _)| locale.to_owned()))
+        .collect();
+    if let Some(folder) = &config.prompts {
+        let own = names(folder)?;
+        names_of.extend(own.into_iter().filter(|n| folder.join(n).is_dir()));
+    }
+    let mut locales = Vec::new();
+    for locale in names_of {
+        let part = |file| locale_file(config, &locale, file);
+        let (manifest, rules) = (part("manifest.toml")?, part("rules.toml")?);
+        locales.push(LocaleSource {
+            locale,
+            manifest,
+            rules,
+        });
+    }
+    Ok(locales)
+}
+
+fn locale_file(config: &config::Ivr, locale: &str, file: &str) -> Result<Source, String> {
+    if let Some(folder) = &config.prompts {
+        let path = folder.join(locale).join(file);
+        if path.exists() {
+            return Ok(Source {
+                file: path.display().to_string(),
+                text: text(&path)?,
+            });
+        }
+    }
+    let name = format!("{locale}/{file}");
+    let built_in = BuiltInPrompts::get(&name)
+        .ok_or_else(|| format!("prompts/{name}: this locale has no {file}"))?;
+    Ok(Source {
+        text: utf8(&built_in.data, &name)?,
+        file: format!("prompts/{name}"),
+    })
+}
+
+/// Clip ids of a manifest and their files.
+fn clip_files(manifest: &Source) -> Vec<(String, String)> {
+    let Ok(table) = manifest.text.parse::<toml::Table>() else {
+        return Vec::new(); // the checks of the set report it
+    };
+    let clips = table.get("clip").and_then(toml::Value::as_table);
+    clips
+        .into_iter()
+        .flatten()
+        .filter_map(|(id, clip)| Some((id.clone(), clip.get("file")?.as_str()?.to_owned())))
+        .collect()
+}
+
+/// The bytes of a recording: the operator's, else the built-in one.
+fn clip(config: &config::Ivr, locale: &str, file: &str) -> Result<Cow<'static, [u8]>, String> {
+    // A manifest must not read files outside its folder.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if file.is_empty() || file.starts_with('.') || !file.chars().all(plain) {
+        return Err(format!("{file:?} is no plain file name"));
+    }
+    if let Some(folder) = &config.prompts {
+        let path = folder.join(locale).join(file);
+        if path.exists() {
+            return bytes(&path, CLIP_BYTES_MAX).map(Cow::Owned);
+        }
+    }
+    BuiltInPrompts::get(&format!("{locale}/{file}"))
+        .map(|f| f.data)
+        .ok_or_else(|| format!("there is no file {file}"))
+}
+
+/// Names in a folder, sorted.
+fn names(folder: &Path) -> Result<Vec<String>, String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)?.take(FILES_MAX) {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    utf8(&bytes(path, TEXT_BYTES_MAX)?, &path.display().to_string())
+}
+
+fn bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > bytes_max {
+        return Err(format!("{}: longer than {bytes_max} bytes", path.display()));
+    }
+    fs::read(path).map_err(failed)
+}
+
+fn utf8(bytes: &[u8], name: &str) -> Result<String, String> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| format!("{name}: not UTF-8 text"))
+}
+
+#[cfg(test)]
+mod tests;

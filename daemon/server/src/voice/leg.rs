@@ -1,0 +1,101 @@
+//! A leg that is up: its dialog, its media, and what both sides agreed on.
+
+use helpline_core::sdp::{self, Local, Negotiated};
+
+use super::media::MediaLeg;
+use super::sip::{Reoffer, SipLeg};
+
+/// Dialog and media of an answered call.
+pub(super) struct Leg {
+    pub(super) sip: SipLeg,
+    pub(super) media: MediaLeg,
+    local: Local,
+    /// Our description as last sent, to see whether it changes.
+    ours: String,
+    negotiated: Negotiated,
+    /// An offer of ours in a 200; its answer comes in the ACK.
+    offered: Option<String>,
+}
+
+impl Leg {
+    /// A leg whose media starts now.
+    pub(super) fn new(
+        sip: SipLeg,
+        media: MediaLeg,
+        local: Local,
+        ours: String,
+        negotiated: Negotiated,
+    ) -> Self {
+        media.connect(&negotiated);
+        Leg {
+            sip,
+            media,
+            local,
+            ours,
+            negotiated,
+            offered: None,
+        }
+    }
+
+    /// Answers a re-INVITE or UPDATE: hold, resume, another address, or a mere refresh.
+    /// What cannot be done is refused and the call stays as it was.
+    pub(super) async fn reoffer(&mut self, reoffer: Reoffer) {
+        match &reoffer.sdp {
+            None if reoffer.is_update => reoffer.accept(None).await,
+            None => {
+                let offer = self.versioned(sdp::offer(&self.local), sdp::offer);
+                self.offered = Some(offer.clone());
+                reoffer.accept(Some(offer)).await;
+            }
+            Some(theirs) => {
+                let theirs = theirs.clone();
+                let Ok((text, negotiated)) = sdp::answer(&theirs, &self.local) else {
+                    reoffer.refuse().await;
+                    return;
+                };
+                let again = |local: &Local| {
+                    sdp::answer(&theirs, local).map_or_else(|_| text.clone(), |(text, _)| text)
+                };
+                let answer = self.versioned(text.clone(), again);
+                reoffer.accept(Some(answer)).await;
+                self.agree(negotiated);
+            }
+        }
+    }
+
+    /// The ACK of a 200 in which we offered carries the answer.
+    pub(super) fn acked(&mut self, answer: Option<String>) {
+        let Some(offer) = self.offered.take() else {
+            return;
+        };
+        // Without a usable answer nothing was agreed: the call stays as it was.
+        if let Some(Ok(negotiated)) = answer.map(|a| sdp::accept_answer(&a, &offer)) {
+            self.agree(negotiated);
+        }
+    }
+
+    /// Ends the call with a Q.850 cause.
+    pub(super) fn close(self, cause: u8) {
+        self.sip.bye(cause);
+    }
+
+    fn agree(&mut self, negotiated: Negotiated) {
+        // A refresh changes nothing, and must not restart the media.
+        if negotiated != self.negotiated {
+            self.negotiated = negotiated;
+            self.media.connect(&negotiated);
+        }
+    }
+
+    /// The description to send: with a new version number if it differs from the last one.
+    fn versioned(&mut self, text: String, again: impl Fn(&Local) -> String) -> String {
+        let text = if text == self.ours {
+            text
+        } else {
+            self.local.version += 1;
+            again(&self.local)
+        };
+        self.ours.clone_from(&text);
+        text
+    }
+}

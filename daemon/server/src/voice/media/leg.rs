@@ -1,0 +1,350 @@
+//! One leg on its media thread: its sockets, what it hears and what it sends, in slots
+//! of 20 ms. Nothing here waits, opens a file or writes a log line.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use helpline_core::ivr::io::Key;
+use helpline_core::rng::Rng;
+use helpline_core::rtp::digits::{self, DigitSource};
+use helpline_core::rtp::packet::PACKET_BYTES_MAX;
+use helpline_core::rtp::rtcp;
+use helpline_core::sdp::{Direction, Negotiated};
+use helpline_core::time::Time;
+use tokio::sync::mpsc;
+
+use super::MediaEvent;
+use super::counters::{LegStats, Shared};
+use super::hearing::Hearing;
+use super::ports::Pair;
+use super::realtime;
+use super::sending::Sending;
+use super::thread::Order;
+
+/// Datagrams read in one slot; a flood waits, and then overflows its own socket.
+const DATAGRAMS_MAX: usize = 16;
+/// RTCP is read every so many slots.
+const RTCP_SLOTS: u64 = 12;
+/// Between two reports, times 0.5 to 1.5 (RFC 3550 §6.2).
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// The first packet may take less long than any later pause.
+const FIRST_RTP: Duration = Duration::from_secs(10);
+
+/// What a leg is made of.
+pub(super) struct Opening {
+    pub(super) id: u64,
+    pub(super) pair: Pair,
+    /// From the operating system: source, sequence and time line come from it.
+    pub(super) seed: u64,
+    pub(super) no_rtp: Duration,
+    pub(super) events: mpsc::Sender<MediaEvent>,
+    pub(super) stats: Arc<LegStats>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// A leg.
+#[derive(Debug)]
+pub(super) struct Leg {
+    id: u64,
+    pair: Pair,
+    rng: Rng,
+    /// Name of our end in RTCP.
+    name: u64,
+    negotiated: Option<Negotiated>,
+    /// The kernel lets only the peer's packets in.
+    is_filtered: bool,
+    hearing: Hearing,
+    sending: Sending,
+    slots: u64,
+    no_rtp: Duration,
+    /// When [`MediaEvent::NoRtp`] is due.
+    no_rtp_at: Option<Time>,
+    report_at: Option<Time>,
+    events: mpsc::Sender<MediaEvent>,
+    stats: Arc<LegStats>,
+    shared: Arc<Shared>,
+    /// Loss already added to the sums.
+    lost_told: u64,
+    #[cfg(test)]
+    fails: bool,
+}
+
+impl Leg {
+    pub(super) fn new(opening: Opening) -> Leg {
+        let mut rng = Rng::new(opening.seed);
+        Leg {
+            id: opening.id,
+            pair: opening.pair,
+            name: rng.next_u64(),
+            negotiated: None,
+            is_filtered: false,
+            hearing: Hearing::default(),
+            sending: Sending::new(&mut rng),
+            rng,
+            slots: 0,
+            no_rtp: opening.no_rtp,
+            no_rtp_at: None,
+            report_at: None,
+            events: opening.events,
+            stats: opening.stats,
+            shared: opening.shared,
+            lost_told: 0,
+            #[cfg(test)]
+            fails: false,
+        }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Takes an order; its effect is heard in the next slot.
+    pub(super) fn order(&mut self, now: Time, order: Order) {
+        match order {
+            Order::Connect(negotiated) => self.connect(now, negotiated),
+            Order::Play {
+                op,
+                items,
+                any_key_stops,
+            } => self.sending.player.play(op, items, any_key_stops),
+            Order::Stop(op) => self.sending.player.stop(op),
+            Order::Other(digit, length) => {
+                let input = digits::Input::Other(digit, length);
+                self.hearing.digits.handle(now, input);
+            }
+            Order::SendDigits(digits, how) => self.sending.digits(digits, how),
+            Order::Record(tap) => self.hearing.record(now, tap),
+            #[cfg(test)]
+            Order::Fault => self.fails = true,
+        }
+    }
+
+    /// The leg's 20 ms; `skipped` frames before it were left out.
+    pub(super) fn slot(&mut self, now: Time, skipped: u32) {
+        #[cfg(test)]
+        assert!(!self.fails, "a fault made by a test");
+        if skipped > 0 {
+            self.sending.skip(skipped);
+            self.shared.frames_skipped.add(u64::from(skipped));
+        }
+        self.receive(now);
+        self.hearing.tick(now);
+        self.tell_digits();
+        self.send();
+        self.tell_ends();
+        self.rtcp(now);
+        self.watch(now);
+        self.slots += 1;
+    }
+
+    /// Ends the leg in good order.
+    pub(super) fn close(mut self: Box<Self>) {
+        self.count_loss();
+        self.send_report(true);
+    }
+
+    /// Ends the leg after a fault.
+    pub(super) fn failed(self: Box<Self>) {
+        let report = self.stats.report();
+        self.tell(MediaEvent::Closed(report));
+    }
+
+    fn connect(&mut self, now: Time, negotiated: Negotiated) {
+        self.stats.codec(negotiated.codec);
+        self.hearing.connect(now, &negotiated);
+        let remote = negotiated.remote;
+        if self.negotiated.is_none_or(|old| old.remote != remote) {
+            // From here on the kernel drops what comes from anywhere else, at no cost.
+            // Where it cannot (no route yet), the check in `receive` still holds.
+            let usable = !remote.ip().is_unspecified();
+            self.is_filtered = usable && self.pair.rtp.connect(remote).is_ok();
+            self.no_rtp_at = None;
+        }
+        if negotiated.direction != Direction::SendRecv {
+            self.no_rtp_at = None; // held: silence is what was agreed on
+        } else if self.no_rtp_at.is_none() {
+            self.no_rtp_at = Some(now + self.no_rtp.min(FIRST_RTP));
+        }
+        if self.report_at.is_none() {
+            self.report_at = Some(now + self.rng.jitter(REPORT_EVERY, 0.5));
+        }
+        self.negotiated = Some(negotiated);
+    }
+
+    fn receive(&mut self, now: Time) {
+        let mut buffer = [0; PACKET_BYTES_MAX + 1];
+        let mut came = false;
+        for _ in 0..DATAGRAMS_MAX {
+            let (length, from) = match self.pair.rtp.recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // An answer "port unreachable" to what we sent, told here by the kernel.
+                Err(_) => continue,
+            };
+            // Before an agreement nobody is the right source.
+            if self.negotiated.is_none_or(|n| n.remote != from) {
+                self.stats.wrong_source.add(1);
+                self.shared.wrong_source.add(1);
+                continue;
+            }
+            let bytes = buffer.get(..length).unwrap_or(&[]);
+            if self.hearing.datagram(now, bytes) {
+                came = true;
+                self.stats.packets_received.add(1);
+                self.shared.packets_received.add(1);
+            } else {
+                self.shared.packets_bad.add(1);
+            }
+        }
+        if came && self.no_rtp_at.is_some() {
+            self.no_rtp_at = Some(now + self.no_rtp);
+        }
+    }
+
+    fn tell_digits(&mut self) {
+        while let Some(output) = self.hearing.digits.poll() {
+            match output {
+                digits::Output::Down(digit, source) => {
+                    self.count_digit(source);
+                    if let Some(key) = Key::new(digit.char()) {
+                        self.tell(MediaEvent::KeyDown(key, source));
+                    }
+                    // At once, here: no round trip to whoever started the prompt.
+                    self.sending.player.key();
+                }
+                digits::Output::Up(digit) => {
+                    if let Some(key) = Key::new(digit.char()) {
+                        self.tell(MediaEvent::KeyUp(key));
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let Some(negotiated) = self.negotiated else {
+            return;
+        };
+        let Some(packet) = self.sending.packet(&negotiated) else {
+            return;
+        };
+        let sent = send(&self.pair.rtp, self.is_filtered, negotiated.remote, packet);
+        if sent.is_ok() {
+            self.stats.packets_sent.add(1);
+            self.shared.packets_sent.add(1);
+        } else {
+            // Unreachable for the moment or for good: the time line goes on either way.
+            self.shared.send_errors.add(1);
+        }
+    }
+
+    fn tell_ends(&mut self) {
+        while let Some(ended) = self.sending.player.poll() {
+            self.tell(MediaEvent::PlayEnded {
+                op: ended.op,
+                why: ended.why,
+            });
+        }
+    }
+
+    fn rtcp(&mut self, now: Time) {
+        if self.slots.is_multiple_of(RTCP_SLOTS) {
+            self.receive_rtcp();
+            self.count_loss();
+        }
+        if self.report_at.is_some_and(|at| at <= now) {
+            self.report_at = Some(now + self.rng.jitter(REPORT_EVERY, 0.5));
+            self.send_report(false);
+        }
+    }
+
+    fn receive_rtcp(&mut self) {
+        let mut buffer = [0; PACKET_BYTES_MAX];
+        for _ in 0..DATAGRAMS_MAX {
+            let Ok((length, from)) = self.pair.rtcp.recv_from(&mut buffer) else {
+                return;
+            };
+            if self.negotiated.is_none_or(|n| n.remote.ip() != from.ip()) {
+                continue;
+            }
+            let bytes = buffer.get(..length).unwrap_or(&[]);
+            // A bye, or no report at all, never ends a call: that is SIP's to say.
+            if let Some(heard) = rtcp::read(bytes, self.sending.ssrc()) {
+                self.stats.remote_lost.set(u64::from(heard.lost));
+            }
+        }
+    }
+
+    fn send_report(&mut self, bye: bool) {
+        let Some(negotiated) = self.negotiated else {
+            return;
+        };
+        let mut to = negotiated.remote;
+        let Some(port) = to
+            .port()
+            .checked_add(1)
+            .filter(|_| !to.ip().is_unspecified())
+        else {
+            return;
+        };
+        to.set_port(port);
+        let sent = rtcp::Sent {
+            ssrc: self.sending.ssrc(),
+            wall: realtime::wall(),
+            timestamp: self.sending.timestamp(),
+            packets: self.sending.packets,
+            bytes: self.sending.bytes,
+        };
+        let report = rtcp::report(&sent, &self.hearing.source.received(), self.name, bye);
+        // A report that gets lost is followed by another.
+        let _ = self.pair.rtcp.send_to(&report, to);
+    }
+
+    /// Tells of a leg on which nothing comes.
+    fn watch(&mut self, now: Time) {
+        if self.no_rtp_at.is_some_and(|at| at <= now) {
+            self.no_rtp_at = Some(now + self.no_rtp);
+            self.tell(MediaEvent::NoRtp);
+        }
+    }
+
+    fn count_loss(&mut self) {
+        let received = self.hearing.source.received();
+        let jitter = self.hearing.source.jitter().as_micros();
+        self.stats.packets_lost.set(received.lost);
+        self.stats
+            .jitter_micros
+            .set(u64::try_from(jitter).unwrap_or(u64::MAX));
+        // A packet that comes late takes its loss back; the sum only grows.
+        self.shared
+            .packets_lost
+            .add(received.lost.saturating_sub(self.lost_told));
+        self.lost_told = self.lost_told.max(received.lost);
+    }
+
+    fn count_digit(&self, source: DigitSource) {
+        self.stats.digit(source);
+        self.shared.digit(source);
+    }
+
+    fn tell(&self, event: MediaEvent) {
+        if self.events.try_send(event).is_err() {
+            self.shared.events_dropped.add(1);
+        }
+    }
+}
+
+fn send(
+    socket: &UdpSocket,
+    is_connected: bool,
+    to: SocketAddr,
+    packet: &[u8],
+) -> std::io::Result<usize> {
+    if is_connected {
+        socket.send(packet)
+    } else {
+        socket.send_to(packet, to)
+    }
+}

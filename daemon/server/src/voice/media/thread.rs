@@ -1,0 +1,367 @@
+//! A media thread: twenty milliseconds cut into ten phases of two, each leg in one of
+//! them, so that work and packets are spread. Deadlines are absolute; a thread that is
+//! late runs at once, one that is far behind leaves frames out instead of sending bursts.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use helpline_core::audio::dtmf::Digit;
+use helpline_core::audio::player::Item;
+use helpline_core::sdp::Negotiated;
+use helpline_core::time::Time;
+
+use super::counters::Shared;
+use super::leg::Leg;
+use super::realtime::{self, PHASE};
+use super::recorder::Tap;
+use super::{MediaError, SendDigits};
+
+/// Commands that may wait for one thread.
+const COMMANDS_MAX: usize = 256;
+/// Phases of 2 ms in a frame of 20.
+const PHASES: usize = 10;
+const FRAME: Duration = Duration::from_millis(20);
+/// Behind by more than this, frames are left out.
+const BEHIND_MAX: Duration = Duration::from_millis(40);
+/// How long a thread without legs sleeps before it stamps its loop again.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// What a thread is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Take this leg.
+    Open(Box<Leg>),
+    /// Something for one leg.
+    Order(u64, Order),
+    /// Close a leg.
+    Close(u64),
+    /// Answer when everything before is done.
+    Sync(SyncSender<()>),
+}
+
+/// What a leg is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    Connect(Negotiated),
+    Play {
+        op: u32,
+        items: Vec<Item>,
+        any_key_stops: bool,
+    },
+    Stop(u32),
+    Other(Digit, Duration),
+    SendDigits(Vec<Digit>, SendDigits),
+    Record(Tap),
+    /// Makes the leg's next slot fail, to prove that only the leg dies of it.
+    #[cfg(test)]
+    Fault,
+}
+
+/// Handle to a running thread.
+#[derive(Debug)]
+pub(super) struct Thread {
+    to: SyncSender<Command>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    legs: AtomicUsize,
+    /// Clock at the last turn of the loop, microseconds.
+    stamp: AtomicU64,
+    realtime: AtomicBool,
+}
+
+impl Thread {
+    pub(super) fn start(index: usize, shared: &Arc<Shared>) -> Result<Thread, MediaError> {
+        let (to, from) = sync_channel(COMMANDS_MAX);
+        let state = Arc::new(State::default());
+        state.stamp.store(realtime::now().micros(), Relaxed);
+        let mut engine = Engine {
+            from,
+            state: Arc::clone(&state),
+            shared: Arc::clone(shared),
+            legs: HashMap::new(),
+            phases: Default::default(),
+        };
+        // Known before `start` returns, so that `Media::realtime` never guesses.
+        let (ready, is_ready) = sync_channel(1);
+        std::thread::Builder::new()
+            .name(format!("media-{index}"))
+            .spawn(move || {
+                let allowed = realtime::raise_priority();
+                engine.state.realtime.store(allowed, Relaxed);
+                if !allowed && index == 0 {
+                    tracing::warn!(
+                        "media threads run without real-time priority: sound may stutter under load"
+                    );
+                }
+                // The receiver waits for this one message; it cannot be gone.
+                let _ = ready.send(());
+                engine.run();
+            })
+            .map_err(MediaError::Thread)?;
+        is_ready.recv().map_err(|_| MediaError::Stopped)?;
+        Ok(Thread { to, state })
+    }
+
+    /// False when the thread is gone.
+    pub(super) fn send(&self, command: Command) -> bool {
+        if matches!(command, Command::Open(_)) {
+            self.state.legs.fetch_add(1, Relaxed);
+        }
+        self.to.send(command).is_ok()
+    }
+
+    /// Waits until every command sent before is obeyed.
+    pub(super) fn sync(&self) {
+        let (done, is_done) = sync_channel(1);
+        if self.send(Command::Sync(done)) {
+            // An error means that the thread is gone, and its legs with it.
+            let _ = is_done.recv();
+        }
+    }
+
+    pub(super) fn legs(&self) -> usize {
+        self.state.legs.load(Relaxed)
+    }
+
+    pub(super) fn is_realtime(&self) -> bool {
+        self.state.realtime.load(Relaxed)
+    }
+
+    pub(super) fn stamp(&self) -> Time {
+        Time::from_micros(self.state.stamp.load(Relaxed))
+    }
+}
+
+/// What runs on the thread.
+struct Engine {
+    from: Receiver<Command>,
+    state: Arc<State>,
+    shared: Arc<Shared>,
+    legs: HashMap<u64, Box<Leg>>,
+    /// Ids of the legs of each phase.
+    phases: [Vec<u64>; PHASES],
+}
+
+impl Engine {
+    fn run(&mut self) {
+        while self.wait_for_leg() {
+            self.run_frames();
+        }
+    }
+
+    /// Sleeps while there is nothing to do; false when nobody can ask for anything more.
+    fn wait_for_leg(&mut self) -> bool {
+        while self.legs.is_empty() {
+            self.stamp(realtime::now());
+            match self.from.recv_timeout(IDLE) {
+                Ok(command) => self.obey(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    /// Frame after frame until the last leg is closed.
+    fn run_frames(&mut self) {
+        let mut start = realtime::now();
+        while !self.legs.is_empty() {
+            let mut skipped = 0;
+            let behind = realtime::now().since(start);
+            if behind > BEHIND_MAX {
+                skipped = u32::try_from(behind.as_millis() / FRAME.as_millis()).unwrap_or(u32::MAX);
+                start = start + FRAME.saturating_mul(skipped);
+            }
+            for phase in 0..PHASES {
+                let due = start + PHASE.saturating_mul(u32::try_from(phase).unwrap_or(0));
+                self.run_phase(phase, due, skipped);
+            }
+            start = start + FRAME;
+        }
+    }
+
+    fn run_phase(&mut self, phase: usize, due: Time, skipped: u32) {
+        if self.phases.get(phase).is_none_or(Vec::is_empty) {
+            return;
+        }
+        realtime::sleep_until(due);
+        self.obey_all();
+        let now = realtime::now();
+        self.stamp(now);
+        self.shared.tick_was_late(now.since(due));
+        let ids = self.phases.get_mut(phase).map(std::mem::take);
+        let mut ids = ids.unwrap_or_default();
+        ids.retain(|id| self.run_leg(*id, now, skipped));
+        // Legs that `obey` opened meanwhile went to this phase's new list.
+        if let Some(list) = self.phases.get_mut(phase) {
+            ids.append(list);
+            *list = ids;
+        }
+    }
+
+    /// One leg's 20 ms; false when the leg is no more.
+    fn run_leg(&mut self, id: u64, now: Time, skipped: u32) -> bool {
+        self.guard(id, |leg| leg.slot(now, skipped))
+    }
+
+    /// Lets a leg act; false when it is no more. A fault in one leg must not silence the
+    /// others on this thread.
+    fn guard(&mut self, id: u64, act: impl FnOnce(&mut Leg)) -> bool {
+        let Some(leg) = self.legs.get_mut(&id) else {
+            return false;
+        };
+        let fine = catch_unwind(AssertUnwindSafe(|| act(leg))).is_ok();
+        if !fine {
+            self.shared.faults.add(1);
+            if let Some(leg) = self.legs.remove(&id) {
+                leg.failed();
+                self.closed();
+            }
+        }
+        fine
+    }
+
+    fn obey_all(&mut self) {
+        for _ in 0..COMMANDS_MAX {
+            match self.from.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Open(leg) => {
+                let emptiest = self.phases.iter_mut().min_by_key(|ids| ids.len());
+                if let Some(ids) = emptiest {
+                    ids.push(leg.id());
+                }
+                self.shared.legs_opened.add(1);
+                self.legs.insert(leg.id(), leg);
+            }
+            Command::Order(id, order) => {
+                self.guard(id, |leg| leg.order(realtime::now(), order));
+            }
+            Command::Close(id) => {
+                if let Some(leg) = self.legs.remove(&id) {
+                    leg.close();
+                    self.closed();
+                }
+                for ids in &mut self.phases {
+                    ids.retain(|known| *known != id);
+                }
+            }
+            Command::Sync(done) => {
+                // Whoever asked may have given up waiting; the ring holds one answer.
+                let _ = done.try_send(());
+            }
+        }
+    }
+
+    fn closed(&self) {
+        self.shared.legs_closed.add(1);
+        self.state.legs.fetch_sub(1, Relaxed);
+    }
+
+    fn stamp(&self, now: Time) {
+        self.state.stamp.store(now.micros(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::sync::mpsc;
+
+    use super::super::counters::LegStats;
+    use super::super::leg::Opening;
+    use super::super::ports::{Ports, free_range};
+    use super::*;
+
+    fn engine() -> Engine {
+        Engine {
+            from: sync_channel(1).1,
+            state: Arc::default(),
+            shared: Arc::default(),
+            legs: HashMap::new(),
+            phases: Default::default(),
+        }
+    }
+
+    fn open(engine: &mut Engine, ports: &Arc<Ports>, id: u64) {
+        let pair = ports.bind(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let leg = Leg::new(Opening {
+            id,
+            pair,
+            seed: id,
+            no_rtp: Duration::from_secs(30),
+            events: mpsc::channel(8).0,
+            stats: Arc::new(LegStats::default()),
+            shared: Arc::clone(&engine.shared),
+        });
+        engine.state.legs.fetch_add(1, Relaxed);
+        engine.obey(Command::Open(Box::new(leg)));
+    }
+
+    #[test]
+    fn legs_are_spread_over_the_phases_and_fill_the_places_of_closed_ones() {
+        let mut engine = engine();
+        let low = free_range(100);
+        let ports = Arc::new(Ports::new((low, low + 99)));
+        for id in 0..20 {
+            open(&mut engine, &ports, id);
+        }
+        assert!(engine.phases.iter().all(|ids| ids.len() == 2));
+        let phase = engine
+            .phases
+            .iter()
+            .position(|ids| ids.contains(&7))
+            .unwrap();
+        engine.obey(Command::Close(7));
+        engine.obey(Command::Close(7)); // twice is once
+        assert_eq!(engine.phases[phase].len(), 1);
+        open(&mut engine, &ports, 100);
+        assert!(engine.phases[phase].contains(&100));
+        assert_eq!(
+            (engine.legs.len(), engine.state.legs.load(Relaxed)),
+            (20, 20)
+        );
+    }
+
+    #[test]
+    fn orders_for_a_leg_that_is_gone_are_nothing() {
+        let mut engine = engine();
+        engine.obey(Command::Order(5, Order::Stop(1)));
+        engine.obey(Command::Close(5));
+        assert_eq!(engine.shared.snapshot().legs_open, 0);
+    }
+
+    #[test]
+    fn late_phase_runs_at_once_and_is_counted() {
+        let mut engine = engine();
+        let low = free_range(10);
+        let ports = Arc::new(Ports::new((low, low + 9)));
+        open(&mut engine, &ports, 1);
+        let phase = engine
+            .phases
+            .iter()
+            .position(|ids| !ids.is_empty())
+            .unwrap();
+        let begin = realtime::now();
+        let due = Time::from_micros(begin.micros().saturating_sub(30_000));
+        engine.run_phase(phase, due, 3);
+        assert!(realtime::now().since(begin) < Duration::from_millis(500));
+        let counted = engine.shared.snapshot();
+        assert_eq!((counted.late_ticks, counted.frames_skipped), (1, 3));
+        assert!(counted.tick_late_micros_max >= 30_000);
+    }
+}

@@ -1,0 +1,461 @@
+//! The endpoint: one UDP socket behind the gate, requests in and INVITEs out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use helpline_core::rng::Rng;
+use helpline_core::sip::gate;
+use rsipstack::EndpointBuilder;
+use rsipstack::dialog::authenticate::Credential;
+use rsipstack::dialog::dialog_layer::DialogLayer;
+use rsipstack::dialog::invitation::InviteOption;
+use rsipstack::sip::headers::untyped::{Accept, Allow, ContentType, RetryAfter};
+use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
+use rsipstack::sip::{
+    Auth, Header, HostWithPort, Method, Request, Scheme, SipMessage, StatusCode, StatusCodeKind,
+    Transport, Uri, typed,
+};
+use rsipstack::transaction::endpoint::EndpointOption;
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::transaction::transaction::Transaction;
+use rsipstack::transaction::{Endpoint, TransactionReceiver, make_tag};
+use rsipstack::transport::udp::UdpConnection;
+use rsipstack::transport::{SipAddr, TransportLayer};
+use tokio::net::UdpSocket;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::auth::{AuthInspector, is_local};
+use super::demand::Demand;
+use super::leg::SipLeg;
+use super::peers::Peers;
+use super::socket::{GateCounters, GatedSocket};
+use crate::clock::Clock;
+
+/// Requests being served at once; further ones are dropped and come again.
+const SERVED_MAX: u32 = 4_000;
+/// Seconds told to a caller who comes while every channel is taken.
+const RETRY_AFTER_SECONDS: u32 = 10;
+/// How long a refused INVITE is kept for its ACK: 64 times T1 (RFC 3261 section 17.2.1).
+const REFUSAL_LIMIT: Duration = Duration::from_secs(32);
+/// New calls that may wait for the engine.
+const INVITES_MAX: usize = 64;
+
+/// Whether and how many calls are taken: one permit a call; closed while draining.
+pub(in crate::voice) type Admission = Arc<Semaphore>;
+
+/// How the stack runs.
+pub(in crate::voice) struct SipConfig {
+    /// Socket address.
+    pub(in crate::voice) listen: SocketAddr,
+    /// Address told to peers in Via and Contact, if it differs.
+    pub(in crate::voice) public: Option<SocketAddr>,
+    /// User-Agent.
+    pub(in crate::voice) user_agent: String,
+    /// Known addresses.
+    pub(in crate::voice) peers: Peers,
+    /// Calls at once.
+    pub(in crate::voice) admission: Admission,
+    /// What a caller has to prove; only the test phone demands it.
+    pub(in crate::voice) demand: Option<Demand>,
+    /// For the gate's limits.
+    pub(in crate::voice) clock: Clock,
+    /// For tags of stateless answers.
+    pub(in crate::voice) rng: Rng,
+}
+
+/// Why the stack could not start or send.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::voice) enum SipError {
+    /// The socket could not be bound.
+    #[error("SIP socket {0}: {1}")]
+    Bind(SocketAddr, std::io::Error),
+    /// The stack refused.
+    #[error("SIP stack: {0}")]
+    Stack(Box<rsipstack::Error>),
+    /// A user, host or number that makes no URI.
+    #[error("not a SIP URI: {0}")]
+    Uri(String),
+}
+
+impl From<rsipstack::Error> for SipError {
+    fn from(error: rsipstack::Error) -> Self {
+        SipError::Stack(Box::new(error))
+    }
+}
+
+/// An INVITE to send.
+pub(in crate::voice) struct InviteOut {
+    /// Where it goes.
+    pub(in crate::voice) target: SocketAddr,
+    /// Host part of the URIs: the trunk's name.
+    pub(in crate::voice) host: String,
+    /// User part of the called URI.
+    pub(in crate::voice) to: String,
+    /// User part of the calling URI.
+    pub(in crate::voice) from: String,
+    /// Call-ID; without one the stack makes one.
+    pub(in crate::voice) call_id: Option<String>,
+    /// The offer.
+    pub(in crate::voice) sdp: String,
+    /// User name and password for challenges.
+    pub(in crate::voice) credential: Option<(String, String)>,
+}
+
+/// An INVITE that came in and was admitted.
+pub(in crate::voice) struct InviteIn {
+    /// User part of the caller's URI: the asserted identity if there is one.
+    pub(in crate::voice) from: Option<String>,
+    /// User part of the called URI.
+    pub(in crate::voice) to: String,
+    /// The offer; `None` if the peer wants ours.
+    pub(in crate::voice) sdp: Option<String>,
+    /// The leg, not yet answered.
+    pub(in crate::voice) leg: SipLeg,
+    /// The call's place among `max_calls`.
+    pub(in crate::voice) permit: OwnedSemaphorePermit,
+}
+
+/// The running endpoint. Dropping the last handle does not stop it: call [`SipStack::shutdown`].
+pub(in crate::voice) struct SipStack {
+    layer: Arc<DialogLayer>,
+    endpoint: Endpoint,
+    contact: Uri,
+    local: SocketAddr,
+    admission: Admission,
+    demand: Option<Demand>,
+    invites: mpsc::Sender<InviteIn>,
+    served: AtomicU32,
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+    gate: GateCounters,
+}
+
+impl SipStack {
+    /// Binds the socket and starts to serve; incoming calls come out of the receiver.
+    pub(in crate::voice) async fn start(
+        config: SipConfig,
+    ) -> Result<(Arc<SipStack>, mpsc::Receiver<InviteIn>), SipError> {
+        let bind = |e| SipError::Bind(config.listen, e);
+        let socket = UdpSocket::bind(config.listen).await.map_err(bind)?;
+        let local = socket.local_addr().map_err(bind)?;
+        let public = config.public.map_or(local, |p| {
+            SocketAddr::new(
+                p.ip(),
+                if p.port() == 0 {
+                    local.port()
+                } else {
+                    p.port()
+                },
+            )
+        });
+        let cancel = CancellationToken::new();
+        let gate = GateCounters::default();
+        let peers = Arc::new(config.peers);
+        let gated = GatedSocket::new(
+            socket,
+            Arc::clone(&peers),
+            config.clock,
+            config.rng,
+            gate.clone(),
+        );
+        let connection =
+            UdpConnection::from_socket(Arc::new(gated), Some(public), Some(cancel.child_token()))
+                .await?;
+        let transport = TransportLayer::new(cancel.child_token());
+        transport.add_transport(connection.into());
+        let endpoint = EndpointBuilder::new()
+            .with_transport_layer(transport)
+            .with_cancel_token(cancel.child_token())
+            .with_user_agent(&config.user_agent)
+            .with_inspector(Box::new(AuthInspector { peers }))
+            .with_option(EndpointOption {
+                callid_suffix: Some(public.ip().to_string()),
+                ..EndpointOption::default()
+            })
+            .build();
+        let incoming = endpoint.incoming_transactions()?;
+        let (invites, receiver) = mpsc::channel(INVITES_MAX);
+        let stack = Arc::new(SipStack {
+            layer: Arc::new(DialogLayer::new(Arc::clone(&endpoint.inner))),
+            contact: uri(Some("helpline"), public.into()),
+            endpoint,
+            local,
+            admission: config.admission,
+            demand: config.demand,
+            invites,
+            served: AtomicU32::new(0),
+            cancel,
+            tracker: TaskTracker::new(),
+            gate,
+        });
+        let inner = Arc::clone(&stack.endpoint.inner);
+        stack.tracker.spawn(async move { inner.serve().await });
+        let server = Arc::clone(&stack);
+        stack.tracker.spawn(server.serve(incoming));
+        Ok((stack, receiver))
+    }
+
+    /// The socket's address.
+    pub(in crate::voice) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What the gate refused.
+    pub(in crate::voice) fn gate(&self) -> &GateCounters {
+        &self.gate
+    }
+
+    /// Dialogs that exist.
+    pub(in crate::voice) fn dialogs(&self) -> usize {
+        self.layer.len()
+    }
+
+    /// Sends an INVITE. What becomes of it are the events of the leg.
+    pub(in crate::voice) fn invite(&self, invite: InviteOut) -> Result<SipLeg, SipError> {
+        let host = HostWithPort::try_from(invite.host.as_str())
+            .map_err(|_| SipError::Uri(invite.host.clone()))?;
+        let (states, events) = self.layer.new_dialog_state_channel();
+        let option = InviteOption {
+            caller: uri(Some(&invite.from), host.clone()),
+            callee: uri(Some(&invite.to), host),
+            destination: Some(udp(invite.target)),
+            content_type: Some("application/sdp".into()),
+            offer: Some(invite.sdp.into_bytes()),
+            contact: self.contact.clone(),
+            credential: invite.credential.map(|(username, password)| Credential {
+                username,
+                password,
+                ..Credential::default()
+            }),
+            headers: Some(vec![Header::Allow(Allow::new(gate::METHODS.join(", ")))]),
+            call_id: invite.call_id,
+            ..InviteOption::default()
+        };
+        let (dialog, task) = self.layer.do_invite_async(option, states)?;
+        Ok(SipLeg::outgoing(
+            dialog,
+            events,
+            task,
+            &self.layer,
+            &self.tracker,
+        ))
+    }
+
+    /// Asks whether anything answers at `target`: any final answer counts.
+    pub(in crate::voice) async fn probe(&self, target: SocketAddr, limit: Duration) -> bool {
+        let ask = async {
+            let mut tx = self.options(target).ok()?;
+            tx.send().await.ok()?;
+            while let Some(message) = tx.receive().await {
+                if let SipMessage::Response(response) = message
+                    && response.status_code.kind() != StatusCodeKind::Provisional
+                {
+                    return Some(!is_local(&response));
+                }
+            }
+            None
+        };
+        tokio::time::timeout(limit, ask).await.ok().flatten() == Some(true)
+    }
+
+    fn options(&self, target: SocketAddr) -> Result<Transaction, SipError> {
+        let to = uri(None, target.into());
+        let inner = &self.endpoint.inner;
+        let request = inner.make_request(
+            Method::Options,
+            to.clone(),
+            inner.get_via(None, None)?,
+            typed::From {
+                display_name: None,
+                uri: self.contact.clone(),
+                params: vec![],
+            }
+            .with_tag(make_tag()),
+            typed::To {
+                display_name: None,
+                uri: to,
+                params: vec![],
+            },
+            1,
+            None,
+        );
+        let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
+        let mut tx = Transaction::new_client(key, request, Arc::clone(inner), None);
+        tx.destination = Some(udp(target));
+        Ok(tx)
+    }
+
+    /// Stops the endpoint and waits for its tasks, at most `limit`.
+    pub(in crate::voice) async fn shutdown(&self, limit: Duration) {
+        self.tracker.close();
+        // Tasks that end on their own (BYEs under way) first, then the endpoint.
+        let quiet = async {
+            while self.tracker.len() > 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let quiet = tokio::time::timeout(limit, quiet).await.is_ok();
+        self.cancel.cancel();
+        if !quiet
+            || tokio::time::timeout(limit, self.tracker.wait())
+                .await
+                .is_err()
+        {
+            tracing::warn!("SIP tasks were still running at the stop");
+        }
+    }
+
+    async fn serve(self: Arc<Self>, mut incoming: TransactionReceiver) {
+        let cancel = self.cancel.clone();
+        loop {
+            let next = tokio::select! {
+                next = incoming.recv() => next,
+                () = cancel.cancelled() => None,
+            };
+            let Some(tx) = next else { return };
+            if self.served.load(Ordering::Relaxed) >= SERVED_MAX {
+                continue;
+            }
+            self.served.fetch_add(1, Ordering::Relaxed);
+            let stack = Arc::clone(&self);
+            self.tracker.spawn(async move {
+                let cancel = stack.cancel.clone();
+                tokio::select! {
+                    done = Box::pin(stack.handle(tx)) => if let Err(error) = done {
+                        tracing::debug!(%error, "a SIP request could not be served");
+                    },
+                    () = cancel.cancelled() => {}
+                }
+                stack.served.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    }
+
+    async fn handle(&self, mut tx: Transaction) -> rsipstack::Result<()> {
+        if let Some(mut dialog) = self.layer.match_dialog(&tx) {
+            return dialog.handle(&mut tx).await;
+        }
+        let in_dialog = tx.original.to_header()?.tag()?.is_some();
+        match tx.original.method {
+            Method::Ack | Method::Cancel => Ok(()),
+            Method::Invite if !in_dialog => self.handle_invite(tx).await,
+            Method::Options if !in_dialog => {
+                let headers = vec![
+                    Header::Allow(Allow::new(gate::METHODS.join(", "))),
+                    Header::Accept(Accept::new("application/sdp")),
+                ];
+                tx.reply_with(StatusCode::OK, headers, None).await
+            }
+            _ => tx.reply(StatusCode::CallTransactionDoesNotExist).await,
+        }
+    }
+
+    async fn handle_invite(&self, mut tx: Transaction) -> rsipstack::Result<()> {
+        if let Some(demand) = &self.demand
+            && !demand.is_met(&tx.original)
+        {
+            return refuse(&mut tx, demand.code(), demand.challenges()).await;
+        }
+        let retry = || {
+            vec![Header::RetryAfter(RetryAfter::new(
+                RETRY_AFTER_SECONDS.to_string(),
+            ))]
+        };
+        let (Ok(permit), Ok(slot)) = (
+            Arc::clone(&self.admission).try_acquire_owned(),
+            self.invites.try_reserve(),
+        ) else {
+            return refuse(&mut tx, 503, retry()).await;
+        };
+        if !offers_sdp(&tx.original) {
+            let accept = Header::Accept(Accept::new("application/sdp"));
+            return refuse(&mut tx, 415, vec![accept]).await;
+        }
+        let (states, events) = self.layer.new_dialog_state_channel();
+        let contact = Some(self.contact.clone());
+        let mut dialog = self
+            .layer
+            .get_or_create_server_invite(&tx, states, None, contact)?;
+        let body = (!tx.original.body.is_empty())
+            .then(|| String::from_utf8_lossy(&tx.original.body).into_owned());
+        slot.send(InviteIn {
+            from: caller(&tx.original),
+            to: tx.original.uri.user().unwrap_or_default().to_owned(),
+            sdp: body,
+            leg: SipLeg::incoming(dialog.clone(), events, &self.layer, &self.tracker),
+            permit,
+        });
+        // This future is the transaction: it lives until the ACK.
+        dialog.handle(&mut tx).await
+    }
+}
+
+/// Answers finally and waits for the ACK.
+async fn refuse(tx: &mut Transaction, code: u16, headers: Vec<Header>) -> rsipstack::Result<()> {
+    tx.reply_with(StatusCode::from(code), headers, None).await?;
+    let acked = async { while tx.receive().await.is_some() {} };
+    // Without an ACK the transaction dies of its own timers about now.
+    let _ = tokio::time::timeout(REFUSAL_LIMIT, acked).await;
+    Ok(())
+}
+
+/// An INVITE without a body, or with SDP.
+fn offers_sdp(request: &Request) -> bool {
+    let kind = request.headers.iter().find_map(|h| match h {
+        Header::ContentType(kind) => Some(kind.value()),
+        _ => None,
+    });
+    let is_sdp = |kind: &str| {
+        let name = kind.split(';').next().unwrap_or_default().trim();
+        name.eq_ignore_ascii_case("application/sdp")
+    };
+    request.body.is_empty() || kind.is_some_and(is_sdp)
+}
+
+/// User part of the asserted identity (RFC 3325) or of From.
+fn caller(request: &Request) -> Option<String> {
+    let asserted = request.headers.iter().find_map(|h| match h {
+        Header::PAssertedIdentity(h) => user_of(h.value()),
+        _ => None,
+    });
+    let from = || {
+        let from = request.from_header().ok()?.typed().ok()?;
+        from.uri.user().map(str::to_owned)
+    };
+    asserted.or_else(from)
+}
+
+/// User part of `"Name" <sip:user@host>`, `sip:user@host` or `tel:user`.
+fn user_of(address: &str) -> Option<String> {
+    let inner = address
+        .split_once('<')
+        .map_or(address, |(_, rest)| rest.split('>').next().unwrap_or(rest));
+    let (_, rest) = inner.split_once(':')?;
+    let user = rest.split(['@', ';']).next()?.trim();
+    (!user.is_empty()).then(|| user.to_owned())
+}
+
+fn uri(user: Option<&str>, host: HostWithPort) -> Uri {
+    Uri {
+        scheme: Some(Scheme::Sip),
+        auth: user.map(|user| Auth {
+            user: user.to_owned(),
+            password: None,
+        }),
+        host_with_port: host,
+        ..Uri::default()
+    }
+}
+
+fn udp(address: SocketAddr) -> SipAddr {
+    SipAddr::new(Transport::Udp, address.into())
+}
+
+/// The header field of an SDP body.
+pub(super) fn sdp_type() -> Header {
+    Header::ContentType(ContentType::new("application/sdp"))
+}

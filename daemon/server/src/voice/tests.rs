@@ -1,0 +1,786 @@
+//! The engine against test phones on loopback, with real media threads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use helpline_core::call::{CallReport, End, Settled};
+use helpline_core::id::AttemptId;
+use helpline_core::ivr::flow::{FlowSet, LocaleSource, Source};
+use helpline_core::ivr::io::{CallbackReply, HelpChannel, Key, Why};
+use helpline_core::phone::PhoneNumber;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::media::{Media, MediaConfig};
+use super::phone::{
+    Behaviour, Digits, Password, PhoneConfig, PhoneEvent, PickUp, Press, TestPhone,
+};
+use super::prompts::Prompts;
+use super::*;
+use crate::clock::Clock;
+use crate::config;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+const CONFIRM: &str = include_str!("../../../../tests/peers/flows/confirm.flow.yaml");
+
+const HELP: &str = include_str!("../../../../tests/peers/flows/help.flow.yaml");
+
+const GREET: &str = include_str!("../../../../tests/peers/flows/greet.flow.yaml");
+
+/// Names a clip that no prompt file delivers: it is left out, and the flow goes on.
+const MANIFEST: &str = r#"
+voice = "none"
+licence = "none"
+[phrase]
+hello = "Hello."
+[clip]
+hello = { text = "Hello.", file = "hello.flac", sha256 = "", ms = 1, quality = "draft" }
+"#;
+
+const RULES: &str = r#"number = [ [1000, "< n.thousand >"], [100, "< n.hundred >"] ]"#;
+
+fn flows() -> Arc<FlowSet> {
+    let source = |name: &str, text: &str| Source {
+        file: format!("{name}.flow.yaml"),
+        text: text.to_owned(),
+    };
+    let sources = [
+        source("confirm", CONFIRM),
+        source("help", HELP),
+        source("greet", GREET),
+    ];
+    let text = |name: &str, text: &str| Source {
+        file: format!("prompts/en-US/{name}"),
+        text: text.to_owned(),
+    };
+    let locale = LocaleSource {
+        locale: "en-US".into(),
+        manifest: text("manifest.toml", MANIFEST),
+        rules: text("rules.toml", RULES),
+    };
+    let (set, faults) = FlowSet::load(&sources, &[locale]);
+    Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
+}
+
+fn media() -> Media {
+    Media::start(MediaConfig {
+        address: "127.0.0.1".parse().unwrap(),
+        ports: (20_000, 29_998),
+        threads: 1,
+        no_rtp: Duration::from_secs(5),
+    })
+    .unwrap()
+}
+
+struct World {
+    voice: Voice,
+    callers: mpsc::Receiver<Incoming>,
+    engine: EngineHandle,
+    media: Media,
+}
+
+impl World {
+    async fn new(trunk: SocketAddr) -> World {
+        World::with(trunk, |_| {}).await
+    }
+
+    async fn with(trunk: SocketAddr, change: impl FnOnce(&mut EngineConfig)) -> World {
+        let mut config = EngineConfig {
+            voice: config::Voice {
+                sip_listen: "127.0.0.1:0".parse().unwrap(),
+                inbound_flow: "greet".into(),
+                ..config::Voice::default()
+            },
+            trunks: vec![config::Trunk {
+                name: "t".into(),
+                target: trunk.to_string(),
+                username: None,
+                password_file: None,
+                realm: None,
+                caller_id: "+4930000000".into(),
+                max_channels: 50,
+                calls_per_second: 10.0,
+                codecs: vec![config::CodecName::Pcmu, config::CodecName::Pcma],
+            }],
+            language: "en".into(),
+            region: None,
+            open: Arc::new(|| true),
+        };
+        change(&mut config);
+        let media = media();
+        let set = flows();
+        let (voice, callers, engine) = Engine::start(
+            config,
+            media.clone(),
+            Arc::new(Prompts::default()),
+            Arc::new(move || Arc::clone(&set)),
+            Clock::system(),
+            7,
+        )
+        .await
+        .unwrap();
+        World {
+            voice,
+            callers,
+            engine,
+            media,
+        }
+    }
+
+    async fn place(&self, id: &str, ring_limit: Duration) -> Result<Call, VoiceError> {
+        self.voice
+            .place(CallPlan {
+                attempt: AttemptId::from_text("a"),
+                call_id: format!("{id}@test"),
+                trunk: "t".into(),
+                to: PhoneNumber::from_row("+4930123456"),
+                ring_limit,
+                flow: "confirm".into(),
+                input: serde_json::Map::new(),
+                language: "en".into(),
+                open: true,
+            })
+            .await
+    }
+
+    /// Waits until no call, dialog or leg is left.
+    async fn is_clean(&self) {
+        let clean = async {
+            while self.engine.active_calls() + self.engine.dialogs() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let left = || (self.engine.active_calls(), self.engine.dialogs());
+        assert!(timeout(LIMIT, clean).await.is_ok(), "left: {:?}", left());
+    }
+}
+
+async fn phone(behaviour: Behaviour, media: &Media) -> (TestPhone, mpsc::Receiver<PhoneEvent>) {
+    let config = PhoneConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        behaviour,
+        seed: 3,
+    };
+    TestPhone::start(config, media.clone(), Clock::system())
+        .await
+        .unwrap()
+}
+
+fn press(key: char, after_ms: u64) -> Press {
+    Press {
+        after: Duration::from_millis(after_ms),
+        key: Key::new(key).unwrap(),
+    }
+}
+
+/// Plays the desk until the end; what happened, in words, and the report.
+async fn desk(call: &mut Call, help: Option<&str>) -> (Vec<String>, CallReport) {
+    let mut words = Vec::new();
+    loop {
+        let event = timeout(LIMIT, call.events.recv()).await.expect("in time");
+        match event.expect("no end without a report") {
+            CallEvent::Ringing => words.push("ringing".into()),
+            CallEvent::Answered => words.push("answered".into()),
+            CallEvent::Join(op, _) => {
+                words.push("join".into());
+                let answer = match help {
+                    Some(flow) => CallCommand::Joined(op, HelpChannel::Flow(flow.into())),
+                    None => CallCommand::LeftQueue(op, Why::NoAgents),
+                };
+                call.commands.send(answer).await.unwrap();
+            }
+            CallEvent::Store(op, _) => {
+                words.push("store".into());
+                let done = CallbackReply::Done {
+                    position: None,
+                    wait: None,
+                    at: None,
+                    merged: false,
+                };
+                call.commands
+                    .send(CallCommand::Stored(op, done))
+                    .await
+                    .unwrap();
+            }
+            CallEvent::Trace(..) => {}
+            CallEvent::Ended(report) => {
+                assert!(
+                    call.events.recv().await.is_none(),
+                    "the report is the last event"
+                );
+                return (words, report);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_who_presses_1_is_joined_and_talked_to() {
+    for digits in [Digits::Rfc4733, Digits::Inband] {
+        let behaviour = Behaviour {
+            ring: Duration::from_millis(100),
+            presses: vec![press('1', 700)],
+            digits,
+            ..Behaviour::default()
+        };
+        let (phone, mut heard) = phone(behaviour, &media()).await;
+        let world = World::new(phone.address()).await;
+        let mut call = world.place("accept", LIMIT).await.unwrap();
+        let (words, report) = desk(&mut call, Some("help")).await;
+        assert_eq!(words, ["ringing", "answered", "join"], "{digits:?}");
+        assert_eq!(report.end, End::HungUp { by_customer: false });
+        assert_eq!(report.settled, Some(Settled::Accepted));
+        assert!(report.rang && report.talked_for > Duration::from_millis(700));
+        world.is_clean().await;
+        assert!(
+            matches!(heard.recv().await, Some(PhoneEvent::Rang { to, .. }) if to == "+4930123456")
+        );
+        phone.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_key_settles_is_in_the_report() {
+    for (key, help, want) in [
+        ('9', None, Some(Settled::Stop)),
+        ('1', None, Some(Settled::Abandoned)),
+        ('5', None, None),
+    ] {
+        let behaviour = Behaviour {
+            presses: vec![press(key, 600)],
+            ..Behaviour::default()
+        };
+        let (phone, _heard) = phone(behaviour, &media()).await;
+        let world = World::new(phone.address()).await;
+        let mut call = world.place("settle", LIMIT).await.unwrap();
+        let (_, report) = desk(&mut call, help).await;
+        assert_eq!(report.settled, want, "{key}");
+        assert!(!report.rang);
+        world.is_clean().await;
+        phone.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_who_hangs_up_ends_the_call() {
+    let behaviour = Behaviour {
+        hang_up_after: Some(Duration::from_millis(300)),
+        ..Behaviour::default()
+    };
+    let (phone, _heard) = phone(behaviour, &media()).await;
+    let world = World::new(phone.address()).await;
+    let mut call = world.place("bye", LIMIT).await.unwrap();
+    let (words, report) = desk(&mut call, None).await;
+    assert_eq!(words, ["answered"]);
+    assert_eq!(report.end, End::HungUp { by_customer: true });
+    assert!(report.talked_for < Duration::from_secs(2));
+    world.is_clean().await;
+    phone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_names_its_code() {
+    for code in [404, 480, 486, 503, 603] {
+        let behaviour = Behaviour {
+            pick_up: PickUp::Reject(code),
+            ..Behaviour::default()
+        };
+        let (phone, _heard) = phone(behaviour, &media()).await;
+        let world = World::new(phone.address()).await;
+        let mut call = world.place("refused", LIMIT).await.unwrap();
+        let (_, report) = desk(&mut call, None).await;
+        assert_eq!(report.end, End::Refused { code, q850: None });
+        world.is_clean().await;
+        phone.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ring_limit_and_a_withdrawal_stop_the_ringing() {
+    let behaviour = Behaviour {
+        ring: Duration::from_millis(10),
+        pick_up: PickUp::Never,
+        ..Behaviour::default()
+    };
+    let (phone, mut heard) = phone(behaviour, &media()).await;
+    let world = World::new(phone.address()).await;
+    let mut call = world
+        .place("ring", Duration::from_millis(600))
+        .await
+        .unwrap();
+    let (words, report) = desk(&mut call, None).await;
+    assert_eq!(
+        (words, report.end),
+        (vec!["ringing".to_owned()], End::RingLimit)
+    );
+    assert!(report.rang);
+
+    let mut call = world.place("withdrawn", LIMIT).await.unwrap();
+    while !matches!(call.events.recv().await, Some(CallEvent::Ringing)) {}
+    call.commands.send(CallCommand::HangUp).await.unwrap();
+    let (_, report) = desk(&mut call, None).await;
+    assert_eq!(report.end, End::Cancelled);
+    let mut over = 0;
+    while over < 2 {
+        let event = timeout(LIMIT, heard.recv())
+            .await
+            .expect("the phone stops ringing");
+        over += usize::from(matches!(
+            event,
+            Some(PhoneEvent::Over {
+                by_far_end: true,
+                ..
+            })
+        ));
+    }
+    world.is_clean().await;
+    phone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_trunk_is_known_in_seconds() {
+    // Bound, and nobody reads it.
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let world = World::new(dead.local_addr().unwrap()).await;
+    let began = Instant::now();
+    let mut call = world.place("dead", Duration::from_secs(60)).await.unwrap();
+    let (words, report) = desk(&mut call, None).await;
+    assert_eq!((words.len(), report.end), (0, End::Unreachable));
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(world.engine.trunk_up("t"), Some(false));
+    assert_eq!(world.engine.trunk_up("other"), None);
+    world.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_challenges_are_answered_with_the_strongest_algorithm() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "secret\n").unwrap();
+    for (proxy, sha256, realm, want_answer) in [
+        (false, false, None, true),
+        (true, false, Some("pbx"), true),
+        (false, true, None, true),
+        (true, true, None, true),
+        (false, false, Some("another"), false),
+    ] {
+        let behaviour = Behaviour {
+            password: Some(Password {
+                username: "u".into(),
+                password: "secret".into(),
+                realm: "pbx".into(),
+                proxy,
+                sha256,
+            }),
+            hang_up_after: Some(Duration::from_millis(100)),
+            ..Behaviour::default()
+        };
+        let (phone, _heard) = phone(behaviour, &media()).await;
+        let world = World::with(phone.address(), |config| {
+            config.trunks[0].username = Some("u".into());
+            config.trunks[0].password_file = Some(file.clone());
+            config.trunks[0].realm = realm.map(str::to_owned);
+        })
+        .await;
+        let mut call = world.place("digest", LIMIT).await.unwrap();
+        let (words, report) = desk(&mut call, None).await;
+        assert_eq!(
+            words == ["answered"],
+            want_answer,
+            "{proxy} {sha256} {:?}",
+            report.end
+        );
+        if !want_answer {
+            let code = 401;
+            assert_eq!(report.end, End::Refused { code, q850: None });
+        }
+        world.is_clean().await;
+        phone.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_is_answered_and_handed_over() {
+    let behaviour = Behaviour {
+        presses: vec![press('4', 600), press('2', 1_000), press('0', 1_400)],
+        ..Behaviour::default()
+    };
+    let (phone, mut heard) = phone(behaviour, &media()).await;
+    let mut world = World::new(phone.address()).await;
+    phone
+        .call(world.engine.sip_address(), "help", "+4930777777")
+        .unwrap();
+    let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
+    assert_eq!(incoming.from, Some(PhoneNumber::from_row("+4930777777")));
+    assert_eq!(incoming.to, "help");
+    assert!(matches!(
+        incoming.call.events.recv().await,
+        Some(CallEvent::Answered)
+    ));
+    let mut keys = String::new();
+    loop {
+        match timeout(LIMIT, incoming.call.events.recv())
+            .await
+            .unwrap()
+            .unwrap()
+        {
+            CallEvent::Trace(_, line) if line.kind == "key" => {
+                keys.push(line.data.chars().next().unwrap_or('?'));
+            }
+            CallEvent::Ended(report) => {
+                assert_eq!(report.end, End::HungUp { by_customer: false });
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(keys, "420");
+    let counters = world.engine.counters();
+    assert_eq!((counters.say_errors, counters.keys_rfc4733), (1, 3));
+    loop {
+        if let PhoneEvent::Over { by_far_end, .. } = heard.recv().await.unwrap() {
+            assert!(by_far_end);
+            break;
+        }
+    }
+    world.is_clean().await;
+    phone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_full_lines_and_a_stopping_daemon_refuse() {
+    let dead = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+    let (phone, mut heard) = phone(Behaviour::default(), &media()).await;
+    let mut over = async |world: &World| {
+        phone
+            .call(world.engine.sip_address(), "help", "+4930777777")
+            .unwrap();
+        loop {
+            let event = timeout(LIMIT, heard.recv()).await.unwrap().unwrap();
+            if let PhoneEvent::Over { refused, .. } = event {
+                return refused;
+            }
+        }
+    };
+    let world = World::new(dead.local_addr().unwrap()).await;
+    assert_eq!(over(&world).await, Some(403));
+    assert_eq!(world.engine.counters().gate, [("stranger", 1)]);
+    let world = World::with(dead.local_addr().unwrap(), |config| {
+        config.voice.inbound_from = vec!["127.0.0.0/8".into()];
+        config.voice.max_calls = 0;
+    })
+    .await;
+    assert_eq!(over(&world).await, Some(503));
+    let no_flow = World::with(dead.local_addr().unwrap(), |config| {
+        config.voice.inbound_from = vec!["127.0.0.0/8".into()];
+        config.voice.inbound_flow = "nowhere".into();
+    })
+    .await;
+    assert_eq!(over(&no_flow).await, Some(503));
+    assert_eq!(no_flow.engine.counters().incoming_refused, 1);
+    assert_eq!(
+        world.place("full", LIMIT).await.unwrap_err(),
+        VoiceError::NoChannel
+    );
+    drop(world);
+    phone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_calls_with_a_report_and_takes_no_new_ones() {
+    let (phone, mut heard) = phone(Behaviour::default(), &media()).await;
+    let world = World::new(phone.address()).await;
+    let mut call = world.place("drain", LIMIT).await.unwrap();
+    while !matches!(call.events.recv().await, Some(CallEvent::Answered)) {}
+    assert_eq!(world.engine.active_calls(), 1);
+    let engine = world.engine.clone();
+    let drain = tokio::spawn(async move { engine.drain(Duration::from_millis(200)).await });
+    let (_, report) = desk(&mut call, None).await;
+    assert_eq!(report.end, End::HungUp { by_customer: false });
+    timeout(LIMIT, drain).await.unwrap().unwrap();
+    assert_eq!(
+        world.place("late", LIMIT).await.unwrap_err().to_string(),
+        "voice engine: the engine has stopped"
+    );
+    while !matches!(
+        heard.recv().await,
+        Some(PhoneEvent::Over {
+            by_far_end: true,
+            ..
+        })
+    ) {}
+    assert_eq!(
+        (world.engine.active_calls(), world.engine.dialogs()),
+        (0, 0)
+    );
+    phone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_that_cannot_be_called_are_refused_before_anybody_is() {
+    let (phone, mut heard) = phone(Behaviour::default(), &media()).await;
+    let world = World::with(phone.address(), |config| config.trunks[0].max_channels = 0).await;
+    assert_eq!(
+        world.place("full", LIMIT).await.unwrap_err(),
+        VoiceError::NoChannel
+    );
+    let world = World::new(phone.address()).await;
+    let mut plan = CallPlan {
+        attempt: AttemptId::from_text("a"),
+        call_id: "x@test".into(),
+        trunk: "other".into(),
+        to: PhoneNumber::from_row("+4930123456"),
+        ring_limit: LIMIT,
+        flow: "confirm".into(),
+        input: serde_json::Map::new(),
+        language: "en".into(),
+        open: true,
+    };
+    let no_trunk = world.voice.place(plan.clone()).await.unwrap_err();
+    assert_eq!(no_trunk, VoiceError::NoTrunk("other".into()));
+    plan.trunk = "t".into();
+    plan.flow = "nowhere".into();
+    let no_flow = world.voice.place(plan).await.unwrap_err();
+    assert!(matches!(no_flow, VoiceError::Internal(_)), "{no_flow}");
+    assert!(heard.try_recv().is_err(), "nobody's telephone rang");
+    let _ = &world.media;
+    phone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_desk_that_went_away_does_not_keep_the_customer() {
+    let behaviour = Behaviour {
+        presses: vec![press('1', 500)],
+        ..Behaviour::default()
+    };
+    let (phone, mut heard) = phone(behaviour, &media()).await;
+    let world = World::new(phone.address()).await;
+    drop(world.place("alone", LIMIT).await.unwrap());
+    let over = async {
+        while !matches!(
+            heard.recv().await,
+            Some(PhoneEvent::Over {
+                by_far_end: true,
+                ..
+            })
+        ) {}
+    };
+    timeout(LIMIT, over).await.expect("the flow ends the call");
+    world.is_clean().await;
+    phone.stop().await;
+}
+
+/// A trunk of a few lines: `answer` gets each datagram as text and gives what is sent back.
+async fn odd_trunk(
+    mut answer: impl FnMut(&str) -> Vec<String> + Send + 'static,
+) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut buf = [0; 4_096];
+        loop {
+            let (len, from) = socket.recv_from(&mut buf).await.unwrap();
+            for text in answer(std::str::from_utf8(&buf[..len]).unwrap()) {
+                socket.send_to(text.as_bytes(), from).await.unwrap();
+            }
+        }
+    });
+    (address, task)
+}
+
+fn reply(request: &str, status: &str, more: &str) -> String {
+    let fields = request.lines().filter(|l| {
+        ["Via", "From", "Call-ID", "CSeq"]
+            .iter()
+            .any(|n| l.starts_with(n))
+    });
+    let fields: String = fields.map(|l| format!("{l}\r\n")).collect();
+    let to = request.lines().find(|l| l.starts_with("To")).unwrap();
+    format!("SIP/2.0 {status}\r\n{fields}{to};tag=odd\r\n{more}Content-Length: 0\r\n\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trunk_that_lives_but_ignores_the_invite_is_waited_for() {
+    let (address, trunk) = odd_trunk(|text| {
+        let options = text.starts_with("OPTIONS");
+        options
+            .then(|| reply(text, "404 Not Found", ""))
+            .into_iter()
+            .collect()
+    })
+    .await;
+    let world = World::new(address).await;
+    let began = Instant::now();
+    let mut call = world
+        .place("ignored", Duration::from_secs(7))
+        .await
+        .unwrap();
+    let (words, report) = desk(&mut call, None).await;
+    assert_eq!((words.len(), report.end), (0, End::Silent));
+    assert!(began.elapsed() > Duration::from_secs(6));
+    assert_eq!(world.engine.trunk_up("t"), Some(true));
+    trunk.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_asked_for_once_and_never_told_twice() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let (address, trunk) = odd_trunk(move |text| {
+        log.lock().unwrap().push(text.to_owned());
+        let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n";
+        let invite = text.starts_with("INVITE");
+        invite
+            .then(|| reply(text, "401 Unauthorized", challenge))
+            .into_iter()
+            .collect()
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "secret").unwrap();
+    let world = World::with(address, |config| {
+        config.trunks[0].username = Some("u".into());
+        config.trunks[0].password_file = Some(file);
+    })
+    .await;
+    let mut call = world.place("loop", LIMIT).await.unwrap();
+    let (_, report) = desk(&mut call, None).await;
+    assert_eq!(
+        report.end,
+        End::Refused {
+            code: 401,
+            q850: None
+        }
+    );
+    let seen = seen.lock().unwrap();
+    let answers = seen
+        .iter()
+        .filter(|t| t.contains("Authorization:") && t.starts_with("INVITE"));
+    assert_eq!(answers.count(), 1);
+    assert!(!seen.iter().any(|t| t.contains("secret")));
+    trunk.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_of_a_stranger_is_not_answered() {
+    let seen = Arc::new(std::sync::Mutex::new(String::new()));
+    let log = Arc::clone(&seen);
+    // The trunk rings; a stranger who saw the INVITE sends a challenge in its name.
+    let (address, trunk) = odd_trunk(move |text| {
+        let mut log = log.lock().unwrap();
+        log.push_str(text);
+        let invite = text.starts_with("INVITE");
+        invite
+            .then(|| reply(text, "180 Ringing", ""))
+            .into_iter()
+            .collect()
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "secret").unwrap();
+    let world = World::with(address, |config| {
+        config.trunks[0].username = Some("u".into());
+        config.trunks[0].password_file = Some(file);
+    })
+    .await;
+    let mut call = world
+        .place("stranger", Duration::from_secs(2))
+        .await
+        .unwrap();
+    while !matches!(call.events.recv().await, Some(CallEvent::Ringing)) {}
+    let invite = {
+        let seen = seen.lock().unwrap();
+        seen[seen.find("INVITE").unwrap()..].to_owned()
+    };
+    let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n";
+    let stranger = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+    let text = reply(
+        invite.split("\r\n\r\n").next().unwrap(),
+        "401 Unauthorized",
+        challenge,
+    );
+    stranger
+        .send_to(text.as_bytes(), world.engine.sip_address())
+        .await
+        .unwrap();
+    let (_, report) = desk(&mut call, None).await;
+    assert_eq!(report.end, End::RingLimit, "the call goes on");
+    assert!(!seen.lock().unwrap().contains("Authorization"));
+    assert_eq!(world.engine.counters().gate, [("challenge", 1)]);
+    trunk.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_is_counted_and_the_next_call_works() {
+    let behaviour = Behaviour {
+        hang_up_after: Some(Duration::from_millis(100)),
+        ..Behaviour::default()
+    };
+    let (phone, _heard) = phone(behaviour, &media()).await;
+    let world = World::new(phone.address()).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut rng = helpline_core::rng::Rng::new(5);
+    let request = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKx\r\n\
+        From: <sip:a@b>;tag=1\r\nTo: <sip:b@a>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\
+        Content-Length: 0\r\n\r\n";
+    for _ in 0..2_000 {
+        let mut bytes = request.as_bytes().to_vec();
+        for _ in 0..4 {
+            let at = usize::try_from(rng.below(bytes.len() as u64)).unwrap();
+            bytes[at] = rng.next_u64().to_le_bytes()[0];
+        }
+        socket
+            .send_to(&bytes, world.engine.sip_address())
+            .await
+            .unwrap();
+    }
+    let mut call = world.place("after", LIMIT).await.unwrap();
+    let (words, _) = desk(&mut call, None).await;
+    assert_eq!(words, ["answered"]);
+    assert!(world.engine.counters().gate.iter().any(|(_, n)| *n > 100));
+    world.is_clean().await;
+    phone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_calls_at_once_leave_nothing_behind() {
+    let behaviour = Behaviour {
+        ring: Duration::from_millis(50),
+        presses: vec![press('9', 500)],
+        ..Behaviour::default()
+    };
+    let (phone, _heard) = phone(behaviour, &media()).await;
+    let world = World::new(phone.address()).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let mut call = world.place(&format!("many{n}"), LIMIT).await.unwrap();
+        calls.spawn(async move { desk(&mut call, None).await.1 });
+    }
+    while let Some(report) = calls.join_next().await {
+        assert_eq!(report.unwrap().settled, Some(Settled::Stop));
+    }
+    world.is_clean().await;
+    let counters = world.engine.counters();
+    assert_eq!(
+        (counters.placed, counters.answered, counters.ended),
+        (40, 40, 40)
+    );
+    let gone = async {
+        while phone.dialogs() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, gone)
+        .await
+        .expect("the phone's dialogs end too");
+    phone.stop().await;
+}
