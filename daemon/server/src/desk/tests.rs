@@ -288,3 +288,10 @@ async fn mail_is_filed_once_with_everything_it_causes() {
         assert_eq!(desk.snapshot().await.unwrap().counts.spool, 0);
     }
 }
+
+impl Desk {
+    /// A store for the tests of modules that know only the desk.
+    pub(crate) async fn test_store(dir: &std::path::Path, clock: &Clock) -> Store {
+        Store::open_sqlite(dir, clock).await.unwrap()
+    }
+}
