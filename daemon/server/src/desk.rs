@@ -54,6 +54,7 @@ pub struct Desk {
     seed: u64,
     node: Mutex<NodeId>,
     chance: Mutex<Rng>,
+    last_id_at: Mutex<Wall>,
     learnt: Mutex<BTreeMap<String, Learnt>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
     line_changed: Arc<Notify>,
@@ -99,6 +100,7 @@ impl Desk {
             seed,
             node: Mutex::new(node),
             chance: Mutex::new(chance),
+            last_id_at: Mutex::default(),
             learnt: Mutex::default(),
             ended: Mutex::default(),
             line_changed: Arc::new(Notify::new()),
@@ -166,8 +168,15 @@ impl Desk {
         locked(&self.node).clone()
     }
 
+    /// A new id, later than every earlier one: within a millisecond too, ids keep the
+    /// order in which requests came.
     fn new_id<T>(&self, make: fn(Wall, &mut Rng) -> T) -> T {
-        make(self.clock.wall(), &mut locked(&self.chance))
+        let at = {
+            let mut last = locked(&self.last_id_at);
+            *last = self.clock.wall().max(*last + Duration::from_millis(1));
+            *last
+        };
+        make(at, &mut locked(&self.chance))
     }
 
     /// A secret of 128 bits for a status page.

@@ -17,13 +17,15 @@ use crate::voice::Voice;
 
 /// With a database of its own the daemon knows of every change; this only bounds how
 /// long an old request is overlooked.
-const IDLE_ALONE: Duration = Duration::from_secs(30);
+const IDLE_ALONE: Duration = Duration::from_secs(300);
 /// Other nodes may add requests to a shared database.
 const IDLE_SHARED: Duration = Duration::from_secs(1);
 /// Between two looks at the age of waiting requests.
 const AGES_EVERY: Duration = Duration::from_secs(30);
 /// Between two searches for what hung tasks and dead nodes left.
 const REAP_EVERY: Duration = Duration::from_secs(10);
+/// After a store error nothing is reaped for so long.
+const REAP_REST: Duration = Duration::from_secs(30);
 /// Between two renewals of the node's lease.
 const BEAT_EVERY: Duration = Duration::from_secs(10);
 /// Without a renewal for so long no call is placed: others may take this node for dead.
@@ -102,6 +104,8 @@ impl Dispatch {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::warn!(%error, "the line could not be looked at");
+                    // Calls that went on meanwhile write down their news first.
+                    pulse.reap = self.clock.time() + REAP_REST;
                     PAUSE_FAILED
                 }
             };
@@ -150,7 +154,11 @@ impl Dispatch {
             return Ok(pause.min(PAUSE_FAILED));
         }
         for queue in &self.config.queue {
-            if self.config.trunk.is_empty() || !self.desk.is_open(&queue.name, look.now) {
+            let callable = look.callable.contains(&queue.name);
+            if !callable
+                || self.config.trunk.is_empty()
+                || !self.desk.is_open(&queue.name, look.now)
+            {
                 continue;
             }
             if let Some(wait) = self.fill(&queue.name).await? {

@@ -19,7 +19,7 @@ const RESERVE_AHEAD: Duration = Duration::from_secs(120);
 const LENGTHS: u32 = 200;
 
 /// What a look at the timers found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Look {
     /// The database's clock.
     pub(crate) now: Wall,
@@ -27,6 +27,8 @@ pub(crate) struct Look {
     pub(crate) next: Option<Wall>,
     /// Something changed its state.
     pub(crate) moved: bool,
+    /// Queues in which somebody waits to be called now.
+    pub(crate) callable: Vec<String>,
 }
 
 /// Requests taken for calling.
@@ -295,7 +297,14 @@ async fn look_at(tx: &mut Conn, queues: &[Clocked]) -> Result<(Look, bool), Stor
         }
     }
     let next = request::next_timer(tx).await?;
-    Ok((Look { now, next, moved }, mailed))
+    let callable = request::callable(tx).await?;
+    let look = Look {
+        now,
+        next,
+        moved,
+        callable,
+    };
+    Ok((look, mailed))
 }
 
 async fn take(

@@ -1,1 +1,297 @@
-//! Tests.
+//! The door on both databases.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use helpline_core::call::{CallReport, End, Settled};
+use helpline_core::phone::PhoneNumber;
+use helpline_core::queue::State;
+use helpline_core::request::{Channel, When};
+
+use super::*;
+use crate::store::tests::{benches, trunk_config};
+
+fn config() -> Arc<Config> {
+    let mut config = Config::default();
+    config.dial.allow = vec!["DE".into()];
+    config.queue = vec![Queue {
+        waiting_max: 90,
+        ..Queue::default()
+    }];
+    config.trunk = vec![trunk_config("carrier", 100, 100.0)];
+    Arc::new(config)
+}
+
+/// One started desk on each database.
+async fn desks() -> Vec<(Arc<Desk>, crate::store::tests::Bench)> {
+    let mut desks = Vec::new();
+    for bench in benches().await {
+        let config = config();
+        let clock = bench.store.test_clock();
+        let calendars = config.calendars();
+        let desk = Desk::new(bench.store.clone(), config, calendars, clock, 1);
+        desk.start().await.unwrap();
+        desks.push((Arc::new(desk), bench));
+    }
+    desks
+}
+
+fn request(n: u32) -> HelpRequest {
+    HelpRequest {
+        queue: "help".into(),
+        channel: Channel::Json,
+        number: PhoneNumber::from_row(&format!("+4930123{n:04}")),
+        name: Some("Ada <b>".into()),
+        email: Some("ada@example.org".into()),
+        page: None,
+        note: Some("'; drop table request; --".into()),
+        language: "en".into(),
+        zone: Some("Nowhere/Land".into()),
+        when: When::Now,
+    }
+}
+
+fn keyed(key: &str, body: &str) -> Origin {
+    Origin {
+        key: Some(IntakeKey {
+            scope: "http",
+            key: key.into(),
+            body_hash: body.into(),
+        }),
+        ack: Some(AckTo {
+            address: "ada@example.org".into(),
+            ..AckTo::default()
+        }),
+        ..Origin::default()
+    }
+}
+
+#[tokio::test]
+async fn one_key_in_parallel_is_one_request() {
+    for (desk, bench) in &desks().await {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let desk = Arc::clone(desk);
+            tasks.spawn(async move { desk.accept(request(1), keyed("k", "b")).await.unwrap() });
+        }
+        let answers = tasks.join_all().await;
+        assert_eq!(
+            answers.iter().filter(|a| a.fresh).count(),
+            1,
+            "{}",
+            bench.name
+        );
+        for answer in &answers {
+            let same = (&answer.id, &answer.token, &answer.promise);
+            assert_eq!(
+                same,
+                (&answers[0].id, &answers[0].token, &answers[0].promise)
+            );
+        }
+        let reused = desk.accept(request(1), keyed("k", "other")).await;
+        assert_eq!(reused, Err(AcceptError::KeyReused));
+        assert_eq!(bench.store.claim_outbox(9).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn positions_grow_and_a_full_line_refuses() {
+    for (desk, bench) in &desks().await {
+        for n in 0..90 {
+            let accepted = desk.accept(request(n), Origin::default()).await.unwrap();
+            assert_eq!(accepted.position, Some(n + 1), "{}", bench.name);
+            assert_eq!(
+                accepted.promise.zone, "UTC",
+                "an unknown zone is not believed"
+            );
+        }
+        let full = desk.accept(request(90), keyed("k", "b")).await;
+        assert_eq!(full, Err(AcceptError::Full));
+        let snapshot = desk.snapshot().await.unwrap();
+        assert_eq!(
+            snapshot.counts.requests,
+            [("help".into(), "waiting".into(), 90)]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_number_cannot_ask_without_end() {
+    for (desk, bench) in &desks().await {
+        let mut refused = None;
+        for _ in 0..7 {
+            if let Err(error) = desk.accept(request(1), Origin::default()).await {
+                refused = Some(error);
+            }
+        }
+        let too_many = matches!(refused, Some(AcceptError::TooMany { .. }));
+        assert!(too_many, "{}: {refused:?}", bench.name);
+        let mut strange = request(2);
+        strange.queue = "nowhere".into();
+        let refused = desk.accept(strange, Origin::default()).await;
+        assert_eq!(refused, Err(AcceptError::NotAllowed));
+        let mut abroad = request(3);
+        abroad.number = PhoneNumber::from_row("+12125550100");
+        let refused = desk.accept(abroad, Origin::default()).await;
+        assert_eq!(refused, Err(AcceptError::NotAllowed));
+    }
+}
+
+#[tokio::test]
+async fn a_call_goes_through_all_its_rows() {
+    for (desk, bench) in &desks().await {
+        let accepted = desk.accept(request(1), keyed("k", "b")).await.unwrap();
+        let look = desk.look(true).await.unwrap();
+        assert_eq!(look.callable, ["help"]);
+        let mut room = desk.take("help").await.unwrap();
+        let Placed::Go(live) = desk.place(&room.claimed.remove(0)).await.unwrap() else {
+            panic!("{}: not placed", bench.name);
+        };
+        for progress in [
+            LiveProgress::Ringing,
+            LiveProgress::Answered,
+            LiveProgress::Connected,
+        ] {
+            desk.progress(&live, progress).await.unwrap();
+        }
+        let report = CallReport {
+            end: End::HungUp { by_customer: true },
+            rang: true,
+            talked_for: Duration::from_secs(60),
+            settled: Some(Settled::Accepted),
+        };
+        assert_eq!(desk.settle(&live, &report).await, Ok(State::Done));
+        assert_eq!(desk.settle(&live, &report).await, Err(StoreError::Fenced));
+        let status = desk.status(&accepted.token).await.unwrap().unwrap();
+        assert_eq!((status.state.as_str(), status.open), ("done", false));
+        assert_eq!(status.last_disposition.as_deref(), Some("talked"));
+        assert_eq!(desk.snapshot().await.unwrap().attempts, [("talked", 1)]);
+        assert!(desk.status("' or 1=1").await.unwrap().is_none());
+        assert_eq!(
+            desk.cancel(&"x".repeat(10_000)).await,
+            Ok(Cancelled::NotFound)
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_an_answered_call_is_not_repeated() {
+    for (desk, bench) in &desks().await {
+        let mut tokens = Vec::new();
+        for n in 0..3 {
+            tokens.push(
+                desk.accept(request(n), keyed(&n.to_string(), "b"))
+                    .await
+                    .unwrap()
+                    .token,
+            );
+        }
+        let claimed = desk.take("help").await.unwrap().claimed;
+        for (n, claimed) in claimed.iter().take(2).enumerate() {
+            let Placed::Go(live) = desk.place(claimed).await.unwrap() else {
+                panic!("not placed");
+            };
+            if n == 0 {
+                desk.progress(&live, LiveProgress::Answered).await.unwrap();
+            }
+        }
+        desk.stop().await.unwrap();
+        let config = config();
+        let calendars = config.calendars();
+        let clock = bench.store.test_clock();
+        let next = Desk::new(bench.store.clone(), config, calendars, clock, 2);
+        next.start().await.unwrap();
+        let mut states = Vec::new();
+        for token in &tokens {
+            states.push(next.status(token).await.unwrap().unwrap().state);
+        }
+        assert_eq!(states, ["held", "backoff", "waiting"], "{}", bench.name);
+    }
+}
+
+#[tokio::test]
+async fn mail_is_filed_once_with_everything_it_causes() {
+    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    for (desk, bench) in &desks().await {
+        for _ in 0..4 {
+            desk.spool_mail(
+                None,
+                vec!["help@example.org".into()],
+                peer,
+                "x".into(),
+                vec![0, 255],
+            )
+            .await
+            .unwrap();
+        }
+        let ack = AckTo {
+            address: "ada@example.org".into(),
+            in_reply_to: Some("m1@example.org".into()),
+            ..AckTo::default()
+        };
+        let mut mail_request = request(1);
+        mail_request.channel = Channel::Smtp;
+        let filing = Filing::Request {
+            request: Box::new(mail_request),
+            ack: Some(ack.clone()),
+        };
+        let first = desk.claim_mail().await.unwrap().unwrap();
+        assert_eq!(
+            (first.raw.as_slice(), first.attempts),
+            ([0, 255].as_slice(), 1)
+        );
+        let filed = desk.file_mail(&first, "h1", filing.clone()).await.unwrap();
+        assert!(
+            matches!(filed, Filed::Request(_)),
+            "{}: {filed:?}",
+            bench.name
+        );
+        let again = desk.file_mail(&first, "h9", filing.clone()).await;
+        assert_eq!(
+            again,
+            Err(StoreError::Fenced),
+            "nothing is filed without the fence"
+        );
+        let second = desk.claim_mail().await.unwrap().unwrap();
+        let copy = desk.file_mail(&second, "h1", filing).await.unwrap();
+        assert_eq!(copy, Filed::Duplicate);
+        let third = desk.claim_mail().await.unwrap().unwrap();
+        let ask = Filing::NeedsInfo {
+            reason: "no_phone",
+            ask: Some(ack),
+            form_query: "email=ada%40example.org".into(),
+            language: "de".into(),
+        };
+        assert_eq!(
+            desk.file_mail(&third, "h3", ask).await.unwrap(),
+            Filed::Kept
+        );
+        let fourth = desk.claim_mail().await.unwrap().unwrap();
+        let mut abroad = request(4);
+        abroad.number = PhoneNumber::from_row("+12125550100");
+        let refused = Filing::Request {
+            request: Box::new(abroad),
+            ack: None,
+        };
+        let refused = desk.file_mail(&fourth, "h4", refused).await.unwrap();
+        assert_eq!(refused, Filed::Refused(AcceptError::NotAllowed));
+        assert!(desk.claim_mail().await.unwrap().is_none());
+        let rows = bench.store.claim_outbox(9).await.unwrap();
+        let mut kinds: Vec<_> = rows
+            .iter()
+            .map(|r| (r.kind.as_str(), r.locale.as_str()))
+            .collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, [("ack", "en"), ("needs_info", "de")]);
+        let ack = rows.iter().find(|r| r.kind == "ack").unwrap();
+        assert_eq!(ack.body.in_reply_to.as_deref(), Some("m1@example.org"));
+        assert_eq!(ack.body.position, Some(1));
+        assert_eq!(desk.snapshot().await.unwrap().counts.spool, 0);
+    }
+}
+
+impl Desk {
+    /// A store for the tests of modules that know only the desk.
+    pub(crate) async fn test_store(dir: &std::path::Path, clock: &Clock) -> Store {
+        Store::open_sqlite(dir, clock).await.unwrap()
+    }
+}

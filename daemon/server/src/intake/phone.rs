@@ -157,3 +157,141 @@ impl CallerTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use helpline_core::call::{CallReport, End};
+    use helpline_core::ivr::io::{CallbackOrder, Join, OpId};
+    use helpline_core::phone::PhoneNumber;
+    use helpline_core::time::Wall;
+
+    use super::*;
+
+    /// A caller from `+49 30 1234567`, and the far side of the call.
+    fn caller() -> (
+        Incoming,
+        mpsc::Sender<CallEvent>,
+        mpsc::Receiver<CallCommand>,
+    ) {
+        let (events_in, events) = mpsc::channel(8);
+        let (commands, commands_out) = mpsc::channel(8);
+        let call = Call {
+            id: "abc@192.0.2.7".into(),
+            events,
+            commands,
+        };
+        let incoming = Incoming {
+            from: Some(PhoneNumber::from_row("+49301234567")),
+            to: "help".into(),
+            call,
+        };
+        (incoming, events_in, commands_out)
+    }
+
+    async fn desk(dir: &std::path::Path, clock: &Clock) -> (Arc<Desk>, Arc<Config>) {
+        let mut config = Config::default();
+        config.dial.allow = vec!["DE".into()];
+        config.queue = vec![crate::config::Queue::default()];
+        let config = Arc::new(config);
+        let store = Desk::test_store(dir, clock).await;
+        let calendars = config.calendars();
+        let desk = Desk::new(store, Arc::clone(&config), calendars, clock.clone(), 1);
+        desk.start().await.unwrap();
+        (Arc::new(desk), config)
+    }
+
+    fn order(number: &str, queue: &str) -> CallbackOrder {
+        CallbackOrder::Request {
+            queue: queue.into(),
+            number: number.into(),
+            at: None,
+            keep_place: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_gets_a_durable_request_and_honest_answers() {
+        let clock = Clock::following_tokio(Wall::from_millis(1_795_440_000_000));
+        let dir = tempfile::tempdir().unwrap();
+        let (desk, config) = desk(dir.path(), &clock).await;
+        let (to, incoming) = mpsc::channel(1);
+        let (calls, cut) = (TaskTracker::new(), CancellationToken::new());
+        let serving = serve(
+            incoming,
+            Arc::clone(&desk),
+            config,
+            clock,
+            calls.clone(),
+            cut,
+        );
+        let serving = tokio::spawn(serving);
+        let (call, events, mut commands) = caller();
+        to.send(call).await.unwrap();
+        events.send(CallEvent::Answered).await.unwrap();
+        let join = Join {
+            queue: "help".into(),
+        };
+        events.send(CallEvent::Join(OpId(1), join)).await.unwrap();
+        let left = commands.recv().await.unwrap();
+        assert!(matches!(
+            left,
+            CallCommand::LeftQueue(OpId(1), Why::NoAgents)
+        ));
+        let mut ask = async |op, order| {
+            events
+                .send(CallEvent::Store(OpId(op), order))
+                .await
+                .unwrap();
+            match commands.recv().await.unwrap() {
+                CallCommand::Stored(OpId(answered), reply) if answered == op => reply,
+                other => panic!("{other:?}"),
+            }
+        };
+        for bad in ["", "112", "+1 212 555 0100", "sip:eve@example.org"] {
+            assert_eq!(
+                ask(2, order(bad, "help")).await,
+                CallbackReply::BadNumber,
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            ask(3, order("+49301234567", "nowhere")).await,
+            CallbackReply::Failed
+        );
+        assert_eq!(ask(4, CallbackOrder::Refused).await, CallbackReply::Failed);
+        let done = ask(5, order("+49301234567", "help")).await;
+        let CallbackReply::Done {
+            position, merged, ..
+        } = done
+        else {
+            panic!("{done:?}");
+        };
+        assert_eq!((position, merged), (Some(1), false));
+        // Asked again, the number keeps its place.
+        let again = ask(6, order("+49301234567", "help")).await;
+        let CallbackReply::Done {
+            position, merged, ..
+        } = again
+        else {
+            panic!("{again:?}");
+        };
+        assert_eq!((position, merged), (Some(1), true));
+        assert_eq!(desk.snapshot().await.unwrap().counts.inbound, 1);
+        let report = CallReport {
+            end: End::HungUp { by_customer: true },
+            rang: false,
+            talked_for: Duration::from_secs(9),
+            settled: None,
+        };
+        events.send(CallEvent::Ended(report)).await.unwrap();
+        drop(to);
+        serving.await.unwrap();
+        calls.close();
+        calls.wait().await;
+        let counts = desk.snapshot().await.unwrap().counts;
+        assert_eq!(counts.inbound, 0);
+        assert_eq!(counts.requests, [("help".into(), "waiting".into(), 1)]);
+    }
+}

@@ -19,7 +19,7 @@ mod numbers;
 pub mod outbox;
 pub(crate) mod request;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod trunk;
 mod writer;
 

@@ -327,6 +327,19 @@ pub(crate) async fn next_timer(tx: &mut Conn) -> Result<Option<Wall>, Error> {
     Ok(next)
 }
 
+/// Queues in which somebody waits to be called now.
+pub(crate) async fn callable(tx: &mut Conn) -> Result<Vec<String>, Error> {
+    tx.rows(
+        "select distinct queue from request where state = 'waiting' and not_before <= {now}
+         order by queue",
+        vec![],
+    )
+    .await?
+    .iter()
+    .map(|row| row.text(0))
+    .collect()
+}
+
 /// Writes a step of the life cycle. The owner keeps the row only while a call is on.
 /// [`Error::Fenced`] if the row changed since it was read.
 pub(crate) async fn apply(

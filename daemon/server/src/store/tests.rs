@@ -36,6 +36,13 @@ impl Bench {
     }
 }
 
+impl Store {
+    /// The clock the store follows.
+    pub(crate) fn test_clock(&self) -> Clock {
+        self.clock.clone()
+    }
+}
+
 /// A fresh PostgreSQL database.
 pub(crate) async fn postgres_url() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -145,7 +152,7 @@ fn node_id(n: u64) -> NodeId {
     NodeId::new(START, &mut Rng::new(n))
 }
 
-fn trunk_config(name: &str, channels: u32, rate: f64) -> config::Trunk {
+pub(crate) fn trunk_config(name: &str, channels: u32, rate: f64) -> config::Trunk {
     config::Trunk {
         name: name.into(),
         target: "127.0.0.1:5060".into(),
