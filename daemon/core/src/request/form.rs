@@ -112,14 +112,7 @@ impl FormFields {
                 _ => RawWhen::Now,
             },
         };
-        let mut faults = match self.when.as_str() {
-            "" | "now" | "at" => Vec::new(),
-            _ => vec![FieldError {
-                field: "when",
-                kind: "bad-when",
-                reason: "choose now or a time".to_owned(),
-            }],
-        };
+        let mut faults: Vec<FieldError> = self.choice_fault().into_iter().collect();
         match check(&raw, context) {
             Ok(request) if faults.is_empty() => Ok(request),
             Ok(_) => Err(faults),
@@ -128,6 +121,24 @@ impl FormFields {
                 Err(faults)
             }
         }
+    }
+
+    /// Now or at a time. Whoever typed a time and left "now" chosen is asked: a call at once is
+    /// surely not what that person expects.
+    fn choice_fault(&self) -> Option<FieldError> {
+        let (kind, reason) = match (self.when.as_str(), self.at.trim()) {
+            ("" | "now", "") | ("at", _) => return None,
+            ("" | "now", _) => (
+                "now-or-time",
+                "choose as soon as possible or a time, not both",
+            ),
+            _ => ("bad-when", "choose now or a time"),
+        };
+        Some(FieldError {
+            field: "when",
+            kind,
+            reason: reason.to_owned(),
+        })
     }
 }
 
@@ -227,6 +238,11 @@ mod tests {
             ("phone=030901820&when=at", "bad-time"),
             ("phone=030901820&when=at&at=2026-13-40T99:99", "bad-time"),
             ("phone=030901820&when=soon", "bad-when"),
+            (
+                "phone=030901820&when=now&at=2026-11-24T10:00",
+                "now-or-time",
+            ),
+            ("phone=030901820&at=2026-11-24T10:00", "now-or-time"),
             ("phone=030901820&queue=none", "bad-queue"),
         ] {
             assert_eq!(read(body).unwrap_err()[0].kind, kind, "{body}");

@@ -224,6 +224,18 @@ mod tests {
         assert!(rest.contains("200 OK"), "answered, then closed for idling");
     }
 
+    #[tokio::test]
+    async fn many_headers_are_refused() {
+        let limits = Limits {
+            header_time: Duration::from_millis(500),
+            ..Limits::default()
+        };
+        let (address, _stop, _task) = start(limits).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(70));
+        let answer = ask(address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+
     #[test]
     fn one_address_has_a_share_of_the_places() {
         let limits = Limits {
