@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod daemon;
 mod dialogue;
 mod layering;
 mod peers;

@@ -1,3 +1,4 @@
-//! What scenarios stand on.
+//! What scenarios and daemon tests stand on.
 
+pub(crate) mod process;
 pub(crate) mod world;

@@ -1,1 +1,434 @@
-//! (to be written)
+//! The wiring: open, check, bind, start, stop, in this order. Read this file first.
+//!
+//! Nothing is served before everything is ready: a daemon that cannot do its whole work
+//! says why and ends.
+
+mod notify_systemd;
+mod observe;
+mod parts;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::dispatch::Dispatch;
+use crate::intake;
+use crate::notify::Notifier;
+use crate::notify::mail::{Letterhead, Mailer};
+use crate::page::{self, Pages};
+use crate::store::Store;
+use crate::voice::flows::Flows;
+use crate::voice::media::{Media, MediaConfig};
+use crate::voice::prompts::Prompts;
+use crate::voice::{Engine, EngineConfig, EngineHandle};
+use crate::web;
+
+pub use parts::{Parts, check};
+
+/// How long the outbox may take to be flushed at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where the daemon listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Web listener for customers.
+    pub http: SocketAddr,
+    /// Health and metrics.
+    pub ops: SocketAddr,
+    /// SMTP receiver, if there is one.
+    pub smtp: Option<SocketAddr>,
+    /// SIP socket.
+    pub sip: SocketAddr,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    addresses: Addresses,
+    store: Store,
+    desk: Arc<Desk>,
+    engine: EngineHandle,
+    media: Media,
+    notifier: Arc<Notifier<Store>>,
+    flows: Arc<Flows>,
+    clock: Clock,
+    drain_limit: Duration,
+    /// Ends intake and claims.
+    stop: CancellationToken,
+    /// Ends calls.
+    cut: CancellationToken,
+    /// Ends health and mail, last.
+    end: CancellationToken,
+    calls: TaskTracker,
+    dialler: JoinHandle<()>,
+    intakes: TaskTracker,
+    rest: TaskTracker,
+}
+
+/// The sockets, bound before anything is opened, served when everything is.
+struct Sockets {
+    http: TcpListener,
+    ops: TcpListener,
+    smtp: Option<TcpListener>,
+}
+
+impl Daemon {
+    /// Starts a daemon; when this returns it serves.
+    ///
+    /// # Errors
+    /// Names the key, file or address that stands in the way. Nothing is left running.
+    pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Daemon> {
+        let config = Arc::new(config);
+        let Parts {
+            flows,
+            prompts,
+            templates,
+        } = Parts::load(&config).await?;
+        let sockets = Sockets::bind(&config).await?;
+        let store = Store::open(&config.store, &clock).await.context("store")?;
+        let calendars = config.calendars();
+        let desk = Desk::new(
+            store.clone(),
+            Arc::clone(&config),
+            calendars,
+            clock.clone(),
+            seed()?,
+        );
+        let desk = Arc::new(desk);
+        desk.start()
+            .await
+            .context("store: the line could not be taken over")?;
+
+        let media = start_media(&config)?;
+        let (voice, callers, engine) =
+            start_engine(&config, (&flows, prompts), &desk, &media, &clock).await?;
+        let (stop, cut, end) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let calls = TaskTracker::new();
+        let dispatch = Dispatch::new(
+            Arc::clone(&desk),
+            voice,
+            Arc::clone(&config),
+            clock.clone(),
+            calls.clone(),
+            stop.clone(),
+            cut.clone(),
+        );
+        let dialler = tokio::spawn(dispatch.run());
+        calls.spawn(intake::phone::serve(
+            callers,
+            Arc::clone(&desk),
+            Arc::clone(&config),
+            clock.clone(),
+            calls.clone(),
+            cut.clone(),
+        ));
+        let notifier = Notifier::new(
+            store.clone(),
+            templates,
+            Letterhead::new(&config, &config.public_url())?,
+            Mailer::open(&config)?,
+            clock.clone(),
+            seed()?,
+        );
+        let addresses = sockets.addresses(engine.sip_address())?;
+        let mut daemon = Daemon {
+            addresses,
+            store,
+            desk,
+            engine,
+            media,
+            notifier,
+            flows,
+            clock,
+            drain_limit: config.stop.drain_limit.0,
+            stop,
+            cut,
+            end,
+            calls,
+            dialler,
+            intakes: TaskTracker::new(),
+            rest: TaskTracker::new(),
+        };
+        daemon.serve(&config, sockets)?;
+        Ok(daemon)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until `asked` comes, or a part that must not end does; then stops in order.
+    /// A second `asked` cuts the calls.
+    ///
+    /// # Errors
+    /// A part ended by itself.
+    pub async fn run<F: Future<Output = ()>>(
+        mut self,
+        asked: impl Fn() -> F,
+    ) -> anyhow::Result<()> {
+        let watchdog = tokio::spawn(notify_systemd::watchdog(
+            self.store.clone(),
+            self.media.clone(),
+            self.engine.clone(),
+            self.end.clone(),
+        ));
+        notify_systemd::ready();
+        let mut fault = None;
+        let mut reload = hangup_signal()?;
+        loop {
+            tokio::select! {
+                () = asked() => break,
+                () = reload.next() => self.reload().await,
+                ended = &mut self.dialler => {
+                    fault = Some(anyhow::anyhow!("the dialler ended: {ended:?}"));
+                    break;
+                }
+            }
+        }
+        notify_systemd::stopping();
+        let cut = self.cut.clone();
+        let drain_limit = self.drain_limit;
+        let stopping = self.stop(drain_limit);
+        tokio::pin!(stopping);
+        tokio::select! {
+            () = &mut stopping => {}
+            () = asked() => {
+                tracing::warn!("asked again: ending calls now");
+                cut.cancel();
+                stopping.await;
+            }
+        }
+        watchdog.abort();
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// Stops in order: no new requests, no new calls, calls end, mail leaves, store closes.
+    pub async fn stop(self, drain_limit: Duration) {
+        tracing::info!("stopping: no new requests and calls");
+        self.stop.cancel();
+        self.intakes.close();
+        self.intakes.wait().await;
+        // The second order to stop ends the draining at once.
+        tokio::select! {
+            () = self.engine.drain(drain_limit) => {}
+            () = self.cut.cancelled() => self.engine.drain(Duration::ZERO).await,
+        }
+        self.cut.cancel();
+        self.calls.close();
+        self.calls.wait().await;
+        if tokio::time::timeout(FLUSH_LIMIT, self.notifier.flush())
+            .await
+            .is_err()
+        {
+            tracing::warn!("mail is left in the outbox for the next start");
+        }
+        self.end.cancel();
+        self.rest.close();
+        self.rest.wait().await;
+        if let Err(error) = self.desk.stop().await {
+            tracing::warn!(%error, "the line was not handed back; leases will expire");
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+
+    /// Flows are read anew; a faulty set is refused and the old one stays.
+    async fn reload(&self) {
+        notify_systemd::reloading();
+        let flows = Arc::clone(&self.flows);
+        match tokio::task::spawn_blocking(move || flows.reload()).await {
+            Ok(Ok(())) => tracing::info!("flows were read again"),
+            Ok(Err(faults)) => tracing::error!("the old flows stay:\n{}", faults.join("\n")),
+            Err(error) => tracing::error!(%error, "the old flows stay"),
+        }
+        notify_systemd::ready();
+    }
+
+    /// Spawns everything that listens or loops.
+    fn serve(&mut self, config: &Arc<Config>, sockets: Sockets) -> anyhow::Result<()> {
+        let metrics = web::metrics::Metrics::default();
+        let pages = Arc::new(Pages::new(&config.site, &config.public_url())?);
+        let http = intake::http::HttpIntake::new(
+            config,
+            config.dial_rules(),
+            Arc::clone(&pages),
+            self.clock.clone(),
+            intake::http::accept_at(Arc::clone(&self.desk)),
+        )?;
+        let status = web::status::StatusPage::at_desk(
+            pages,
+            self.clock.clone(),
+            &config.site.zone,
+            Arc::clone(&self.desk),
+        );
+        let routes = Router::new()
+            .merge(http.router())
+            .merge(status.router())
+            .merge(page::assets());
+        let routes = page::secure(routes, config.public_url().starts_with("https:"));
+        let routes = web::health::instrument(routes, &metrics, &self.clock);
+        let limits = web::Limits::default();
+        self.intakes
+            .spawn(web::serve(sockets.http, routes, limits, self.stop.clone()));
+        if let Some(listener) = sockets.smtp {
+            let receiver = intake::smtp::Receiver::new(
+                &config.smtp,
+                Arc::clone(&self.desk),
+                self.clock.clone(),
+            );
+            self.intakes
+                .spawn(receiver.serve(listener, self.stop.clone()));
+        }
+        self.intakes.spawn(intake::mail::work(
+            Arc::clone(&self.desk),
+            Arc::clone(config),
+            self.stop.clone(),
+        ));
+        self.rest
+            .spawn(Arc::clone(&self.notifier).run(self.end.clone()));
+        let seen = observe::Seen {
+            desk: Arc::clone(&self.desk),
+            store: self.store.clone(),
+            engine: self.engine.clone(),
+            media: self.media.clone(),
+            notifier: Arc::clone(&self.notifier),
+            http,
+            trunks: config.trunk.iter().map(|t| t.name.clone()).collect(),
+            stop: self.stop.clone(),
+        };
+        self.rest.spawn(observe::refresh(
+            seen.clone(),
+            metrics.clone(),
+            self.end.clone(),
+        ));
+        let health =
+            web::health::Health::new(observe::readiness(&seen), metrics, self.clock.clone());
+        self.rest.spawn(web::serve(
+            sockets.ops,
+            health.router(),
+            limits,
+            self.end.clone(),
+        ));
+        Ok(())
+    }
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> anyhow::Result<Sockets> {
+        Ok(Sockets {
+            http: bind("http.listen", config.http.listen).await?,
+            ops: bind("ops.listen", config.ops.listen).await?,
+            smtp: match config.smtp.enabled {
+                true => Some(bind("smtp.listen", config.smtp.listen).await?),
+                false => None,
+            },
+        })
+    }
+
+    fn addresses(&self, sip: SocketAddr) -> anyhow::Result<Addresses> {
+        Ok(Addresses {
+            http: self.http.local_addr()?,
+            ops: self.ops.local_addr()?,
+            smtp: self
+                .smtp
+                .as_ref()
+                .map(TcpListener::local_addr)
+                .transpose()?,
+            sip,
+        })
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: {address} cannot be bound"))
+}
+
+fn start_media(config: &Config) -> anyhow::Result<Media> {
+    let voice = &config.voice;
+    let address = voice
+        .public_address
+        .filter(|_| voice.sip_listen.ip().is_unspecified());
+    let media = Media::start(MediaConfig {
+        address: address.unwrap_or_else(|| voice.sip_listen.ip()),
+        ports: voice.rtp_ports.0,
+        threads: voice.media_threads,
+        no_rtp: voice.no_rtp_hangup.0,
+    });
+    media.context("voice.rtp_ports: the media threads could not start")
+}
+
+async fn start_engine(
+    config: &Arc<Config>,
+    (flows, prompts): (&Arc<Flows>, Arc<Prompts>),
+    desk: &Arc<Desk>,
+    media: &Media,
+    clock: &Clock,
+) -> anyhow::Result<(
+    crate::voice::Voice,
+    tokio::sync::mpsc::Receiver<crate::voice::Incoming>,
+    EngineHandle,
+)> {
+    let (open_desk, open_clock, queue) = (
+        Arc::clone(desk),
+        clock.clone(),
+        config.default_queue().to_owned(),
+    );
+    let engine = EngineConfig {
+        voice: config.voice.clone(),
+        trunks: config.trunk.clone(),
+        language: config.site.language.clone(),
+        region: config.dial.region.clone(),
+        open: Arc::new(move || open_desk.is_open(&queue, open_clock.wall())),
+    };
+    let flows = Arc::clone(flows);
+    Engine::start(
+        engine,
+        media.clone(),
+        prompts,
+        Arc::new(move || flows.current()),
+        clock.clone(),
+        seed()?,
+    )
+    .await
+    .with_context(|| format!("voice.sip_listen: {}", config.voice.sip_listen))
+}
+
+/// A seed from the operating system; everything random that guards nothing derives from one.
+fn seed() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// SIGHUP, as a stream of one thing.
+struct Hangup(tokio::signal::unix::Signal);
+
+fn hangup_signal() -> anyhow::Result<Hangup> {
+    let kind = tokio::signal::unix::SignalKind::hangup();
+    Ok(Hangup(tokio::signal::unix::signal(kind)?))
+}
+
+impl Hangup {
+    async fn next(&mut self) {
+        // The stream of a signal never ends.
+        let _ = self.0.recv().await;
+    }
+}

@@ -1,6 +1,7 @@
 //! Log set-up, and [`Private`]: what may identify a person prints in a short form.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -14,8 +15,13 @@ const NEVER_BELOW_WARN: [&str; 4] = ["rsipstack", "lettre", "sqlx", "hyper"];
 /// Starts logging to standard error, once; later calls do nothing.
 /// `HELPLINE_LOG` sets the filter (`helpline=debug`), `HELPLINE_LOG_FORMAT=json` the format.
 pub fn init() {
-    let wanted = std::env::var("HELPLINE_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
-    let mut filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    init_with(DEFAULT_FILTER);
+}
+
+/// The same with another filter for the case that `HELPLINE_LOG` is unset.
+pub fn init_with(default_filter: &str) {
+    let wanted = std::env::var("HELPLINE_LOG").unwrap_or_else(|_| default_filter.to_owned());
+    let mut filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(default_filter));
     for name in NEVER_BELOW_WARN {
         if let Ok(directive) = format!("{name}=warn").parse() {
             filter = filter.add_directive(directive);
@@ -24,6 +30,7 @@ pub fn init() {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let json = std::env::var("HELPLINE_LOG_FORMAT").is_ok_and(|f| f == "json");
     // A second start (tests) keeps the first subscriber.

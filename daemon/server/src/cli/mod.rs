@@ -1,8 +1,12 @@
 //! The command line: one file a command.
 
+mod bench;
+mod check;
 mod client;
+mod demo;
 mod health;
 mod schema;
+mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,10 +26,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon.
+    Serve(serve::Serve),
+    /// Show the whole way of two help requests on this machine, in about half a minute.
+    Demo(demo::Demo),
+    /// Check configuration, flows, prompts and templates; every fault with file and line.
+    Check(check::Check),
     /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
     Health(health::Health),
     /// Print a JSON Schema: config, help-request, ivr-flow, openapi.
     Schema(schema::Schema),
+    /// Measure on this machine.
+    Bench(bench::Bench),
 }
 
 /// The configuration file of a command.
@@ -43,8 +55,12 @@ impl Cli {
     /// What stopped it, with its cause.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Check(check) => check.run(),
             Command::Health(health) => health.run().await,
             Command::Schema(schema) => schema.run(),
+            Command::Bench(bench) => bench.run().await,
         }
     }
 }

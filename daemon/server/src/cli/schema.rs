@@ -16,12 +16,21 @@ pub struct Schema {
 enum Name {
     /// The configuration file.
     Config,
+    /// Body of `POST /api/requests`.
+    HelpRequest,
+    /// A call flow.
+    IvrFlow,
+    /// The HTTP API.
+    Openapi,
 }
 
 impl Schema {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let text = match self.name {
             Name::Config => config_schema()?,
+            Name::HelpRequest => include_str!("../../../../schemas/help-request.json").to_owned(),
+            Name::IvrFlow => include_str!("../../../../schemas/ivr-flow.json").to_owned(),
+            Name::Openapi => include_str!("../../../../schemas/openapi.json").to_owned(),
         };
         println!("{}", text.trim_end());
         Ok(ExitCode::SUCCESS)

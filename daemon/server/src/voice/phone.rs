@@ -57,8 +57,8 @@ pub struct Behaviour {
     pub digits: Digits,
     /// It hangs up so long after the answer; without it, it waits for the far end.
     pub hang_up_after: Option<Duration>,
-    /// What it hears goes into this WAV file.
-    pub record: Option<PathBuf>,
+    /// What it hears goes into this folder: a WAV file a call, named after who was called.
+    pub record_to: Option<PathBuf>,
 }
 
 /// How a ringing phone goes on.
@@ -234,12 +234,12 @@ impl TestPhone {
         })?;
         let id = sip.call_id();
         let shared = Arc::clone(&self.shared);
-        let call = id.clone();
+        let (call, user) = (id.clone(), user.to_owned());
         self.shared.calls.spawn(Box::pin(async move {
             let (refused, by_far_end) = match shared.placed(sip, &offer).await {
                 Ok((sip, agreed)) => {
                     let leg = Leg::new(sip, media, local, offer, agreed);
-                    (None, shared.talk(leg, &call).await)
+                    (None, shared.talk(leg, &call, &user).await)
                 }
                 Err(refused) => (refused, true),
             };
@@ -353,7 +353,7 @@ impl Shared {
         self.tell(PhoneEvent::Rang {
             call: call.to_owned(),
             from,
-            to,
+            to: to.clone(),
         });
         if !self.behaviour.ring.is_zero() {
             sip.ring();
@@ -379,7 +379,7 @@ impl Shared {
             return false;
         };
         sip.accept(answer.clone());
-        self.talk(Leg::new(sip, media, local, answer, agreed), call)
+        self.talk(Leg::new(sip, media, local, answer, agreed), call, &to)
             .await
     }
 
@@ -402,12 +402,17 @@ impl Shared {
     }
 
     /// Presses, listens and hangs up. True if the far end ended it.
-    async fn talk(&self, mut leg: Leg, call: &str) -> bool {
+    async fn talk(&self, mut leg: Leg, call: &str, called: &str) -> bool {
         let answered = Instant::now();
         let call = call.to_owned();
         self.tell(PhoneEvent::Answered { call: call.clone() });
-        if let Some(file) = &self.behaviour.record {
-            leg.media.record(file.clone());
+        if let Some(folder) = &self.behaviour.record_to {
+            // The far end chose this text: only what cannot lead elsewhere becomes a name.
+            let name: String = called
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || *c == '+')
+                .collect();
+            leg.media.record(folder.join(format!("heard-{name}.wav")));
         }
         let mut presses = self.behaviour.presses.clone();
         presses.sort_by_key(|p| p.after);

@@ -1,0 +1,339 @@
+//! What an operator sees: the checks behind `/readyz` and the numbers behind `/metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::desk::{Desk, Snapshot};
+use crate::intake::http::HttpIntake;
+use crate::notify::Notifier;
+use crate::store::Store;
+use crate::voice::EngineHandle;
+use crate::voice::media::Media;
+use crate::web::health::{Check, Readiness};
+use crate::web::metrics::Metrics;
+
+/// How often the numbers are read.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// The parts looked at.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) desk: Arc<Desk>,
+    pub(super) store: Store,
+    pub(super) engine: EngineHandle,
+    pub(super) media: Media,
+    pub(super) notifier: Arc<Notifier<Store>>,
+    pub(super) http: Arc<HttpIntake>,
+    pub(super) trunks: Vec<String>,
+    pub(super) stop: CancellationToken,
+}
+
+/// The checks of `/readyz`. A trunk that is down does not gate: requests are still taken.
+pub(super) fn readiness(seen: &Seen) -> Readiness {
+    let mut readiness = Readiness::default();
+    let store = seen.store.clone();
+    readiness.check("db", move || {
+        let store = store.clone();
+        async move {
+            match store.ping().await {
+                Ok(_) => Check::good(true),
+                Err(error) => Check::bad(true, error.to_string()),
+            }
+        }
+    });
+    let stop = seen.stop.clone();
+    readiness.check("serving", move || {
+        let stopping = stop.is_cancelled();
+        async move {
+            if stopping {
+                Check::bad(true, "stopping")
+            } else {
+                Check::good(true)
+            }
+        }
+    });
+    for name in seen.trunks.clone() {
+        let engine = seen.engine.clone();
+        readiness.check(format!("trunk:{name}"), move || {
+            let up = engine.trunk_up(&name);
+            async move {
+                match up {
+                    Some(false) => Check::bad(false, "no answer to OPTIONS"),
+                    _ => Check::good(false),
+                }
+            }
+        });
+    }
+    let (desk, engine) = (Arc::clone(&seen.desk), seen.engine.clone());
+    readiness.facts(move || {
+        let (desk, calls) = (Arc::clone(&desk), engine.active_calls());
+        async move {
+            let mut facts = vec![("calls".to_owned(), calls.to_string())];
+            if let Ok(snapshot) = desk.snapshot().await {
+                facts.extend(people(&snapshot));
+            }
+            facts
+        }
+    });
+    readiness
+}
+
+fn people(snapshot: &Snapshot) -> Vec<(String, String)> {
+    let counts = &snapshot.counts;
+    let mut facts = Vec::new();
+    for (queue, state, n) in &counts.requests {
+        facts.push((format!("{queue} {state}"), n.to_string()));
+    }
+    for (queue, age) in &counts.oldest_waiting {
+        facts.push((format!("{queue} oldest"), format!("{} s", age.as_secs())));
+    }
+    let oldest = counts.outbox_oldest.map_or(0, |age| age.as_secs());
+    facts.push((
+        "mail to send".into(),
+        format!("{} (oldest {oldest} s)", counts.outbox),
+    ));
+    facts
+}
+
+/// Keeps the gauges fresh until `end`.
+pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken) {
+    declare(&metrics);
+    loop {
+        match seen.desk.snapshot().await {
+            Ok(snapshot) => line(&metrics, &snapshot),
+            Err(error) => {
+                metrics.add("helpline_store_errors_total", &[], 1.0);
+                tracing::warn!(%error, "the line could not be counted");
+            }
+        }
+        voice(&metrics, &seen);
+        for (result, n) in seen.notifier.counts() {
+            metrics.set("helpline_mail_sent_total", &[result], number(n));
+        }
+        for (channel, outcome, n) in seen.http.counts() {
+            metrics.set("helpline_requests_total", &[channel, outcome], number(n));
+        }
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+fn declare(metrics: &Metrics) {
+    for (name, help, labels) in [
+        (
+            "helpline_queue_depth",
+            "Open requests by queue and state.",
+            &["queue", "state"][..],
+        ),
+        (
+            "helpline_queue_oldest_age_seconds",
+            "Age of the oldest waiting request.",
+            &["queue"],
+        ),
+        ("helpline_outbox_depth", "Mail that has not left yet.", &[]),
+        (
+            "helpline_outbox_oldest_age_seconds",
+            "Age of the oldest mail that has not left yet.",
+            &[],
+        ),
+        (
+            "helpline_mail_spool_depth",
+            "Received messages that wait for work.",
+            &[],
+        ),
+        ("helpline_calls_active", "Calls in progress.", &[]),
+        (
+            "helpline_trunk_up",
+            "1 while the trunk answers.",
+            &["trunk"],
+        ),
+        (
+            "helpline_trunk_channels_used",
+            "Calls on the trunk.",
+            &["trunk"],
+        ),
+        (
+            "helpline_trunk_breaker_open",
+            "1 while the trunk is left alone after failures.",
+            &["trunk"],
+        ),
+        (
+            "helpline_media_realtime",
+            "1 when media threads run with real-time priority.",
+            &[],
+        ),
+        ("helpline_build_info", "1, with the version.", &["version"]),
+    ] {
+        metrics.gauge(name, help, labels);
+    }
+    for (name, help, labels) in [
+        (
+            "helpline_attempts_total",
+            "Attempts that ended, by disposition.",
+            &["disposition"][..],
+        ),
+        (
+            "helpline_calls_total",
+            "Calls by direction and result.",
+            &["direction", "result"],
+        ),
+        (
+            "helpline_dtmf_total",
+            "Digits by the way they came.",
+            &["method"],
+        ),
+        ("helpline_mail_sent_total", "Mails by result.", &["result"]),
+        (
+            "helpline_requests_total",
+            "Requests by channel and outcome.",
+            &["channel", "outcome"],
+        ),
+        ("helpline_rtp_packets_sent_total", "RTP packets sent.", &[]),
+        (
+            "helpline_rtp_packets_lost_total",
+            "RTP packets that never came.",
+            &[],
+        ),
+        (
+            "helpline_rtp_late_ticks_total",
+            "Media slots that began more than 5 ms late.",
+            &[],
+        ),
+        (
+            "helpline_rtp_wrong_source_total",
+            "RTP packets from strangers, dropped.",
+            &[],
+        ),
+        (
+            "helpline_sip_gate_total",
+            "Datagrams the SIP gate refused.",
+            &["reason"],
+        ),
+        (
+            "helpline_flow_say_errors_total",
+            "Prompts that were not there.",
+            &[],
+        ),
+        (
+            "helpline_store_errors_total",
+            "Times the store did not answer.",
+            &[],
+        ),
+    ] {
+        metrics.counter(name, help, labels);
+    }
+    metrics.set("helpline_build_info", &[env!("CARGO_PKG_VERSION")], 1.0);
+    metrics.add("helpline_store_errors_total", &[], 0.0);
+}
+
+fn line(metrics: &Metrics, snapshot: &Snapshot) {
+    let counts = &snapshot.counts;
+    // A queue that has emptied must not keep its last number.
+    metrics.clear("helpline_queue_depth");
+    metrics.clear("helpline_queue_oldest_age_seconds");
+    metrics.set(
+        "helpline_queue_depth",
+        &["all", "open"],
+        counts.requests.iter().map(|r| f64::from(r.2)).sum(),
+    );
+    for (queue, state, n) in &counts.requests {
+        metrics.set("helpline_queue_depth", &[queue, state], f64::from(*n));
+    }
+    for (queue, age) in &counts.oldest_waiting {
+        metrics.set(
+            "helpline_queue_oldest_age_seconds",
+            &[queue],
+            age.as_secs_f64(),
+        );
+    }
+    metrics.set("helpline_outbox_depth", &[], f64::from(counts.outbox));
+    let oldest = counts.outbox_oldest.unwrap_or_default();
+    metrics.set(
+        "helpline_outbox_oldest_age_seconds",
+        &[],
+        oldest.as_secs_f64(),
+    );
+    metrics.set("helpline_mail_spool_depth", &[], f64::from(counts.spool));
+    for (trunk, used, _, open) in &counts.trunks {
+        metrics.set("helpline_trunk_channels_used", &[trunk], f64::from(*used));
+        metrics.set(
+            "helpline_trunk_breaker_open",
+            &[trunk],
+            f64::from(u8::from(*open)),
+        );
+    }
+    for (disposition, n) in &snapshot.attempts {
+        metrics.set("helpline_attempts_total", &[disposition], number(*n));
+    }
+}
+
+fn voice(metrics: &Metrics, seen: &Seen) {
+    let calls = u64::try_from(seen.engine.active_calls()).unwrap_or(u64::MAX);
+    metrics.set("helpline_calls_active", &[], number(calls));
+    for trunk in &seen.trunks {
+        let up = seen.engine.trunk_up(trunk).unwrap_or(false);
+        metrics.set("helpline_trunk_up", &[trunk], f64::from(u8::from(up)));
+    }
+    let engine = seen.engine.counters();
+    for (direction, result, n) in [
+        ("out", "answered", engine.answered),
+        ("out", "refused", engine.refused),
+        ("out", "unreachable", engine.unreachable),
+        ("out", "unanswered", engine.unanswered),
+        ("in", "answered", engine.incoming),
+        ("in", "refused", engine.incoming_refused),
+    ] {
+        metrics.set("helpline_calls_total", &[direction, result], number(n));
+    }
+    for (reason, n) in engine.gate {
+        metrics.set("helpline_sip_gate_total", &[reason], number(n));
+    }
+    metrics.set(
+        "helpline_flow_say_errors_total",
+        &[],
+        number(engine.say_errors),
+    );
+    let media = seen.media.counters();
+    for (method, n) in [
+        ("rfc4733", media.digits_rfc4733),
+        ("info", media.digits_info),
+        ("inband", media.digits_inband),
+    ] {
+        metrics.set("helpline_dtmf_total", &[method], number(n));
+    }
+    metrics.set(
+        "helpline_rtp_packets_sent_total",
+        &[],
+        number(media.packets_sent),
+    );
+    metrics.set(
+        "helpline_rtp_packets_lost_total",
+        &[],
+        number(media.packets_lost),
+    );
+    metrics.set(
+        "helpline_rtp_late_ticks_total",
+        &[],
+        number(media.late_ticks),
+    );
+    metrics.set(
+        "helpline_rtp_wrong_source_total",
+        &[],
+        number(media.wrong_source),
+    );
+    metrics.set(
+        "helpline_media_realtime",
+        &[],
+        f64::from(u8::from(seen.media.realtime())),
+    );
+}
+
+/// Counters stay far below 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn number(n: u64) -> f64 {
+    n as f64
+}

@@ -1,0 +1,95 @@
+//! What an operator may write besides the configuration: flows, prompts, templates.
+//! The same check stands behind `helpline check` and the start.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::notify::template::Templates;
+use crate::voice::flows::Flows;
+use crate::voice::prompts::Prompts;
+
+/// Everything read from files, checked together.
+pub struct Parts {
+    /// Flows and what they say.
+    pub flows: Arc<Flows>,
+    /// Prompts, decoded and encoded for the wire.
+    pub prompts: Arc<Prompts>,
+    /// Templates of mail.
+    pub templates: Templates,
+}
+
+impl Parts {
+    /// Reads and checks everything, off the event loop.
+    ///
+    /// # Errors
+    /// One line a fault.
+    pub async fn load(config: &Arc<Config>) -> anyhow::Result<Parts> {
+        let config = Arc::clone(config);
+        let loaded = tokio::task::spawn_blocking(move || read(&config)).await?;
+        loaded.map_err(|faults| {
+            anyhow::anyhow!(
+                "{} fault{}:\n{}",
+                faults.len(),
+                if faults.len() == 1 { "" } else { "s" },
+                faults.join("\n")
+            )
+        })
+    }
+}
+
+/// Every fault of flows, prompts and templates, one line each.
+#[must_use]
+pub fn check(config: &Config) -> Vec<String> {
+    read(config).err().unwrap_or_default()
+}
+
+fn read(config: &Config) -> Result<Parts, Vec<String>> {
+    let mut faults = Vec::new();
+    let flows = Flows::load(&config.ivr).map_err(|found| faults.extend(found));
+    let sources = flows
+        .as_ref()
+        .map(Flows::prompt_sources)
+        .unwrap_or_default();
+    let prompts = Prompts::load(sources)
+        .map_err(|found| faults.extend(found.iter().map(ToString::to_string)));
+    let templates = Templates::load(config.mail.templates.as_deref())
+        .map_err(|error| faults.push(format!("{error:#}")));
+    if let Ok(flows) = &flows {
+        faults.extend(missing_flows(config, flows));
+    }
+    match (flows, prompts, templates) {
+        (Ok(flows), Ok(prompts), Ok(templates)) if faults.is_empty() => Ok(Parts {
+            flows: Arc::new(flows),
+            prompts: Arc::new(prompts),
+            templates,
+        }),
+        _ => Err(faults),
+    }
+}
+
+/// Flows that the configuration names and nobody wrote.
+fn missing_flows(config: &Config, flows: &Flows) -> Vec<String> {
+    let known = flows.current();
+    let known: Vec<String> = known.names().map(|name| name.to_string()).collect();
+    let mut named = vec![("voice.inbound_flow".to_owned(), &config.voice.inbound_flow)];
+    for queue in &config.queue {
+        named.push((
+            format!("queue {:?} confirm_flow", queue.name),
+            &queue.confirm_flow,
+        ));
+        named.push((
+            format!("queue {:?} help_flow", queue.name),
+            &queue.help_flow,
+        ));
+    }
+    named
+        .into_iter()
+        .filter(|(_, name)| !known.contains(name))
+        .map(|(key, name)| {
+            format!(
+                "{key}: there is no flow {name:?}; known are {}",
+                known.join(", ")
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,6 @@
+//! The built binary as a whole, with real peers around it.
+
+mod calls;
+mod crash;
+mod faults;
+mod line;

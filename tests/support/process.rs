@@ -1,0 +1,315 @@
+//! The built binary as a process, and other programs beside it. Each is ended by its
+//! own pid when dropped; each wait is bounded.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A program that a test started.
+pub struct Program {
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `command` with its output in `log`.
+    pub fn start(mut command: Command, log: &Path) -> Program {
+        let out = fs::File::create(log).unwrap();
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}; run tests/run, it installs it"));
+        Program {
+            child,
+            name,
+            log: log.to_owned(),
+        }
+    }
+
+    /// The exit code within `limit`; panics with the log otherwise.
+    pub fn exit_code(&mut self, limit: Duration) -> i32 {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        panic!(
+            "{} did not end within {limit:?}:\n{}",
+            self.name,
+            self.log()
+        )
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it at once, as a power cut would (SIGKILL).
+    pub fn kill(&mut self) {
+        let _ = self.child.kill(); // it may be gone already
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub fn terminate(&self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A free TCP port on loopback.
+pub fn tcp_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// A free UDP port on loopback.
+pub fn udp_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// A daemon with a folder of its own: `serve` on free ports.
+pub struct Daemon {
+    /// Its folder: configuration, database, mail, logs.
+    pub dir: tempfile::TempDir,
+    /// Web listener.
+    pub http: u16,
+    /// Health and metrics.
+    pub ops: u16,
+    /// SMTP receiver.
+    pub smtp: u16,
+    /// SIP socket.
+    pub sip: u16,
+    program: Option<Program>,
+    starts: u32,
+}
+
+impl Daemon {
+    /// A daemon whose configuration is the ports plus `extra`; it is not started yet.
+    pub fn new(extra: &str) -> Daemon {
+        let daemon = Daemon {
+            dir: tempfile::tempdir().unwrap(),
+            http: tcp_port(),
+            ops: tcp_port(),
+            smtp: tcp_port(),
+            sip: udp_port(),
+            program: None,
+            starts: 0,
+        };
+        daemon.configure(extra);
+        daemon
+    }
+
+    /// Writes the configuration anew.
+    pub fn configure(&self, extra: &str) {
+        let text = format!(
+            "[store]\ndir = \"{dir}/data\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
+             [ops]\nlisten = \"127.0.0.1:{ops}\"\n\
+             [smtp]\nlisten = \"127.0.0.1:{smtp}\"\naddresses = [\"help@help.test\"]\n\
+             [mail]\ndirectory = \"{dir}/mail\"\n[dial]\nallow = [\"GB\", \"DE\"]\nregion = \"GB\"\n{extra}\n",
+            dir = self.dir.path().display(),
+            http = self.http,
+            ops = self.ops,
+            smtp = self.smtp,
+        );
+        let text = text.replace(
+            "[voice]\n",
+            &format!("[voice]\nsip_listen = \"127.0.0.1:{}\"\n", self.sip),
+        );
+        let text = if text.contains("[voice]") {
+            text
+        } else {
+            format!("{text}\n[voice]\nsip_listen = \"127.0.0.1:{}\"\n", self.sip)
+        };
+        fs::write(self.config_path(), text).unwrap();
+    }
+
+    /// The configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.path().join("helpline.toml")
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(&mut self) -> &mut Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_helpline"));
+        command.arg("serve").arg("--config").arg(self.config_path());
+        command.env("HELPLINE_LOG", "helpline=debug");
+        self.starts += 1;
+        let log = self.dir.path().join(format!("log.{}", self.starts));
+        self.program.insert(Program::start(command, &log))
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Waits until `/readyz` is 200 or names nothing but `allowed` as missing.
+    pub fn wait_ready(&mut self) {
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut last = String::new();
+        while Instant::now() < end {
+            if let Ok(answer) = http(self.ops, "GET", "/readyz", &[], "") {
+                if answer.status == 200 {
+                    return;
+                }
+                last = answer.body;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        panic!("not ready: {last}\n{}", self.log());
+    }
+
+    /// The running program.
+    pub fn program(&mut self) -> &mut Program {
+        self.program.as_mut().expect("the daemon was not started")
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.program().kill();
+    }
+
+    /// SIGTERM and its exit code.
+    pub fn stop(&mut self) -> i32 {
+        self.program().terminate();
+        self.program().exit_code(Duration::from_secs(30))
+    }
+
+    /// What the present process wrote.
+    pub fn log(&self) -> String {
+        self.program.as_ref().map(Program::log).unwrap_or_default()
+    }
+
+    /// POST a request for `number`; panics unless it is accepted. The JSON answer.
+    pub fn ask(&self, number: &str) -> serde_json::Value {
+        let body = format!("{{\"phone\":\"{number}\",\"email\":\"ada@cust.test\"}}");
+        let answer = self.post_json(&body, &[]).unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// POST /api/requests.
+    pub fn post_json(&self, body: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
+        let mut all = vec![("Content-Type", "application/json")];
+        all.extend_from_slice(headers);
+        http(self.http, "POST", "/api/requests", &all, body)
+    }
+
+    /// The database file, for looking at rows.
+    pub fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let script = "import sqlite3,sys,json\n\
+            c=sqlite3.connect('file:'+sys.argv[1]+'?mode=ro',uri=True,timeout=10)\n\
+            print(json.dumps([[str(v) for v in r] for r in c.execute(sys.argv[2])]))";
+        let db = self.dir.path().join("data/helpline.db");
+        let out = Command::new("python3")
+            .args(["-c", script, db.to_str().unwrap(), sql])
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    /// Waits until `sql` gives a row whose first column is `want`.
+    pub fn wait_row(&self, sql: &str, want: &str, limit: Duration) {
+        let end = Instant::now() + limit;
+        let mut last = Vec::new();
+        while Instant::now() < end {
+            last = self.rows(sql);
+            if last.first().is_some_and(|row| row[0] == want) {
+                return;
+            }
+            sleep(Duration::from_millis(100));
+        }
+        panic!(
+            "{sql}: {last:?}, wanted {want:?} within {limit:?}\n{}",
+            self.log()
+        );
+    }
+
+    /// Bytes of every mail sent so far.
+    pub fn mails(&self) -> Vec<String> {
+        let Ok(dir) = fs::read_dir(self.dir.path().join("mail")) else {
+            return Vec::new();
+        };
+        let mut files: Vec<PathBuf> = dir
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "eml"))
+            .collect();
+        files.sort();
+        files
+            .iter()
+            .map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned())
+            .collect()
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Header block.
+    pub head: String,
+    /// Body.
+    pub body: String,
+}
+
+/// One HTTP/1.1 request on a connection of its own.
+pub fn http(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> std::io::Result<Answer> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok(Answer {
+        status: status.unwrap_or(0),
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
+}
