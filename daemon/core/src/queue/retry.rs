@@ -168,7 +168,7 @@ fn trunk_failed(history: &History, rng: &mut Rng) -> Next {
         return Next::GiveUp;
     }
     let in_row = trunk_failures_in_row(history).saturating_add(1);
-    if !history.rang && in_row % history.trunks.max(1) != 0 {
+    if !history.rang && !in_row.is_multiple_of(history.trunks.max(1)) {
         return Next::Again;
     }
     let rounds = in_row / history.trunks.max(1);
