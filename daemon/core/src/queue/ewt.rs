@@ -177,13 +177,13 @@ impl Promise {
             (Some(n), false) => format!("You are number {n}. "),
             (Some(n), true) => format!("Sie sind Nummer {n}. "),
         };
-        let Times { from, to, zone } = &times;
+        let Times { from, to, by, zone } = &times;
         match (self.kind, german) {
             (PromiseKind::Range, false) => format!(
-                "{number}We expect to call you between {from} and {to} ({zone}); 9 of 10 calls come by {to}."
+                "{number}We expect to call you between {from} and {to} ({zone}); 9 of 10 calls come by {by}."
             ),
             (PromiseKind::Range, true) => format!(
-                "{number}Wir rufen Sie voraussichtlich zwischen {from} und {to} Uhr an ({zone}); 9 von 10 Anrufen kommen bis {to} Uhr."
+                "{number}Wir rufen Sie voraussichtlich zwischen {from} und {to} Uhr an ({zone}); 9 von 10 Anrufen kommen bis {by} Uhr."
             ),
             (PromiseKind::Short, false) => format!("{number}We will call you within 5 minutes."),
             (PromiseKind::Short, true) => {
@@ -213,6 +213,8 @@ impl Promise {
 struct Times {
     from: String,
     to: String,
+    /// `to` again, by the clock alone: its day was just named.
+    by: String,
     zone: String,
 }
 
@@ -234,6 +236,7 @@ impl Times {
         Times {
             from: word(from, today.at(0, 0, 0, 0)),
             to: word(to, from),
+            by: to.strftime("%H:%M").to_string(),
             zone: zone_words(&promise.zone, german),
         }
     }
