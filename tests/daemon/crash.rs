@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::process::{Daemon, Program, udp_port};
+use crate::support::process::{Daemon, Program, free_port};
 
 /// Moments of the kill after the first request, in milliseconds: through accept, claim,
 /// intent, INVITE, ringing, answer, talk, end and mail.
@@ -22,7 +22,7 @@ fn a_kill_between_any_two_steps_loses_nothing_and_calls_nobody_twice() {
 }
 
 fn one_round(round: usize, moment: Duration) {
-    let trunk_port = udp_port();
+    let trunk_port = free_port();
     let trunk = format!(
         "[[trunk]]\nname = \"sipp\"\ntarget = \"127.0.0.1:{trunk_port}\"\ncaller_id = \"+442079460000\"\ncalls_per_second = 50.0\n"
     );
@@ -45,7 +45,7 @@ fn one_round(round: usize, moment: Duration) {
     daemon.start();
     let asked: Vec<String> = (0..3)
         .map(|n| {
-            daemon.ask(&format!("+44207946{:04}", round * 10 + n))["id"]
+            daemon.ask(&format!("+44207946{:04}", 100 + round * 10 + n))["id"]
                 .as_str()
                 .unwrap()
                 .to_owned()

@@ -95,7 +95,7 @@ fn a_second_daemon_on_one_folder_is_refused() {
     let others = format!("{}/data", first.dir.path().display());
     fs::write(second.config_path(), text.replace(&own, &others)).unwrap();
     let log = refusal(&mut second);
-    assert!(log.contains("lock"), "{log}");
+    assert!(log.contains("another helpline daemon"), "{log}");
     assert_eq!(first.stop(), 0, "{}", first.log());
 }
 
@@ -120,7 +120,7 @@ fn check_tells_what_serve_would_refuse() {
 fn an_unreachable_database_is_told_at_the_start() {
     let secrets = tempfile::tempdir().unwrap();
     let url = secrets.path().join("db-url");
-    let port = crate::support::process::tcp_port();
+    let port = crate::support::process::free_port();
     fs::write(&url, format!("postgres://helpline@127.0.0.1:{port}/none")).unwrap();
     let mut daemon = Daemon::new("");
     let text = fs::read_to_string(daemon.config_path()).unwrap();

@@ -6,11 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// A program that a test started.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     name: String,
     log: PathBuf,
@@ -18,7 +19,7 @@ pub struct Program {
 
 impl Program {
     /// Starts `command` with its output in `log`.
-    pub fn start(mut command: Command, log: &Path) -> Program {
+    pub(crate) fn start(mut command: Command, log: &Path) -> Program {
         let out = fs::File::create(log).unwrap();
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command
@@ -35,7 +36,7 @@ impl Program {
     }
 
     /// The exit code within `limit`; panics with the log otherwise.
-    pub fn exit_code(&mut self, limit: Duration) -> i32 {
+    pub(crate) fn exit_code(&mut self, limit: Duration) -> i32 {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -51,25 +52,20 @@ impl Program {
     }
 
     /// What it wrote so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Ends it at once, as a power cut would (SIGKILL).
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill(); // it may be gone already
         let _ = self.child.wait();
     }
 
     /// Asks it to end (SIGTERM).
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-    }
-
-    /// Process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 }
 
@@ -79,43 +75,46 @@ impl Drop for Program {
     }
 }
 
-/// A free TCP port on loopback.
-pub fn tcp_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
-}
-
-/// A free UDP port on loopback.
-pub fn udp_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+/// A port of this test process, free for TCP and UDP. Each is given once, and none is
+/// of the range from which the kernel gives ports to others.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 50).unwrap() * 100;
+    loop {
+        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 6_000;
+        let free = TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+        if free {
+            return port;
+        }
+    }
 }
 
 /// A daemon with a folder of its own: `serve` on free ports.
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// Its folder: configuration, database, mail, logs.
-    pub dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     /// Web listener.
-    pub http: u16,
+    pub(crate) http: u16,
     /// Health and metrics.
-    pub ops: u16,
+    pub(crate) ops: u16,
     /// SMTP receiver.
-    pub smtp: u16,
+    pub(crate) smtp: u16,
     /// SIP socket.
-    pub sip: u16,
+    pub(crate) sip: u16,
     program: Option<Program>,
     starts: u32,
 }
 
 impl Daemon {
     /// A daemon whose configuration is the ports plus `extra`; it is not started yet.
-    pub fn new(extra: &str) -> Daemon {
+    pub(crate) fn new(extra: &str) -> Daemon {
         let daemon = Daemon {
             dir: tempfile::tempdir().unwrap(),
-            http: tcp_port(),
-            ops: tcp_port(),
-            smtp: tcp_port(),
-            sip: udp_port(),
+            http: free_port(),
+            ops: free_port(),
+            smtp: free_port(),
+            sip: free_port(),
             program: None,
             starts: 0,
         };
@@ -124,9 +123,9 @@ impl Daemon {
     }
 
     /// Writes the configuration anew.
-    pub fn configure(&self, extra: &str) {
+    pub(crate) fn configure(&self, extra: &str) {
         let text = format!(
-            "[store]\ndir = \"{dir}/data\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
+            "[store]\ndir = \"{dir}/data\"\n[http]\nlisten = \"127.0.0.1:{http}\"\nrequests_per_minute = 100000\n\
              [ops]\nlisten = \"127.0.0.1:{ops}\"\n\
              [smtp]\nlisten = \"127.0.0.1:{smtp}\"\naddresses = [\"help@help.test\"]\n\
              [mail]\ndirectory = \"{dir}/mail\"\n[dial]\nallow = [\"GB\", \"DE\"]\nregion = \"GB\"\n{extra}\n",
@@ -148,12 +147,12 @@ impl Daemon {
     }
 
     /// The configuration file.
-    pub fn config_path(&self) -> PathBuf {
+    pub(crate) fn config_path(&self) -> PathBuf {
         self.dir.path().join("helpline.toml")
     }
 
     /// Starts it without waiting.
-    pub fn spawn(&mut self) -> &mut Program {
+    pub(crate) fn spawn(&mut self) -> &mut Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_helpline"));
         command.arg("serve").arg("--config").arg(self.config_path());
         command.env("HELPLINE_LOG", "helpline=debug");
@@ -163,13 +162,13 @@ impl Daemon {
     }
 
     /// Starts it and waits until it is ready.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.spawn();
         self.wait_ready();
     }
 
     /// Waits until `/readyz` is 200 or names nothing but `allowed` as missing.
-    pub fn wait_ready(&mut self) {
+    pub(crate) fn wait_ready(&mut self) {
         let end = Instant::now() + Duration::from_secs(20);
         let mut last = String::new();
         while Instant::now() < end {
@@ -185,28 +184,28 @@ impl Daemon {
     }
 
     /// The running program.
-    pub fn program(&mut self) -> &mut Program {
+    pub(crate) fn program(&mut self) -> &mut Program {
         self.program.as_mut().expect("the daemon was not started")
     }
 
     /// kill -9.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.program().kill();
     }
 
     /// SIGTERM and its exit code.
-    pub fn stop(&mut self) -> i32 {
+    pub(crate) fn stop(&mut self) -> i32 {
         self.program().terminate();
         self.program().exit_code(Duration::from_secs(30))
     }
 
     /// What the present process wrote.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.program.as_ref().map(Program::log).unwrap_or_default()
     }
 
     /// POST a request for `number`; panics unless it is accepted. The JSON answer.
-    pub fn ask(&self, number: &str) -> serde_json::Value {
+    pub(crate) fn ask(&self, number: &str) -> serde_json::Value {
         let body = format!("{{\"phone\":\"{number}\",\"email\":\"ada@cust.test\"}}");
         let answer = self.post_json(&body, &[]).unwrap();
         assert_eq!(answer.status, 201, "{}", answer.body);
@@ -214,14 +213,18 @@ impl Daemon {
     }
 
     /// POST /api/requests.
-    pub fn post_json(&self, body: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
+    pub(crate) fn post_json(
+        &self,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> std::io::Result<Answer> {
         let mut all = vec![("Content-Type", "application/json")];
         all.extend_from_slice(headers);
         http(self.http, "POST", "/api/requests", &all, body)
     }
 
     /// The database file, for looking at rows.
-    pub fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+    pub(crate) fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         let script = "import sqlite3,sys,json\n\
             c=sqlite3.connect('file:'+sys.argv[1]+'?mode=ro',uri=True,timeout=10)\n\
             print(json.dumps([[str(v) for v in r] for r in c.execute(sys.argv[2])]))";
@@ -239,7 +242,7 @@ impl Daemon {
     }
 
     /// Waits until `sql` gives a row whose first column is `want`.
-    pub fn wait_row(&self, sql: &str, want: &str, limit: Duration) {
+    pub(crate) fn wait_row(&self, sql: &str, want: &str, limit: Duration) {
         let end = Instant::now() + limit;
         let mut last = Vec::new();
         while Instant::now() < end {
@@ -256,7 +259,7 @@ impl Daemon {
     }
 
     /// Bytes of every mail sent so far.
-    pub fn mails(&self) -> Vec<String> {
+    pub(crate) fn mails(&self) -> Vec<String> {
         let Ok(dir) = fs::read_dir(self.dir.path().join("mail")) else {
             return Vec::new();
         };
@@ -274,17 +277,17 @@ impl Daemon {
 
 /// An HTTP answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Status code.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Header block.
-    pub head: String,
+    pub(crate) head: String,
     /// Body.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 /// One HTTP/1.1 request on a connection of its own.
-pub fn http(
+pub(crate) fn http(
     port: u16,
     method: &str,
     path: &str,
