@@ -117,7 +117,7 @@ pub struct Smtp {
 }
 
 /// Outgoing mail.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mail {
     /// Folder that gets a file a message when there is no relay. Default: `mail` under `store.dir`.
@@ -200,7 +200,7 @@ pub struct Ivr {
 }
 
 /// Which numbers may be called.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dial {
     /// Regions that may be called (ISO 3166). Everything else is refused.
@@ -352,15 +352,6 @@ impl Default for Smtp {
         }
     }
 }
-impl Default for Mail {
-    fn default() -> Self {
-        Mail {
-            directory: None,
-            relay: None,
-            templates: None,
-        }
-    }
-}
 impl Default for Voice {
     fn default() -> Self {
         Voice {
@@ -373,16 +364,6 @@ impl Default for Voice {
             inbound_from: Vec::new(),
             no_rtp_hangup: Period(Duration::from_secs(30)),
             call_limit: Period(Duration::from_secs(3_600)),
-        }
-    }
-}
-impl Default for Dial {
-    fn default() -> Self {
-        Dial {
-            allow: Vec::new(),
-            region: None,
-            own_numbers: Vec::new(),
-            refuse_prefixes: Vec::new(),
         }
     }
 }

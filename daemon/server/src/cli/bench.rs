@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 /// Arguments of `helpline bench`.
 #[derive(Debug, clap::Args)]
-pub struct Bench {
+pub(super) struct Bench {
     #[command(subcommand)]
     what: What,
 }

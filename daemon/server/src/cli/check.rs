@@ -8,7 +8,7 @@ use crate::daemon;
 
 /// Arguments of `helpline check`.
 #[derive(Debug, clap::Args)]
-pub struct Check {
+pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArgs,
 }

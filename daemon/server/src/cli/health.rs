@@ -12,7 +12,7 @@ const EXIT_UNREACHABLE: u8 = 3;
 
 /// Arguments of `helpline health`.
 #[derive(Debug, clap::Args)]
-pub struct Health {
+pub(super) struct Health {
     #[command(flatten)]
     config: ConfigArgs,
 }

@@ -6,7 +6,7 @@ use crate::config::Config;
 
 /// Arguments of `helpline schema`.
 #[derive(Debug, clap::Args)]
-pub struct Schema {
+pub(super) struct Schema {
     /// Which schema.
     #[arg(value_enum)]
     name: Name,
@@ -41,7 +41,7 @@ impl Schema {
 ///
 /// # Errors
 /// Never in practice: the schema is plain JSON.
-pub fn config_schema() -> anyhow::Result<String> {
+pub(super) fn config_schema() -> anyhow::Result<String> {
     let schema = schemars::schema_for!(Config);
     Ok(serde_json::to_string_pretty(&schema)?)
 }

@@ -14,7 +14,7 @@ use crate::log;
 
 /// Arguments of `helpline serve`.
 #[derive(Debug, clap::Args)]
-pub struct Serve {
+pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
 }

@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_millis(300);
 
 /// Arguments of `helpline bench dial`.
 #[derive(Debug, clap::Args)]
-pub struct Dial {
+pub(super) struct Dial {
     /// Requests, one after another.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=900))]
     count: u32,

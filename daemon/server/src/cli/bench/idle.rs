@@ -11,7 +11,7 @@ use crate::cli::demo;
 
 /// Arguments of `helpline bench idle`.
 #[derive(Debug, clap::Args)]
-pub struct Idle {
+pub(super) struct Idle {
     /// Seconds of idleness before measuring.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,

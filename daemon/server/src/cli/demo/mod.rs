@@ -61,7 +61,7 @@ const BEN: Customer = Customer {
 
 /// Arguments of `helpline demo`.
 #[derive(Debug, clap::Args)]
-pub struct Demo {
+pub(super) struct Demo {
     /// End after the story instead of staying up. Exit code 0 only if every step was seen.
     #[arg(long)]
     exit: bool,
