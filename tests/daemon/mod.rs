@@ -4,3 +4,4 @@ mod calls;
 mod crash;
 mod faults;
 mod line;
+mod service;

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 /// A program that a test started.
 pub(crate) struct Program {
     child: Child,
@@ -62,10 +64,10 @@ impl Program {
         let _ = self.child.wait();
     }
 
-    /// Asks it to end (SIGTERM).
-    pub(crate) fn terminate(&self) {
+    /// Sends it a signal; it may be gone already.
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = nix::sys::signal::kill(pid, signal);
     }
 }
 
@@ -102,6 +104,8 @@ pub(crate) struct Daemon {
     pub(crate) smtp: u16,
     /// SIP socket.
     pub(crate) sip: u16,
+    /// Environment of the next start.
+    pub(crate) env: Vec<(String, String)>,
     program: Option<Program>,
     starts: u32,
 }
@@ -115,6 +119,7 @@ impl Daemon {
             ops: free_port(),
             smtp: free_port(),
             sip: free_port(),
+            env: Vec::new(),
             program: None,
             starts: 0,
         };
@@ -156,6 +161,7 @@ impl Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_helpline"));
         command.arg("serve").arg("--config").arg(self.config_path());
         command.env("HELPLINE_LOG", "helpline=debug");
+        command.envs(self.env.iter().cloned());
         self.starts += 1;
         let log = self.dir.path().join(format!("log.{}", self.starts));
         self.program.insert(Program::start(command, &log))
@@ -195,7 +201,7 @@ impl Daemon {
 
     /// SIGTERM and its exit code.
     pub(crate) fn stop(&mut self) -> i32 {
-        self.program().terminate();
+        self.program().signal(Signal::SIGTERM);
         self.program().exit_code(Duration::from_secs(30))
     }
 

@@ -10,6 +10,7 @@
 //! - who may import whom is a table in `docs/ARCHITECTURE.md`, kept by
 //!   `tests/layering.rs`.
 #![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 #![cfg_attr(
     test,
     allow(
