@@ -4,4 +4,5 @@ mod calls;
 mod crash;
 mod faults;
 mod line;
+mod mail;
 mod service;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use helpline::clock::Clock;
 use helpline::config::{Config, Queue};
 use helpline::desk::Desk;
-use helpline::intake::http::{HttpIntake, accept_at};
+use helpline::intake::http::HttpIntake;
 use helpline::notify::Notifier;
 use helpline::notify::mail::{Letterhead, Mailer};
 use helpline::notify::template::Templates;
@@ -62,10 +62,13 @@ async fn site(limits: Limits) -> Site {
     desk.start().await.unwrap();
     let desk = Arc::new(desk);
     let pages = Arc::new(Pages::new(&config.site, &format!("http://{address}")).unwrap());
-    let accept = accept_at(Arc::clone(&desk));
-    let dial = config.dial_rules();
-    let intake = HttpIntake::new(&config, dial, Arc::clone(&pages), clock.clone(), accept);
-    let status = StatusPage::at_desk(pages, clock.clone(), &config.site.zone, desk);
+    let intake = HttpIntake::new(
+        &config,
+        Arc::clone(&pages),
+        clock.clone(),
+        Arc::clone(&desk),
+    );
+    let status = StatusPage::new(pages, clock.clone(), &config.site.zone, desk);
     let router = intake.unwrap().router().merge(status.router());
     let metrics = Metrics::default();
     let router = instrument(secure(router.merge(assets()), false), &metrics, &clock);
@@ -80,12 +83,7 @@ async fn site(limits: Limits) -> Site {
     }
 }
 
-fn notifier(
-    config: &Config,
-    store: Store,
-    clock: &Clock,
-    address: SocketAddr,
-) -> Arc<Notifier<Store>> {
+fn notifier(config: &Config, store: Store, clock: &Clock, address: SocketAddr) -> Arc<Notifier> {
     let letterhead = Letterhead::new(config, &format!("http://{address}")).unwrap();
     let mailer = Mailer::open(config).unwrap();
     let templates = Templates::load(None).unwrap();

@@ -247,6 +247,19 @@ impl Daemon {
         serde_json::from_slice(&out.stdout).unwrap()
     }
 
+    /// Changes rows, while the daemon is down.
+    pub(crate) fn execute(&self, sql: &str) {
+        let script = "import sqlite3,sys\n\
+            c=sqlite3.connect(sys.argv[1])\n\
+            c.execute(sys.argv[2])\n\
+            c.commit()";
+        let db = self.dir.path().join("data/helpline.db");
+        let status = Command::new("python3")
+            .args(["-c", script, db.to_str().unwrap(), sql])
+            .status();
+        assert!(status.unwrap().success(), "{sql}");
+    }
+
     /// Waits until `sql` gives a row whose first column is `want`.
     pub(crate) fn wait_row(&self, sql: &str, want: &str, limit: Duration) {
         let end = Instant::now() + limit;

@@ -59,7 +59,7 @@ pub struct Daemon {
     desk: Arc<Desk>,
     engine: EngineHandle,
     media: Media,
-    notifier: Arc<Notifier<Store>>,
+    notifier: Arc<Notifier>,
     flows: Arc<Flows>,
     clock: Clock,
     drain_limit: Duration,
@@ -266,12 +266,11 @@ impl Daemon {
         let pages = Arc::new(Pages::new(&config.site, &config.public_url())?);
         let http = intake::http::HttpIntake::new(
             config,
-            config.dial_rules(),
             Arc::clone(&pages),
             self.clock.clone(),
-            intake::http::accept_at(Arc::clone(&self.desk)),
+            Arc::clone(&self.desk),
         )?;
-        let status = web::status::StatusPage::at_desk(
+        let status = web::status::StatusPage::new(
             pages,
             self.clock.clone(),
             &config.site.zone,

@@ -24,7 +24,7 @@ pub(super) struct Seen {
     pub(super) store: Store,
     pub(super) engine: EngineHandle,
     pub(super) media: Media,
-    pub(super) notifier: Arc<Notifier<Store>>,
+    pub(super) notifier: Arc<Notifier>,
     pub(super) http: Arc<HttpIntake>,
     pub(super) trunks: Vec<String>,
     pub(super) stop: CancellationToken,

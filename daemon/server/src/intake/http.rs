@@ -8,9 +8,7 @@ mod limit;
 mod tests;
 mod token;
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,33 +21,18 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use helpline_core::phone::DialRules;
+use helpline_core::request::Channel;
 use helpline_core::request::json::ReadContext;
-use helpline_core::request::{Channel, HelpRequest};
 use helpline_core::time::Wall;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::desk::{AcceptError, Accepted, Desk, Origin};
+use crate::desk::Desk;
 use crate::page::Pages;
 
 use limit::RateLimit;
 use token::FormKey;
-
-/// A future that may move between threads.
-pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// `desk.accept`, as this intake calls it.
-pub type Accept =
-    Arc<dyn Fn(HelpRequest, Origin) -> Boxed<Result<Accepted, AcceptError>> + Send + Sync>;
-
-/// The desk as this intake calls it.
-#[must_use]
-pub fn accept_at(desk: Arc<Desk>) -> Accept {
-    Arc::new(move |request, origin| {
-        let desk = Arc::clone(&desk);
-        Box::pin(async move { desk.accept(request, origin).await })
-    })
-}
 
 /// The description of the API, and the schema it refers to beside itself.
 const OPENAPI: &str = include_str!("../../../../schemas/openapi.json");
@@ -62,7 +45,7 @@ const RETRY_SOON: Duration = Duration::from_secs(5);
 
 /// Everything the routes need.
 pub struct HttpIntake {
-    accept: Accept,
+    desk: Arc<Desk>,
     pages: Arc<Pages>,
     clock: Clock,
     dial: DialRules,
@@ -77,16 +60,15 @@ pub struct HttpIntake {
 }
 
 impl HttpIntake {
-    /// An intake for the queues and rules of `config`; `dial` are the same rules the desk keeps.
+    /// An intake for the queues and rules of `config`, the same that the desk keeps.
     ///
     /// # Errors
     /// The operating system gives no random key for form tokens.
     pub fn new(
         config: &Config,
-        dial: DialRules,
         pages: Arc<Pages>,
         clock: Clock,
-        accept: Accept,
+        desk: Arc<Desk>,
     ) -> anyhow::Result<Arc<Self>> {
         let default = [crate::config::Queue::default()];
         let queues: &[crate::config::Queue] = match config.queue.as_slice() {
@@ -94,10 +76,10 @@ impl HttpIntake {
             some => some,
         };
         Ok(Arc::new(HttpIntake {
-            accept,
+            desk,
             pages,
             clock,
-            dial,
+            dial: config.dial_rules(),
             region: config.dial.region.clone(),
             zone: config.site.zone.clone(),
             language: config.site.language.clone(),

@@ -5,7 +5,6 @@
 pub mod mail;
 pub mod template;
 
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,19 +12,18 @@ use std::time::Duration;
 use helpline_core::queue::ewt::PromiseKind;
 use helpline_core::rng::Rng;
 use helpline_core::time::Wall;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::store::Store;
 use crate::store::outbox::OutboxRow;
+use crate::store::{self, Store};
 
 use mail::{Letterhead, Mailer, SendError};
 use template::Templates;
 
 /// Rows sent at once; the pool of the relay has as many connections.
-const BATCH: usize = 4;
+const BATCH: u32 = 4;
 /// Without a wake-up the outbox is looked at so often: retries become due silently.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Rest after the store did not answer.
@@ -45,53 +43,6 @@ const RETRIES: [Duration; 8] = [
 ];
 /// Spread of the waits: ± 20 %.
 const SPREAD: f64 = 0.2;
-
-/// The store's outbox, as this loop uses it; tests have one in memory. A mark on a row whose
-/// fence is lost is an error and changes nothing.
-pub trait Outbox: Send + Sync + 'static {
-    /// Up to `n` rows that are due, leased to us.
-    fn claim(&self, n: usize) -> impl Future<Output = anyhow::Result<Vec<OutboxRow>>> + Send;
-    /// Keeps the bytes for every further try.
-    fn rendered(
-        &self,
-        row: &OutboxRow,
-        bytes: &[u8],
-    ) -> impl Future<Output = anyhow::Result<()>> + Send;
-    /// The row is done.
-    fn mark(
-        &self,
-        row: &OutboxRow,
-        verdict: &Verdict,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send;
-    /// Notified after rows were written.
-    fn wake(&self) -> Arc<Notify>;
-}
-
-impl Outbox for Store {
-    async fn claim(&self, n: usize) -> anyhow::Result<Vec<OutboxRow>> {
-        Ok(self.claim_outbox(u32::try_from(n)?).await?)
-    }
-
-    async fn rendered(&self, row: &OutboxRow, bytes: &[u8]) -> anyhow::Result<()> {
-        Ok(self.outbox_rendered(row, bytes).await?)
-    }
-
-    async fn mark(&self, row: &OutboxRow, verdict: &Verdict) -> anyhow::Result<()> {
-        match verdict {
-            Verdict::Sent => self.outbox_sent(row).await?,
-            Verdict::Deferred { next_at, error } => {
-                self.outbox_deferred(row, *next_at, error).await?;
-            }
-            Verdict::Failed { error } => self.outbox_failed(row, error).await?,
-            Verdict::Suppressed { reason } => self.outbox_suppressed(row, reason).await?,
-        }
-        Ok(())
-    }
-
-    fn wake(&self) -> Arc<Notify> {
-        self.outbox_wake()
-    }
-}
 
 /// What became of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,8 +69,8 @@ pub enum Verdict {
 }
 
 /// Sends what the outbox holds.
-pub struct Notifier<O> {
-    outbox: O,
+pub struct Notifier {
+    store: Store,
     templates: Templates,
     letterhead: Letterhead,
     mailer: Mailer,
@@ -137,10 +88,10 @@ struct Counts {
     suppressed: AtomicU64,
 }
 
-impl<O: Outbox> Notifier<O> {
+impl Notifier {
     /// `seed` spreads the retries.
     pub fn new(
-        outbox: O,
+        store: Store,
         templates: Templates,
         letterhead: Letterhead,
         mailer: Mailer,
@@ -148,7 +99,7 @@ impl<O: Outbox> Notifier<O> {
         seed: u64,
     ) -> Arc<Self> {
         Arc::new(Notifier {
-            outbox,
+            store,
             templates,
             letterhead,
             mailer,
@@ -160,7 +111,7 @@ impl<O: Outbox> Notifier<O> {
 
     /// Sends until `stop`. A mail that is being sent is finished first.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let wake = self.outbox.wake();
+        let wake = self.store.outbox_wake();
         while !stop.is_cancelled() {
             // Asked for before looking, so that a row written meanwhile is not slept over.
             let woken = wake.notified();
@@ -203,7 +154,7 @@ impl<O: Outbox> Notifier<O> {
 
     /// One batch; how many rows it had.
     async fn pass(self: &Arc<Self>) -> anyhow::Result<usize> {
-        let rows = self.outbox.claim(BATCH).await?;
+        let rows = self.store.claim_outbox(BATCH).await?;
         let count = rows.len();
         let mut tasks = JoinSet::new();
         for row in rows {
@@ -250,8 +201,20 @@ impl<O: Outbox> Notifier<O> {
                 tracing::info!(id = row.id, kind = row.kind, ?verdict, "mail");
             }
         }
-        if let Err(error) = self.outbox.mark(row, &verdict).await {
-            tracing::error!(id = row.id, error = format!("{error:#}"), "mail not marked");
+        if let Err(error) = self.mark(row, &verdict).await {
+            tracing::error!(id = row.id, %error, "mail not marked");
+        }
+    }
+
+    /// Writes the verdict; a row that another worker has taken over stays as it is.
+    async fn mark(&self, row: &OutboxRow, verdict: &Verdict) -> Result<(), store::Error> {
+        match verdict {
+            Verdict::Sent => self.store.outbox_sent(row).await,
+            Verdict::Deferred { next_at, error } => {
+                self.store.outbox_deferred(row, *next_at, error).await
+            }
+            Verdict::Failed { error } => self.store.outbox_failed(row, error).await,
+            Verdict::Suppressed { reason } => self.store.outbox_suppressed(row, reason).await,
         }
     }
 
@@ -264,7 +227,7 @@ impl<O: Outbox> Notifier<O> {
             Some(bytes) => bytes.clone(),
             None => match self.render(row, now) {
                 Ok(bytes) => {
-                    self.outbox.rendered(row, &bytes).await?;
+                    self.store.outbox_rendered(row, &bytes).await?;
                     bytes
                 }
                 // The same facts give the same fault in every try.

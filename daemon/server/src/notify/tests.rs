@@ -1,6 +1,4 @@
-//! The loop against an outbox in memory, a folder, and a relay that speaks SMTP.
-
-use std::collections::VecDeque;
+//! The loop over a store, with a folder, and with a relay that speaks SMTP.
 
 use helpline_core::queue::ewt::Promise;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -8,53 +6,68 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::{Config, Relay, RelayTls};
-use crate::store::outbox::MailBody;
+use crate::store::outbox::{MailBody, insert};
+use crate::store::{NewOutbox, look};
 
 const NOW: Wall = Wall::from_millis(1_795_440_000_000); // 2026-11-23T13:20:00Z
 
-/// Rows in memory; marks and kept bytes are remembered.
-#[derive(Clone, Default)]
-struct Memory(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    rows: Mutex<VecDeque<OutboxRow>>,
-    kept: Mutex<Vec<Vec<u8>>>,
-    marks: Mutex<Vec<(String, Verdict)>>,
-    wake: Arc<Notify>,
+/// A store in a folder of its own, at `NOW`.
+struct Post {
+    store: Store,
+    _folder: tempfile::TempDir,
 }
 
-impl Outbox for Memory {
-    async fn claim(&self, n: usize) -> anyhow::Result<Vec<OutboxRow>> {
-        let mut rows = self.0.rows.lock().unwrap();
-        let n = n.min(rows.len());
-        Ok(rows.drain(..n).collect())
-    }
-    async fn rendered(&self, _: &OutboxRow, bytes: &[u8]) -> anyhow::Result<()> {
-        self.0.kept.lock().unwrap().push(bytes.to_vec());
-        Ok(())
-    }
-    async fn mark(&self, row: &OutboxRow, verdict: &Verdict) -> anyhow::Result<()> {
-        let mark = (row.id.clone(), verdict.clone());
-        self.0.marks.lock().unwrap().push(mark);
-        Ok(())
-    }
-    fn wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.0.wake)
+async fn post() -> Post {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::following_tokio(NOW);
+    Post {
+        store: Store::open_sqlite(folder.path(), &clock).await.unwrap(),
+        _folder: folder,
     }
 }
 
-impl Memory {
-    fn put(&self, row: OutboxRow) {
-        self.0.rows.lock().unwrap().push_back(row);
-        self.0.wake.notify_one();
+impl Post {
+    /// Writes a row as the desk does.
+    async fn put(&self, row: OutboxRow) {
+        let kind: &'static str = match row.kind.as_str() {
+            "ack" => "ack",
+            "closing" => "closing",
+            _ => "no_such_kind",
+        };
+        let mail = NewOutbox {
+            about: row.id.clone(),
+            id: row.id,
+            kind,
+            seq: 0,
+            body: row.body,
+            locale: row.locale,
+            to_addr: row.to_addr,
+            message_id: row.message_id,
+            stale_at: None,
+        };
+        let written = self.store.write(move |tx| {
+            let mail = mail.clone();
+            Box::pin(async move { insert(tx, &mail).await })
+        });
+        written.await.unwrap();
+        self.store.outbox_wake().notify_one();
     }
-    fn marks(&self) -> Vec<Verdict> {
-        let marks = self.0.marks.lock().unwrap();
-        marks.iter().map(|(_, verdict)| verdict.clone()).collect()
+
+    /// State and last error of every row, by id.
+    async fn marks(&self) -> Vec<(String, String)> {
+        let rows = look::rows::<2>(
+            &self.store,
+            "select state, coalesce(last_error, '') from outbox order by id",
+        );
+        let rows = rows.await;
+        rows.into_iter()
+            .map(|[state, error]| (state, error))
+            .collect()
     }
-    fn kept(&self) -> Vec<Vec<u8>> {
-        self.0.kept.lock().unwrap().clone()
+
+    /// The bytes kept for further tries, by id.
+    async fn kept(&self) -> Vec<Option<Vec<u8>>> {
+        look::bytes(&self.store, "select rendered from outbox order by id").await
     }
 }
 
@@ -93,12 +106,12 @@ fn config(folder: &std::path::Path) -> Config {
     config
 }
 
-fn notifier(config: &Config, outbox: Memory) -> Arc<Notifier<Memory>> {
+fn notifier(config: &Config, post: &Post) -> Arc<Notifier> {
     let letterhead = Letterhead::new(config, "http://help.example/").unwrap();
     let mailer = Mailer::open(config).unwrap();
     let templates = Templates::load(None).unwrap();
     let clock = Clock::following_tokio(NOW);
-    Notifier::new(outbox, templates, letterhead, mailer, clock, 7)
+    Notifier::new(post.store.clone(), templates, letterhead, mailer, clock, 7)
 }
 
 /// Headers, unfolded.
@@ -112,7 +125,7 @@ fn headers(mail: &[u8]) -> Vec<String> {
 #[tokio::test]
 async fn acknowledgement_is_a_whole_mail_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Memory::default();
+    let post = post().await;
     let mut answered = row("../id-1.ack.1");
     answered.body.in_reply_to = Some("q@mail.example".into());
     answered.body.references = vec![
@@ -120,14 +133,14 @@ async fn acknowledgement_is_a_whole_mail_in_a_file() {
         "bad id\r\nBcc: x@y".into(),
         "<x@y>".into(),
     ];
-    outbox.put(answered);
-    let notifier = notifier(&config(folder.path()), outbox.clone());
+    post.put(answered).await;
+    let notifier = notifier(&config(folder.path()), &post);
     notifier.flush().await.unwrap();
-    assert_eq!(outbox.marks(), [Verdict::Sent]);
+    assert_eq!(post.marks().await, [("sent".into(), String::new())]);
     let mail = std::fs::read(folder.path().join("id-1.ack.1.eml")).unwrap();
     assert_eq!(
-        outbox.kept(),
-        std::slice::from_ref(&mail),
+        post.kept().await,
+        [Some(mail.clone())],
         "the stored bytes are the sent ones"
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -166,60 +179,68 @@ async fn acknowledgement_is_a_whole_mail_in_a_file() {
 #[tokio::test]
 async fn stored_bytes_are_sent_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Memory::default();
-    let mut again = row("id-2");
-    again.rendered = Some(b"Subject: kept\r\n\r\nkept\r\n".to_vec());
-    again.attempts = 3;
-    outbox.put(again);
-    let notifier = notifier(&config(folder.path()), outbox.clone());
-    notifier.flush().await.unwrap();
+    let post = post().await;
+    let kept = b"Subject: kept\r\n\r\nkept\r\n";
+    post.put(row("id-2")).await;
+    let first = post.store.claim_outbox(1).await.unwrap().remove(0);
+    post.store.outbox_rendered(&first, kept).await.unwrap();
+    post.store
+        .outbox_deferred(&first, NOW, "451")
+        .await
+        .unwrap();
+    notifier(&config(folder.path()), &post)
+        .flush()
+        .await
+        .unwrap();
     let mail = std::fs::read(folder.path().join("id-2.eml")).unwrap();
-    assert_eq!(mail, b"Subject: kept\r\n\r\nkept\r\n");
-    assert!(outbox.kept().is_empty());
+    assert_eq!(mail, kept);
+    assert_eq!(post.kept().await, [Some(kept.to_vec())]);
+    assert_eq!(post.marks().await, [("sent".into(), String::new())]);
 }
 
 #[tokio::test]
 async fn stale_acknowledgement_is_dropped_and_others_are_not() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Memory::default();
+    let post = post().await;
     let old = NOW - Duration::from_secs(7200);
     for kind in ["ack", "closing"] {
         let mut late = row(kind);
         late.kind = kind.into();
         late.body.promise = Some(Promise::booked(old, "UTC"));
-        outbox.put(late);
+        post.put(late).await;
     }
     let mut unknown = row("no-promise");
     unknown.body.promise = None;
     unknown.body.made_at = Some(NOW - Duration::from_secs(90_000));
-    outbox.put(unknown);
-    let notifier = notifier(&config(folder.path()), outbox.clone());
+    post.put(unknown).await;
+    let notifier = notifier(&config(folder.path()), &post);
     notifier.flush().await.unwrap();
     assert!(folder.path().join("closing.eml").exists());
     assert!(!folder.path().join("ack.eml").exists());
-    let stale = Verdict::Suppressed { reason: "stale" };
-    assert_eq!(outbox.marks().iter().filter(|v| **v == stale).count(), 2);
+    let stale = ("suppressed".to_owned(), "stale".to_owned());
+    let marks = post.marks().await;
+    assert_eq!(marks.iter().filter(|mark| **mark == stale).count(), 2);
     assert!(notifier.counts().contains(&("suppressed", 2)));
 }
 
 #[tokio::test]
 async fn what_can_never_be_sent_fails_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Memory::default();
-    for (kind, to) in [
+    let post = post().await;
+    for (n, (kind, to)) in (1..).zip([
         ("ack", "no address"),
         ("ack", "a@b.de\r\nBcc: c@d.de"),
         ("no_such_kind", "a@b.de"),
-    ] {
-        let mut bad = row("bad");
+    ]) {
+        let mut bad = row(&format!("bad-{n}"));
         (bad.kind, bad.to_addr) = (kind.into(), to.into());
-        outbox.put(bad);
+        post.put(bad).await;
     }
-    let notifier = notifier(&config(folder.path()), outbox.clone());
+    let notifier = notifier(&config(folder.path()), &post);
     notifier.flush().await.unwrap();
-    let marks = outbox.marks();
+    let marks = post.marks().await;
     assert_eq!(marks.len(), 3);
-    let failed = |v: &Verdict| matches!(v, Verdict::Failed { .. });
+    let failed = |(state, error): &(String, String)| state == "failed" && !error.is_empty();
     assert!(marks.iter().all(failed), "{marks:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -227,7 +248,7 @@ async fn what_can_never_be_sent_fails_at_once() {
 #[tokio::test]
 async fn waits_grow_and_the_ninth_failure_is_the_last() {
     let folder = tempfile::tempdir().unwrap();
-    let notifier = notifier(&config(folder.path()), Memory::default());
+    let notifier = notifier(&config(folder.path()), &post().await);
     let wait = |tries: u32| {
         let mut row = row("x");
         row.attempts = tries;
@@ -251,23 +272,32 @@ async fn waits_grow_and_the_ninth_failure_is_the_last() {
 #[tokio::test]
 async fn folder_that_is_gone_defers() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Memory::default();
-    outbox.put(row("id-3"));
-    let notifier = notifier(&config(folder.path()), outbox.clone());
+    let post = post().await;
+    post.put(row("id-3")).await;
+    let notifier = notifier(&config(folder.path()), &post);
     drop(folder);
     notifier.flush().await.unwrap();
-    assert!(matches!(outbox.marks()[0], Verdict::Deferred { .. }));
+    let marks = post.marks().await;
+    assert!(
+        marks[0].0 == "deferred" && !marks[0].1.is_empty(),
+        "{marks:?}"
+    );
+    assert!(
+        post.kept().await[0].is_some(),
+        "rendered once for all tries"
+    );
+    assert_eq!(notifier.counts()[1], ("deferred", 1));
 }
 
 #[tokio::test]
 async fn loop_wakes_for_a_new_row_and_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Memory::default();
-    let notifier = notifier(&config(folder.path()), outbox.clone());
+    let post = post().await;
+    let notifier = notifier(&config(folder.path()), &post);
     let stop = CancellationToken::new();
     let task = tokio::spawn(notifier.run(stop.clone()));
     tokio::task::yield_now().await;
-    outbox.put(row("id-4"));
+    post.put(row("id-4")).await;
     let file = folder.path().join("id-4.eml");
     for _ in 0..500 {
         if file.exists() {
@@ -319,9 +349,9 @@ async fn relay(answer: &'static str) -> (u16, tokio::task::JoinHandle<Vec<String
 #[tokio::test]
 async fn answers_of_the_relay_decide() {
     for (answer, verdict) in [
-        ("250 taken\r\n", "Sent"),
-        ("451 later\r\n", "Deferred"),
-        ("550 never\r\n", "Failed"),
+        ("250 taken\r\n", "sent"),
+        ("451 later\r\n", "deferred"),
+        ("550 never\r\n", "failed"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (port, relay) = relay(answer).await;
@@ -333,16 +363,16 @@ async fn answers_of_the_relay_decide() {
             username: None,
             password_file: None,
         });
-        let outbox = Memory::default();
-        outbox.put(row("id-5"));
-        let notifier = notifier(&config, outbox.clone());
+        let post = post().await;
+        post.put(row("id-5")).await;
+        let notifier = notifier(&config, &post);
         notifier.flush().await.unwrap();
         let heard = tokio::time::timeout(Duration::from_secs(10), relay)
             .await
             .unwrap()
             .unwrap();
-        let mark = format!("{:?}", outbox.marks()[0]);
-        assert!(mark.starts_with(verdict), "{answer}: {mark}");
+        let (state, error) = post.marks().await.remove(0);
+        assert_eq!(state, verdict, "{answer}: {error}");
         assert!(
             heard
                 .iter()

@@ -12,6 +12,8 @@ mod conn;
 mod error;
 pub(crate) mod key;
 pub(crate) mod limit;
+#[cfg(test)]
+pub(crate) mod look;
 pub(crate) mod mail;
 mod migrate;
 pub(crate) mod node;

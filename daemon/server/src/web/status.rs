@@ -1,8 +1,6 @@
 //! The status page of a request. Who holds its token may look and cancel; the address is never
 //! logged, and only the masked number is shown.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,58 +19,24 @@ use crate::page::{Pages, Problem, Sender, sender, time_in_words};
 /// Longest token that is looked up, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
 
-/// A future that may move between threads.
-pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// `desk.status`: the request of a token, if there is one.
-pub type Look = Arc<dyn Fn(String) -> Boxed<anyhow::Result<Option<StatusView>>> + Send + Sync>;
-/// `desk.cancel`: whatever it came to, the status page shows it.
-pub type Cancel = Arc<dyn Fn(String) -> Boxed<anyhow::Result<()>> + Send + Sync>;
-
 /// What the status routes need.
 pub struct StatusPage {
     pages: Arc<Pages>,
     clock: Clock,
     zone: String,
-    look: Look,
-    cancel: Cancel,
+    desk: Arc<Desk>,
 }
 
 impl StatusPage {
     /// `zone` is the site's, for times of requests without a zone of their own.
     #[must_use]
-    pub fn new(
-        pages: Arc<Pages>,
-        clock: Clock,
-        zone: &str,
-        look: Look,
-        cancel: Cancel,
-    ) -> Arc<Self> {
+    pub fn new(pages: Arc<Pages>, clock: Clock, zone: &str, desk: Arc<Desk>) -> Arc<Self> {
         Arc::new(StatusPage {
             pages,
             clock,
             zone: zone.to_owned(),
-            look,
-            cancel,
+            desk,
         })
-    }
-
-    /// The same over the desk.
-    #[must_use]
-    pub fn at_desk(pages: Arc<Pages>, clock: Clock, zone: &str, desk: Arc<Desk>) -> Arc<Self> {
-        let canceller = Arc::clone(&desk);
-        let look: Look = Arc::new(move |token| {
-            let desk = Arc::clone(&desk);
-            Box::pin(async move { Ok(desk.status(&token).await?) })
-        });
-        let cancel: Cancel = Arc::new(move |token| {
-            let desk = Arc::clone(&canceller);
-            Box::pin(async move {
-                let done = desk.cancel(&token).await?;
-                tracing::info!(?done, "cancelled by its customer");
-                Ok(())
-            })
-        });
-        StatusPage::new(pages, clock, zone, look, cancel)
     }
 
     /// `/s/{token}`, `/s/{token}/status` (JSON) and `POST /s/{token}/cancel`.
@@ -89,11 +53,11 @@ impl StatusPage {
         if !is_token(token) {
             return Err(StatusCode::NOT_FOUND);
         }
-        match (self.look)(token.to_owned()).await {
+        match self.desk.status(token).await {
             Ok(Some(view)) => Ok(view),
             Ok(None) => Err(StatusCode::NOT_FOUND),
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "status not readable");
+                tracing::error!(%error, "status not readable");
                 Err(StatusCode::SERVICE_UNAVAILABLE)
             }
         }
@@ -187,10 +151,14 @@ async fn cancel(
         let code = StatusCode::NOT_FOUND;
         return private(status.pages.error(code, &language, "not_found_text"));
     }
-    if let Err(error) = (status.cancel)(token.clone()).await {
-        tracing::error!(error = format!("{error:#}"), "cancel failed");
-        let code = StatusCode::SERVICE_UNAVAILABLE;
-        return private(status.pages.error(code, &language, "error_text"));
+    match status.desk.cancel(&token).await {
+        // Whatever it came to, the page shows it.
+        Ok(done) => tracing::info!(?done, "cancelled by its customer"),
+        Err(error) => {
+            tracing::error!(%error, "cancel failed");
+            let code = StatusCode::SERVICE_UNAVAILABLE;
+            return private(status.pages.error(code, &language, "error_text"));
+        }
     }
     let location = [(header::LOCATION, format!("/s/{token}"))];
     private((StatusCode::SEE_OTHER, location).into_response())
@@ -208,14 +176,13 @@ fn private(mut answer: Response) -> Response {
 /// How a state is shown: key of its headline, key of the sentence below, tone.
 fn wording(state: &str) -> (&'static str, Option<&'static str>, &'static str) {
     match state {
-        "unverified" => ("status_unverified", Some("status_unverified_text"), ""),
         "waiting" | "leased" => ("status_waiting", None, ""),
         "held" => ("status_held", Some("status_held_text"), ""),
         "backoff" => ("status_backoff", Some("status_backoff_text"), ""),
         "scheduled" => ("status_scheduled", None, ""),
         "dialling" | "answered" => ("status_ringing", Some("status_ringing_text"), "good"),
         "connected" => ("status_connected", Some("status_connected_text"), "good"),
-        "done" | "wrapup" | "settled_inbound" => ("status_done", Some("status_done_text"), "good"),
+        "done" | "settled_inbound" => ("status_done", Some("status_done_text"), "good"),
         "cancelled" => ("status_cancelled", Some("status_cancelled_text"), ""),
         "expired" => ("status_expired", Some("status_expired_text"), "bad"),
         "unreachable" => ("status_unreachable", Some("status_unreachable_text"), "bad"),
@@ -308,179 +275,4 @@ fn view_json(view: &StatusView, now: Wall) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use axum::body::{Body, to_bytes};
-    use axum::http::Request;
-    use helpline_core::id::RequestId;
-    use tower::ServiceExt;
-
-    use super::*;
-    use crate::config::Site;
-
-    const NOW: Wall = Wall::from_millis(1_795_440_000_000);
-
-    fn view(state: &str) -> StatusView {
-        StatusView {
-            id: RequestId::from_text("0192"),
-            state: state.to_owned(),
-            position: Some(7),
-            promise: Some(Promise {
-                kind: PromiseKind::Range,
-                from: NOW + std::time::Duration::from_secs(1200),
-                to: NOW + std::time::Duration::from_secs(2400),
-                zone: "Europe/Berlin".into(),
-            }),
-            estimate: None,
-            number_masked: "+49 … 67".into(),
-            due_at: Some(NOW),
-            not_before: Some(NOW + std::time::Duration::from_secs(60)),
-            last_disposition: Some("busy".into()),
-            open: !matches!(state, "done" | "cancelled" | "refused"),
-            language: "en".into(),
-        }
-    }
-
-    /// The router, and the tokens that were cancelled.
-    fn router(state: &'static str) -> (Router, Arc<Mutex<Vec<String>>>) {
-        let pages = Arc::new(Pages::new(&Site::default(), "http://help.example").unwrap());
-        let cancelled = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&cancelled);
-        let look: Look = Arc::new(move |token| {
-            Box::pin(async move {
-                anyhow::ensure!(token != "broken", "no database");
-                Ok((token == "good_token-1").then(|| view(state)))
-            })
-        });
-        let cancel: Cancel = Arc::new(move |token| {
-            seen.lock().unwrap().push(token);
-            Box::pin(async { Ok(()) })
-        });
-        let clock = Clock::following_tokio(NOW);
-        let page = StatusPage::new(pages, clock, "UTC", look, cancel);
-        (page.router(), cancelled)
-    }
-
-    async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
-        let answer = router.clone().oneshot(request).await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
-        (status, headers, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    fn get_request(path: &str) -> Request<Body> {
-        Request::get(path).body(Body::empty()).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_page_tells_place_and_promise_and_offers_cancel() {
-        let (router, _) = router("waiting");
-        let (status, headers, html) = ask(&router, get_request("/s/good_token-1")).await;
-        assert_eq!(status, StatusCode::OK);
-        assert_eq!(headers["referrer-policy"], "no-referrer");
-        assert_eq!(headers["cache-control"], "no-store");
-        for part in [
-            "You are in line",
-            "<dd class=\"place\">7</dd>",
-            "between 14:40 and 15:00",
-            "action=\"/s/good_token-1/cancel\"",
-            "http-equiv=\"refresh\" content=\"15\"",
-            "+49 … 67",
-        ] {
-            assert!(html.contains(part), "{part} in {html}");
-        }
-        let (_, _, german) = ask(&router, get_request("/s/good_token-1?lang=de")).await;
-        assert!(german.contains("Sie stehen in der Reihe"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn every_state_has_words_and_final_ones_no_cancel() {
-        for (state, part) in [
-            ("unverified", "Please confirm"),
-            ("held", "Your request waits"),
-            ("backoff", "Your line was busy."),
-            ("scheduled", "23 November 2026, 14:20 (Berlin)"),
-            ("answered", "rings now"),
-            ("connected", "We are talking"),
-            ("done", "Thank you"),
-            ("cancelled", "We do not call you"),
-            ("refused", "We do not call this number"),
-            ("a_new_state", "Your request"),
-        ] {
-            let (router, _) = router(state);
-            let (_, _, html) = ask(&router, get_request("/s/good_token-1")).await;
-            assert!(html.contains(part), "{state}: {html}");
-            let open = view(state).open;
-            assert_eq!(html.contains("/cancel\""), open, "{state}");
-            assert_eq!(html.contains("http-equiv=\"refresh\""), open, "{state}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn json_view_is_for_programs() {
-        let (router, _) = router("waiting");
-        let (status, _, body) = ask(&router, get_request("/s/good_token-1/status")).await;
-        assert_eq!(status, StatusCode::OK);
-        let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["position"], 7);
-        assert_eq!(body["phone_tail"], "67");
-        assert_eq!(body["promise"]["from"], "2026-11-23T13:40:00.000Z");
-        assert_eq!(body["can"], json!(["cancel"]));
-        assert!(body["estimate"].is_null() && body["next_try_at"].is_null());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn unknown_and_hostile_tokens_find_nothing() {
-        let (router, _) = router("waiting");
-        let long = format!("/s/{}", "a".repeat(65));
-        for path in [
-            "/s/nobody",
-            "/s/%00",
-            "/s/..%2f..%2fetc",
-            "/s/%3Cscript%3E",
-            &long,
-        ] {
-            let (status, _, html) = ask(&router, get_request(path)).await;
-            assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
-            assert!(!html.contains("<script>"));
-        }
-        let (status, _, _) = ask(&router, get_request("/s/broken")).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        let (status, headers, _) = ask(&router, get_request("/s/nobody/status")).await;
-        assert_eq!(status, StatusCode::NOT_FOUND);
-        assert_eq!(headers["content-type"], "application/problem+json");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_our_own_page_cancels_and_only_by_post() {
-        let (router, cancelled) = router("waiting");
-        let post = |header: &'static str, value: &'static str| {
-            Request::post("/s/good_token-1/cancel")
-                .header(header, value)
-                .body(Body::empty())
-                .unwrap()
-        };
-        for (header, value) in [
-            ("sec-fetch-site", "cross-site"),
-            ("sec-fetch-site", "same-site"),
-            ("origin", "https://evil.example"),
-        ] {
-            let (status, _, _) = ask(&router, post(header, value)).await;
-            assert_eq!(status, StatusCode::FORBIDDEN, "{value}");
-        }
-        let (status, _, _) = ask(&router, get_request("/s/good_token-1/cancel")).await;
-        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
-        assert!(cancelled.lock().unwrap().is_empty());
-        for (header, value) in [
-            ("sec-fetch-site", "same-origin"),
-            ("origin", "null"),
-            ("origin", "http://help.example"),
-        ] {
-            let (status, headers, _) = ask(&router, post(header, value)).await;
-            assert_eq!(status, StatusCode::SEE_OTHER, "{value}");
-            assert_eq!(headers["location"], "/s/good_token-1");
-        }
-        assert_eq!(cancelled.lock().unwrap().len(), 3);
-    }
-}
+mod tests;

@@ -70,7 +70,7 @@ async fn accept(
         place_at: None,
     };
     let language = request.language.clone();
-    let accepted = (intake.accept)(request, origin).await;
+    let accepted = intake.desk.accept(request, origin).await;
     accepted
         .map(|accepted| created(intake, &accepted, &language))
         .map_err(|error| (outcome(&error), problem(&error)))

@@ -125,7 +125,7 @@ async fn accept(
         address,
         place_at: None,
     };
-    match (intake.accept)(request, origin).await {
+    match intake.desk.accept(request, origin).await {
         Ok(accepted) => {
             intake.counts.add(Channel::Form, Outcome::Accepted);
             see_status(&accepted.token)

@@ -34,11 +34,11 @@ pub(super) fn answer_schema(name: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-#[test]
-fn reader_and_schema_agree() {
+#[tokio::test(start_paused = true)]
+async fn reader_and_schema_agree() {
     let schema = schema_file("help-request.json");
     let schema = jsonschema::validator_for(&schema).unwrap();
-    let world = world();
+    let world = world().await;
     let corpus = [
         r#"{"phone":"+4930901820"}"#,
         r#"{"phone":"030 901820","queue":"help","name":"A","email":"a@b.de","page":"https://h/","note":"x\ny","lang":"de-AT","tz":"Europe/Berlin","when":"now"}"#,
@@ -101,7 +101,7 @@ fn reader_and_schema_agree() {
 
 #[tokio::test(start_paused = true)]
 async fn description_is_served_and_every_path_in_it_is_a_route() {
-    let world = world();
+    let world = world().await;
     let get = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
         world.ask(request).await
@@ -118,11 +118,11 @@ async fn description_is_served_and_every_path_in_it_is_a_route() {
     }
 }
 
-#[test]
-fn examples_of_the_schema_are_good() {
+#[tokio::test(start_paused = true)]
+async fn examples_of_the_schema_are_good() {
     let file = schema_file("help-request.json");
     let schema = jsonschema::validator_for(&file).unwrap();
-    let world = world();
+    let world = world().await;
     for example in file["examples"].as_array().unwrap() {
         assert!(schema.is_valid(example));
         let body = example.to_string();
@@ -132,7 +132,7 @@ fn examples_of_the_schema_are_good() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_are_as_the_api_description_says() {
-    let world = world();
+    let world = world().await;
     let (_, _, body) = world.json(GOOD).await;
     assert!(answer_schema("Accepted").is_valid(&body), "{body}");
     let problem = answer_schema("Problem");

@@ -1,75 +1,70 @@
-//! The routes as a client sees them; the desk is a closure that remembers what it was given.
+//! The routes over a desk and its store.
 
 #[path = "schema.rs"]
 mod schema;
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use helpline_core::id::RequestId;
-use helpline_core::queue::ewt::{Promise, PromiseKind};
-use helpline_core::request::When;
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::config::{CalendarHours, Queue};
+use crate::store::tests::trunk_config;
+use crate::store::{Store, look};
 
 const NOW: Wall = Wall::from_millis(1_795_440_000_000); // 2026-11-23T13:20:00Z
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 4000);
 
-type Given = Arc<Mutex<Vec<(HelpRequest, Origin)>>>;
-
 struct World {
     router: Router,
-    given: Given,
+    store: Store,
     intake: Arc<HttpIntake>,
+    _folder: tempfile::TempDir,
 }
 
-fn accepted() -> Accepted {
-    Accepted {
-        id: RequestId::from_text("0192f0c1-0000-7000-8000-000000000001"),
-        token: "tok_en-1".into(),
-        position: Some(3),
-        promise: Promise {
-            kind: PromiseKind::Range,
-            from: NOW + Duration::from_secs(600),
-            to: NOW + Duration::from_secs(1800),
-            zone: "Europe/Berlin".into(),
-        },
-        fresh: true,
-    }
-}
-
-fn world_with(answer: Result<Accepted, AcceptError>, per_minute: u32) -> World {
-    let mut config = Config::default();
+fn config() -> Config {
+    let mut config = Config {
+        queue: vec![Queue {
+            max_calls: 1,
+            ..Queue::default()
+        }],
+        trunk: vec![trunk_config("carrier", 10, 10.0)],
+        ..Config::default()
+    };
     config.site.zone = "Europe/Berlin".into();
     config.dial.region = Some("DE".into());
-    config.http.requests_per_minute = per_minute;
-    let pages = Arc::new(Pages::new(&config.site, "http://help.example").unwrap());
-    let given = Given::default();
-    let seen = Arc::clone(&given);
-    let accept: Accept = Arc::new(move |request, origin| {
-        seen.lock().unwrap().push((request, origin));
-        let answer = answer.clone();
-        Box::pin(async move { answer })
-    });
-    let dial = DialRules {
-        allow: vec!["DE".into()],
-        ..DialRules::default()
-    };
+    config.dial.allow = vec!["DE".into()];
+    config.http.requests_per_minute = 1000;
+    config
+}
+
+/// An intake whose desk keeps other rules than itself.
+async fn world_of(config: &Config, desk: Config) -> World {
+    let folder = tempfile::tempdir().unwrap();
     let clock = Clock::following_tokio(NOW);
-    let intake = HttpIntake::new(&config, dial, pages, clock, accept).unwrap();
+    let store = Store::open_sqlite(folder.path(), &clock).await.unwrap();
+    let pages = Arc::new(Pages::new(&config.site, "http://help.example").unwrap());
+    let calendars = match desk.calendar.is_empty() {
+        true => BTreeMap::new(),
+        false => desk.calendars(),
+    };
+    let desk = Desk::new(store.clone(), Arc::new(desk), calendars, clock.clone(), 1);
+    desk.start().await.unwrap();
+    let intake = HttpIntake::new(config, pages, clock, Arc::new(desk)).unwrap();
     World {
         router: crate::page::secure(intake.router(), false),
-        given,
+        store,
         intake,
+        _folder: folder,
     }
 }
 
-fn world() -> World {
-    world_with(Ok(accepted()), 1000)
+async fn world() -> World {
+    world_of(&config(), config()).await
 }
 
 impl World {
@@ -119,8 +114,23 @@ impl World {
             .await
     }
 
-    fn taken(&self) -> Vec<(HelpRequest, Origin)> {
-        self.given.lock().unwrap().clone()
+    /// Number, channel, language, state and sender of every request, in the order taken.
+    async fn taken(&self) -> Vec<[String; 5]> {
+        look::rows(
+            &self.store,
+            "select number, channel, language, state, coalesce(consent_address, '')
+             from request order by id",
+        )
+        .await
+    }
+
+    /// Scope, key and length of the hash of every idempotency key.
+    async fn keys(&self) -> Vec<[String; 3]> {
+        look::rows(
+            &self.store,
+            "select scope, key, cast(length(body_hash) as text) from intake_key order by scope, key",
+        )
+        .await
     }
 }
 
@@ -129,10 +139,24 @@ const GOOD: &str = r#"{"phone":"+49 30 901820","email":"ada@example.org"}"#;
 
 #[tokio::test(start_paused = true)]
 async fn json_request_is_created_with_place_and_estimate() {
-    let world = world();
+    let world = world().await;
+    for number in ["+49 30 901821", "+49 30 901822"] {
+        let body = format!(r#"{{"phone":"{number}"}}"#);
+        assert_eq!(world.json(&body).await.0, StatusCode::CREATED);
+    }
     let (status, headers, body) = world.json_with(&[("idempotency-key", "k1")], GOOD).await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
-    assert_eq!(headers["location"], "http://help.example/s/tok_en-1");
+    let [[id, token]] = look::rows::<2>(
+        &world.store,
+        "select id, token from request where number = '+4930901820'",
+    )
+    .await
+    .try_into()
+    .unwrap();
+    let page = format!("http://help.example/s/{token}");
+    assert_eq!(headers["location"], page);
+    assert_eq!(body["status_url"], page);
+    assert_eq!(body["id"], id);
     assert_eq!(headers["x-content-type-options"], "nosniff");
     assert!(
         headers["content-security-policy"]
@@ -140,25 +164,23 @@ async fn json_request_is_created_with_place_and_estimate() {
             .unwrap()
             .contains("frame-ancestors 'none'")
     );
-    assert_eq!(body["id"], "0192f0c1-0000-7000-8000-000000000001");
     assert_eq!(body["position"], 3);
     assert_eq!(body["estimate"]["kind"], "range");
-    assert_eq!(body["estimate"]["from"], "2026-11-23T13:30:00.000Z");
+    assert_eq!(body["estimate"]["from"], "2026-11-23T13:20:00.000Z");
     let text = body["estimate"]["text"].as_str().unwrap();
-    assert!(text.contains("between 14:30 and 14:50"), "{text}");
-    let (request, origin) = world.taken().remove(0);
-    assert_eq!(request.number.as_str(), "+4930901820");
-    assert_eq!(origin.address, Some(PEER.ip()));
-    assert_eq!(origin.ack.unwrap().address, "ada@example.org");
-    let key = origin.key.unwrap();
-    assert_eq!((key.scope, key.key.as_str()), ("http", "k1"));
-    assert_eq!(key.body_hash.len(), 64);
-    assert!(world.intake.counts().contains(&("json", "accepted", 1)));
+    assert!(text.contains("between 14:20 and 14:"), "{text}");
+    let taken = &world.taken().await[2];
+    let wanted = ["+4930901820", "json", "en", "waiting", "192.0.2.1"];
+    assert_eq!(*taken, wanted);
+    let mails = look::rows::<2>(&world.store, "select about, to_addr from outbox").await;
+    assert_eq!(mails, [[id, "ada@example.org".into()]]);
+    assert_eq!(world.keys().await, [["http", "k1", "64"]]);
+    assert!(world.intake.counts().contains(&("json", "accepted", 3)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn wrong_json_is_a_problem_that_names_the_field() {
-    let world = world();
+    let world = world().await;
     let long = format!(
         r#"{{"phone":"+4930901820","note":"{}"}}"#,
         "x".repeat(70_000)
@@ -196,12 +218,12 @@ async fn wrong_json_is_a_problem_that_names_the_field() {
         assert!(problem["title"].is_string() && problem["detail"].is_string());
     }
     assert_eq!(world.json(&long).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(world.taken().is_empty());
+    assert!(world.taken().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn wrong_headers_are_refused_before_the_body_is_read() {
-    let world = world();
+    let world = world().await;
     let key = "k".repeat(256);
     for (header, value, status) in [
         ("content-type", "text/plain", 415),
@@ -217,7 +239,7 @@ async fn wrong_headers_are_refused_before_the_body_is_read() {
         let (got, _, problem) = world.json_with(&[(header, value)], GOOD).await;
         assert_eq!(got.as_u16(), status, "{header}: {value}: {problem}");
     }
-    assert!(world.taken().is_empty());
+    assert!(world.taken().await.is_empty());
     let own = [
         ("origin", OWN),
         ("content-type", "application/json; charset=utf-8"),
@@ -225,50 +247,85 @@ async fn wrong_headers_are_refused_before_the_body_is_read() {
     assert_eq!(world.json_with(&own, GOOD).await.0, StatusCode::CREATED);
 }
 
+/// A world whose desk refuses customer +4930901820 for the reason named.
+async fn refusing(kind: &str) -> World {
+    let mut desk = config();
+    match kind {
+        "not-allowed" => desk.dial.allow = vec!["FR".into()],
+        "line-full" => desk.queue[0].waiting_max = 0,
+        "bad-time" => {
+            desk.queue[0].calendar = "mornings".into();
+            let week = BTreeMap::from([("mon-sun".into(), vec!["08:00-09:00".into()])]);
+            let hours = CalendarHours {
+                zone: "Europe/Berlin".into(),
+                week,
+                ..CalendarHours::default()
+            };
+            desk.calendar.insert("mornings".into(), hours);
+        }
+        _ => {}
+    }
+    let world = world_of(&config(), desk).await;
+    match kind {
+        "key-reused" => {
+            let body = r#"{"phone":"+49 30 901821"}"#;
+            world.json_with(&[("idempotency-key", "k1")], body).await;
+            world.typed("phone=030901821&when=now").await;
+        }
+        "too-many" => {
+            for _ in 0..5 {
+                assert_eq!(world.json(GOOD).await.0, StatusCode::CREATED);
+            }
+        }
+        "unavailable" => world.store.break_after(0),
+        _ => {}
+    }
+    world
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_of_the_desk_have_their_status() {
-    let minute = Duration::from_millis(61_500);
-    for (error, status, kind, retry) in [
-        (AcceptError::KeyReused, 422, "key-reused", None),
-        (AcceptError::NotAllowed, 422, "not-allowed", None),
-        (
-            AcceptError::BadTime("closed then".into()),
-            422,
-            "bad-time",
-            None,
-        ),
-        (AcceptError::Full, 429, "line-full", Some("60")),
-        (
-            AcceptError::TooMany {
-                retry_after: minute,
-            },
-            429,
-            "too-many",
-            Some("62"),
-        ),
-        (AcceptError::Unavailable, 503, "unavailable", Some("5")),
+    for (kind, status, retry) in [
+        ("key-reused", 422, None),
+        ("not-allowed", 422, None),
+        ("bad-time", 422, None),
+        ("line-full", 429, Some("60")),
+        ("too-many", 429, Some("12")),
+        ("unavailable", 503, Some("5")),
     ] {
-        let world = world_with(Err(error), 1000);
-        let (got, headers, problem) = world.json(GOOD).await;
-        assert_eq!(got.as_u16(), status, "{kind}");
+        let world = refusing(kind).await;
+        let (body, when) = match kind {
+            "bad-time" => (
+                r#"{"phone":"030901820","when":{"at":"2026-11-24T12:00:00Z"}}"#,
+                "when=at&at=2026-11-24T13:00",
+            ),
+            _ => (GOOD, "when=now"),
+        };
+        let key = [("idempotency-key", "k1")];
+        let (got, headers, problem) = world.json_with(&key, body).await;
+        assert_eq!(got.as_u16(), status, "{kind}: {problem}");
         assert_eq!(problem["type"], format!("/problems/{kind}"));
         let after = headers.get("retry-after").map(|v| v.to_str().unwrap());
         assert_eq!(after, retry, "{kind}");
-        let (got, _, html) = world.typed("phone=030901820&when=now").await;
+        let (got, headers, html) = world.typed(&format!("phone=030901820&{when}")).await;
         match kind {
-            "key-reused" => assert!(got == 200 && html.contains("sent already")),
+            "key-reused" => assert!(got == 200 && html.contains("sent already"), "{html}"),
             _ => assert!(
                 got == status && html.contains("role=\"alert\""),
                 "{kind}: {html}"
             ),
         }
+        let after = headers.get("retry-after").map(|v| v.to_str().unwrap());
+        assert_eq!(after, retry, "{kind}");
         assert!(html.contains("value=\"030901820\""), "values are kept");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn flood_from_one_network_is_held_back() {
-    let world = world_with(Ok(accepted()), 2);
+    let mut narrow = config();
+    narrow.http.requests_per_minute = 2;
+    let world = world_of(&narrow, config()).await;
     assert_eq!(world.json(GOOD).await.0, StatusCode::CREATED);
     assert_eq!(
         world.typed("phone=030901820").await.0,
@@ -287,34 +344,32 @@ async fn flood_from_one_network_is_held_back() {
 
 #[tokio::test(start_paused = true)]
 async fn only_a_proxy_on_this_machine_speaks_for_others() {
-    let world = world();
-    for (peer, forwarded, wanted) in [
+    let world = world().await;
+    for (n, (peer, forwarded, wanted)) in (0..).zip([
         ("127.0.0.1:1", "198.51.100.7, 203.0.113.9", "203.0.113.9"),
         ("[::1]:1", "2001:db8::1", "2001:db8::1"),
         ("127.0.0.1:1", "nonsense", "127.0.0.1"),
         ("192.0.2.1:1", "203.0.113.9", "192.0.2.1"),
         ("[::ffff:192.0.2.1]:1", "203.0.113.9", "192.0.2.1"),
-    ] {
+    ]) {
+        let body = format!(r#"{{"phone":"+49 30 90182{n}"}}"#);
         let mut request = Request::post("/api/requests")
             .header("content-type", "application/json")
             .header("x-forwarded-for", forwarded)
-            .body(Body::from(GOOD))
+            .body(Body::from(body))
             .unwrap();
         let peer: SocketAddr = peer.parse().unwrap();
         request.extensions_mut().insert(ConnectInfo(peer));
         world.router.clone().oneshot(request).await.unwrap();
-        let (_, origin) = world.taken().pop().unwrap();
-        assert_eq!(
-            origin.address,
-            Some(wanted.parse().unwrap()),
-            "{peer} {forwarded}"
-        );
+        let [.., address] = world.taken().await.pop().unwrap();
+        assert_eq!(address, wanted, "{peer} {forwarded}");
+        assert_eq!(world.taken().await.len(), n + 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn form_is_prefilled_from_query_and_referer() {
-    let world = world();
+    let world = world().await;
     let show = async |path: &str, referer: &str| {
         let request = Request::get(path)
             .header("referer", referer)
@@ -350,42 +405,40 @@ async fn form_is_prefilled_from_query_and_referer() {
 
 #[tokio::test(start_paused = true)]
 async fn typed_form_becomes_a_request_and_leads_to_its_page() {
-    let world = world();
-    let (status, headers, _) = world
-        .typed("phone=030+901820&email=ada%40example.org&name=Ada&when=at&at=2026-11-24T10:00&tz=Europe/Berlin&lang=de")
-        .await;
+    let world = world().await;
+    let typed = "phone=030+901820&email=ada%40example.org&name=Ada&when=at&at=2026-11-24T10:00&tz=Europe/Berlin&lang=de";
+    let (status, headers, _) = world.typed(typed).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    assert_eq!(headers["location"], "/s/tok_en-1");
-    let (request, origin) = world.taken().remove(0);
-    assert_eq!(
-        (request.channel, request.language.as_str()),
-        (Channel::Form, "de")
-    );
+    let [[token, due]] = look::rows::<2>(
+        &world.store,
+        "select token, cast(due_at as text) from request",
+    )
+    .await
+    .try_into()
+    .unwrap();
+    let page = format!("/s/{token}");
+    assert_eq!(headers["location"], page);
     let at = Wall::from_millis(NOW.millis() + ((20 * 60) - 20) * 60_000);
-    assert_eq!(
-        request.when,
-        When::Window {
-            not_before: at,
-            not_after: None
-        }
+    assert_eq!(due, at.millis().to_string());
+    let wanted = ["+4930901820", "form", "de", "scheduled", "192.0.2.1"];
+    assert_eq!(world.taken().await, [wanted]);
+    assert_eq!(world.keys().await, [["form", "n0nce", "64"]]);
+    // A double click sends the same fields: the same answer, and no second request.
+    let (status, headers, _) = world.typed(typed).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    assert_eq!(headers["location"], page);
+    // Other fields under the same nonce are no double click.
+    let (status, _, html) = world.typed("phone=030+901821").await;
+    assert!(
+        status == StatusCode::OK && html.contains("sent already"),
+        "{html}"
     );
-    let key = origin.key.unwrap();
-    assert_eq!((key.scope, key.key.as_str()), ("form", "n0nce"));
-    // A double click sends the same fields: the same key and the same hash.
-    world.typed("phone=030+901820").await;
-    world.typed("phone=030+901820").await;
-    let keys: Vec<_> = world
-        .taken()
-        .into_iter()
-        .map(|(_, o)| o.key.unwrap())
-        .collect();
-    assert_eq!(keys[1], keys[2]);
-    assert_ne!(keys[0].body_hash, keys[1].body_hash);
+    assert_eq!(world.taken().await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn faulty_form_comes_back_with_summary_and_every_value() {
-    let world = world();
+    let world = world().await;
     let (status, _, html) = world
         .typed("phone=12&name=%3Cb%3EAda&email=nobody&when=at&at=2020-01-01T10:00&note=a%0d%0ab&lang=en")
         .await;
@@ -406,12 +459,12 @@ async fn faulty_form_comes_back_with_summary_and_every_value() {
     ] {
         assert!(html.contains(part), "{part} in {html}");
     }
-    assert!(world.taken().is_empty());
+    assert!(world.taken().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn foreign_early_or_tokenless_form_has_to_be_confirmed() {
-    let world = world();
+    let world = world().await;
     let good = world.intake.form_key.token(NOW - Duration::from_secs(4));
     let early = world.intake.form_key.token(NOW - Duration::from_secs(1));
     let with = |token: &str| format!("phone=030901820&page=https://shop.example/&ft={token}");
@@ -426,19 +479,19 @@ async fn foreign_early_or_tokenless_form_has_to_be_confirmed() {
         assert_eq!(status, StatusCode::OK, "{origin} {body}");
         assert!(html.contains("Please check and confirm") && html.contains("value=\"030901820\""));
     }
-    assert!(world.taken().is_empty());
+    assert!(world.taken().await.is_empty());
     // The confirm page itself works at once.
     let (_, _, html) = world.form("https://shop.example", &with("")).await;
     let token = html.split("name=\"ft\" value=\"").nth(1).unwrap();
     let token = token.split('"').next().unwrap().replace("&#x3D;", "=");
     let (status, _, _) = world.form(OWN, &with(&token)).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    assert_eq!(world.taken().len(), 1);
+    assert_eq!(world.taken().await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn trap_and_large_forms_store_nothing() {
-    let world = world();
+    let world = world().await;
     let (status, headers, _) = world.typed("phone=030901820&website=x").await;
     assert_eq!(status, StatusCode::SEE_OTHER, "looks like success");
     assert!(headers["location"].to_str().unwrap().starts_with("/s/"));
@@ -446,5 +499,5 @@ async fn trap_and_large_forms_store_nothing() {
     assert_eq!(world.typed(&large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
     let twice = world.typed("phone=1&phone=2").await;
     assert_eq!(twice.0, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(world.taken().is_empty());
+    assert!(world.taken().await.is_empty());
 }

@@ -1,0 +1,285 @@
+//! The status routes over a desk and its store.
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use helpline_core::phone::PhoneNumber;
+use helpline_core::request::{Channel, HelpRequest, When};
+use tower::ServiceExt;
+
+use super::*;
+use crate::config::{Config, Queue};
+use crate::desk::Origin;
+use crate::store::tests::trunk_config;
+use crate::store::{Store, look};
+
+const NOW: Wall = Wall::from_millis(1_795_440_000_000); // 2026-11-23T13:20:00Z
+
+/// Seven people in line, and the page of the seventh.
+struct Line {
+    router: Router,
+    store: Store,
+    desk: Arc<Desk>,
+    token: String,
+    _folder: tempfile::TempDir,
+}
+
+async fn line() -> Line {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::following_tokio(NOW);
+    let store = Store::open_sqlite(folder.path(), &clock).await.unwrap();
+    let mut config = Config {
+        queue: vec![Queue {
+            max_calls: 1,
+            ..Queue::default()
+        }],
+        trunk: vec![trunk_config("carrier", 10, 10.0)],
+        ..Config::default()
+    };
+    config.dial.allow = vec!["DE".into()];
+    config.site.zone = "Europe/Berlin".into();
+    let pages = Pages::new(&config.site, "http://help.example").unwrap();
+    let (seed, calendars) = (1, BTreeMap::new());
+    let desk = Desk::new(
+        store.clone(),
+        Arc::new(config),
+        calendars,
+        clock.clone(),
+        seed,
+    );
+    desk.start().await.unwrap();
+    let desk = Arc::new(desk);
+    let mut token = String::new();
+    for n in 1..=7 {
+        let accepted = desk.accept(request(n), Origin::default()).await.unwrap();
+        token = accepted.token;
+    }
+    let page = StatusPage::new(Arc::new(pages), clock, "Europe/Berlin", Arc::clone(&desk));
+    Line {
+        router: page.router(),
+        store,
+        desk,
+        token,
+        _folder: folder,
+    }
+}
+
+fn request(n: u32) -> HelpRequest {
+    HelpRequest {
+        queue: "help".into(),
+        channel: Channel::Form,
+        number: PhoneNumber::from_row(&format!("+493090182{n}")),
+        name: None,
+        email: None,
+        page: None,
+        note: None,
+        language: "en".into(),
+        zone: None,
+        when: When::Now,
+    }
+}
+
+impl Line {
+    async fn ask(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, HeaderMap, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.ask(request).await
+    }
+
+    /// The page of the seventh, with `more` behind its address.
+    async fn own(&self, more: &str) -> (StatusCode, HeaderMap, String) {
+        self.get(&format!("/s/{}{more}", self.token)).await
+    }
+
+    /// Puts the seventh into a state.
+    async fn turn(&self, state: &str) {
+        look::run(
+            &self.store,
+            "update request set state = $1, not_before = not_before + 60000,
+               due_at = case $1 when 'scheduled' then not_before else due_at end,
+               open = case when $1 in ('done', 'cancelled', 'expired', 'unreachable', 'refused',
+                 'suppressed', 'settled_inbound') then 0 else 1 end
+             where token = $2",
+            &[state, &self.token],
+        )
+        .await;
+    }
+
+    async fn state(&self) -> String {
+        self.desk.status(&self.token).await.unwrap().unwrap().state
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_page_tells_place_and_promise_and_offers_cancel() {
+    let line = line().await;
+    let (status, headers, html) = line.own("").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers["referrer-policy"], "no-referrer");
+    assert_eq!(headers["cache-control"], "no-store");
+    let action = format!("action=\"/s/{}/cancel\"", line.token);
+    for part in [
+        "You are in line",
+        "<dd class=\"place\">7</dd>",
+        "between 14:25 and 14:50",
+        action.as_str(),
+        "http-equiv=\"refresh\" content=\"15\"",
+        "+49 … 27",
+    ] {
+        assert!(html.contains(part), "{part} in {html}");
+    }
+    let (_, _, german) = line.own("?lang=de").await;
+    assert!(german.contains("Sie stehen in der Reihe"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_state_has_words_and_final_ones_no_cancel() {
+    let line = line().await;
+    for (state, part, open) in [
+        ("held", "Your request waits", true),
+        ("backoff", "We try again", true),
+        ("scheduled", "23 November 2026, 14:2", true),
+        ("dialling", "rings now", true),
+        ("answered", "rings now", true),
+        ("connected", "We are talking", true),
+        ("done", "Thank you", false),
+        ("settled_inbound", "Thank you", false),
+        ("cancelled", "We do not call you", false),
+        ("expired", "<h1", false),
+        ("unreachable", "<h1", false),
+        ("suppressed", "<h1", false),
+        ("refused", "We do not call this number", false),
+    ] {
+        line.turn(state).await;
+        let (status, _, html) = line.own("").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(html.contains(part), "{state}: {html}");
+        assert!(
+            !html.contains("status_"),
+            "{state}: a word is missing: {html}"
+        );
+        assert_eq!(html.contains("/cancel\""), open, "{state}");
+        assert_eq!(html.contains("http-equiv=\"refresh\""), open, "{state}");
+    }
+    // A state that a newer daemon on the same database wrote.
+    assert_eq!(wording("a_new_state").0, "status_unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_the_last_try_failed_is_told() {
+    let line = line().await;
+    line.turn("backoff").await;
+    look::run(
+        &line.store,
+        "insert into attempt (id, request_id, queue, attempt_no, epoch, node, trunk, number, call_id,
+           state, live, disposition, ring_limit_ms, intent_at)
+         select 'a', id, queue, 1, 1, 'n', 'carrier', number, 'c', 'ended', 0, 'busy', 1, accepted_at
+         from request where token = $1",
+        &[&line.token],
+    )
+    .await;
+    let (_, _, html) = line.own("").await;
+    assert!(html.contains("Your line was busy."), "{html}");
+    let (_, _, body) = line.own("/status").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["next_try_at"], "2026-11-23T13:21:00.000Z");
+    assert!(body["position"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_view_is_for_programs() {
+    let line = line().await;
+    let (status, _, body) = line.own("/status").await;
+    assert_eq!(status, StatusCode::OK);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["state"], "waiting");
+    assert_eq!(body["position"], 7);
+    assert_eq!(body["phone_tail"], "27");
+    assert_eq!(body["promise"]["kind"], "range");
+    assert_eq!(body["promise"]["zone"], "Europe/Berlin");
+    assert_eq!(body["estimate"], body["promise"], "nothing happened since");
+    assert_eq!(body["can"], json!(["cancel"]));
+    assert!(body["next_try_at"].is_null() && body["due_at"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_and_hostile_tokens_find_nothing() {
+    let line = line().await;
+    let long = format!("/s/{}", "a".repeat(65));
+    for path in [
+        "/s/nobody",
+        "/s/%00",
+        "/s/..%2f..%2fetc",
+        "/s/%3Cscript%3E",
+        "/s/'%20or%20''='",
+        &long,
+    ] {
+        let (status, _, html) = line.get(path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+        assert!(!html.contains("<script>"));
+    }
+    let (status, headers, _) = line.get("/s/nobody/status").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(headers["content-type"], "application/problem+json");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_not_a_wrong_link() {
+    let line = line().await;
+    line.store.break_after(0);
+    for more in ["", "/status"] {
+        let (status, _, _) = line.own(more).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{more}");
+    }
+    let cancel = Request::post(format!("/s/{}/cancel", line.token));
+    let (status, _, html) = line.ask(cancel.body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{html}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_our_own_page_cancels_and_only_by_post() {
+    for (header, value, own) in [
+        ("sec-fetch-site", "cross-site", false),
+        ("sec-fetch-site", "same-site", false),
+        ("origin", "https://evil.example", false),
+        ("sec-fetch-site", "same-origin", true),
+        ("origin", "null", true),
+        ("origin", "http://help.example", true),
+    ] {
+        let line = line().await;
+        let path = format!("/s/{}/cancel", line.token);
+        let post = Request::post(&path).header(header, value);
+        let (status, headers, _) = line.ask(post.body(Body::empty()).unwrap()).await;
+        let state = line.state().await;
+        if own {
+            assert_eq!(status, StatusCode::SEE_OTHER, "{value}");
+            assert_eq!(headers["location"], format!("/s/{}", line.token));
+            assert_eq!(state, "cancelled", "{value}");
+        } else {
+            assert_eq!(status, StatusCode::FORBIDDEN, "{value}");
+            assert_eq!(state, "waiting", "{value}");
+            let (status, _, _) = line.get(&path).await;
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_twice_or_a_stranger_changes_nothing_else() {
+    let line = line().await;
+    for token in [line.token.as_str(), line.token.as_str(), "nobody"] {
+        let cancel = Request::post(format!("/s/{token}/cancel"));
+        let (status, _, _) = line.ask(cancel.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{token}");
+    }
+    let snapshot = line.desk.snapshot().await.unwrap();
+    let cancelled = ("help".to_owned(), "waiting".to_owned(), 6);
+    assert_eq!(snapshot.counts.requests, [cancelled]);
+}

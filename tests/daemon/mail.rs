@@ -1,0 +1,269 @@
+//! Mail through the whole daemon: what swaks sends, what goes back, and what must not.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mail_parser::{Message, MessageParser};
+
+use crate::support::process::{Daemon, http};
+
+/// Longest wait for anything here.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A mail that should not be sent would have been by then.
+const QUIET: Duration = Duration::from_secs(3);
+
+fn swaks(daemon: &Daemon, arguments: &[&str]) {
+    let out = Command::new("swaks")
+        .args(["--server", &format!("127.0.0.1:{}", daemon.smtp)])
+        .args(["--timeout", "10"])
+        .args(arguments)
+        .output()
+        .expect("swaks; run tests/run, it installs it");
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{said}");
+}
+
+/// The mails sent so far, when there are `count`.
+fn sent(daemon: &Daemon, count: usize) -> Vec<String> {
+    let end = Instant::now() + PATIENCE;
+    while daemon.mails().len() < count && Instant::now() < end {
+        sleep(Duration::from_millis(50));
+    }
+    let mails = daemon.mails();
+    assert_eq!(mails.len(), count, "{mails:#?}\n{}", daemon.log());
+    mails
+}
+
+fn parse(mail: &str) -> Message<'_> {
+    MessageParser::default().parse(mail).unwrap()
+}
+
+/// The path of the first link that begins with `start` in the text of a mail.
+fn link(mail: &Message<'_>, start: &str) -> String {
+    let text = mail.body_text(0).unwrap();
+    let found = text.split_whitespace().find_map(|word| {
+        let (_, path) = word.strip_prefix("http://")?.split_once('/')?;
+        path.starts_with(start).then(|| format!("/{path}"))
+    });
+    found.unwrap_or_else(|| panic!("no link to {start} in {text}"))
+}
+
+#[test]
+fn a_mail_with_a_number_is_answered_with_place_and_wait_in_its_thread() {
+    // A trunk that hears everything and says nothing: whoever is called keeps ringing.
+    let trunk = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = trunk.local_addr().unwrap().port();
+    let mut daemon = Daemon::new(&format!(
+        "[[trunk]]\nname = \"mute\"\ntarget = \"127.0.0.1:{port}\"\ncaller_id = \"+442079460000\"\n\
+         [[queue]]\nname = \"help\"\nmax_calls = 1\n"
+    ));
+    daemon.start();
+    for n in 1..=3 {
+        daemon.ask(&format!("+44207946050{n}"));
+    }
+    sent(&daemon, 3);
+    swaks(
+        &daemon,
+        &[
+            "--from",
+            "ben@cust.test",
+            "--to",
+            "help@help.test",
+            "--header",
+            "Subject: The coupon",
+            "--header",
+            "Message-Id: <q2@cust.test>",
+            "--add-header",
+            "References: <q1@cust.test>",
+            "--body",
+            "Please call me on 020 7946 0510.",
+        ],
+    );
+    let mails = sent(&daemon, 4);
+    let mail = mails.iter().map(|mail| parse(mail)).find(|mail| {
+        let to = mail.to().and_then(|to| to.first());
+        to.and_then(|to| to.address()) == Some("ben@cust.test")
+    });
+    let mail = mail.expect("a mail to Ben");
+    assert_eq!(mail.in_reply_to().as_text(), Some("q2@cust.test"));
+    let references = mail.references().as_text_list().unwrap();
+    assert_eq!(references, ["q1@cust.test", "q2@cust.test"]);
+    let header = |name: &'static str| mail.header(name).and_then(|value| value.as_text());
+    assert_eq!(header("Auto-Submitted"), Some("auto-replied"));
+    assert_eq!(
+        mail.from().unwrap().first().unwrap().address(),
+        Some("help@help.test")
+    );
+    let status = link(&mail, "s/");
+    let answer = http(daemon.http, "GET", &format!("{status}/status"), &[], "").unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(answer["phone_tail"], "10");
+    let place = daemon.rows(
+        "select json_extract(body_json, '$.position') from outbox where to_addr = 'ben@cust.test'",
+    );
+    let place: u32 = place[0][0].parse().unwrap();
+    assert!((3..=4).contains(&place), "{place}");
+    let text = mail.body_text(0).unwrap();
+    let told = format!("number {place} in line");
+    assert!(text.contains(&told) && text.contains("between"), "{text}");
+}
+
+#[test]
+fn a_mail_without_a_number_gets_one_reply_with_the_form_filled_in() {
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    swaks(
+        &daemon,
+        &[
+            "--from",
+            "Ben Cook <ben+shop@cust.test>",
+            "--to",
+            "help@help.test",
+            "--header",
+            "Message-Id: <q3@cust.test>",
+            "--body",
+            "My coupon does not work on https://shop.test/basket?id=7 , please help.",
+        ],
+    );
+    let mails = sent(&daemon, 1);
+    let mail = parse(&mails[0]);
+    assert_eq!(mail.in_reply_to().as_text(), Some("q3@cust.test"));
+    let form = link(&mail, "help?");
+    let answer = http(daemon.http, "GET", &form, &[], "").unwrap();
+    assert_eq!(answer.status, 200);
+    for part in [
+        "value=\"ben+shop@cust.test\"",
+        "https://shop.test/basket?id&#x3D;7",
+        "name=\"phone\"",
+    ] {
+        assert!(answer.body.contains(part), "{part} in {}", answer.body);
+    }
+    // The same mail again, as a sender who saw no answer does, is not answered again.
+    let out = "select count(*) from outbox";
+    sleep(QUIET);
+    assert_eq!(daemon.rows(out)[0][0], "1");
+    assert_eq!(daemon.rows("select count(*) from request")[0][0], "0");
+    sent(&daemon, 1);
+}
+
+#[test]
+fn machines_are_kept_and_never_answered() {
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    let to = ["--to", "help@help.test", "--body", "Call +44 20 7946 0520."];
+    for (from, header) in [
+        ("ben@cust.test", "Auto-Submitted: auto-replied"),
+        ("<>", "X-Test: bounce"),
+        ("news@cust.test", "List-Id: News <news.cust.test>"),
+    ] {
+        let more = [
+            "--from",
+            from,
+            "--add-header",
+            header,
+            "--h-From",
+            "x@cust.test",
+        ];
+        swaks(&daemon, &[&more[..], &to[..]].concat());
+    }
+    let done = "select count(*) from mail_in where state = 'done' and kind = 'machine'";
+    daemon.wait_row(done, "3", PATIENCE);
+    let mut reasons = daemon.rows("select reason from mail_in order by reason");
+    reasons.sort();
+    assert_eq!(
+        reasons,
+        [["auto_submitted"], ["list"], ["null_sender"]],
+        "each by its own rule"
+    );
+    sleep(QUIET);
+    assert_eq!(daemon.rows("select count(*) from outbox")[0][0], "0");
+    assert_eq!(daemon.rows("select count(*) from request")[0][0], "0");
+    sent(&daemon, 0);
+}
+
+/// A daemon for `help@NAME.test`, not started.
+fn named(name: &str) -> Daemon {
+    let daemon = Daemon::new("");
+    rewrite(&daemon, "help@help.test", &format!("help@{name}.test"));
+    daemon
+}
+
+/// `daemon` sends its mail by `relay`.
+fn relay_by(daemon: &Daemon, relay: &Daemon) {
+    let port = relay.smtp;
+    let key =
+        format!("[mail]\nrelay = {{ host = \"127.0.0.1\", port = {port}, tls = \"none\" }}\n");
+    rewrite(daemon, "[mail]\n", &key);
+}
+
+fn rewrite(daemon: &Daemon, old: &str, new: &str) {
+    let text = fs::read_to_string(daemon.config_path()).unwrap();
+    assert!(text.contains(old), "{text}");
+    fs::write(daemon.config_path(), text.replace(old, new)).unwrap();
+}
+
+#[test]
+fn two_daemons_that_write_to_each_other_stop_at_one_reply() {
+    let (mut one, mut two) = (named("one"), named("two"));
+    relay_by(&one, &two);
+    relay_by(&two, &one);
+    one.start();
+    two.start();
+    // From the address of the other: the reply goes there, through its SMTP receiver.
+    for body in ["Call me on 020 7946 0530.", "Nothing to call here."] {
+        let to = ["--from", "help@two.test", "--to", "help@one.test"];
+        swaks(&one, &[&to[..], &["--body", body]].concat());
+    }
+    let machines = "select count(*) from mail_in where state = 'done' and kind = 'machine'";
+    two.wait_row(machines, "2", PATIENCE);
+    one.wait_row(
+        "select count(*) from outbox where state = 'sent'",
+        "2",
+        PATIENCE,
+    );
+    sleep(QUIET);
+    assert_eq!(one.rows("select count(*) from mail_in")[0][0], "2");
+    assert_eq!(two.rows("select count(*) from mail_in")[0][0], "2");
+    assert_eq!(two.rows("select count(*) from outbox")[0][0], "0");
+    // What arrived is what was meant: whole, and from the right sender.
+    let kept = "select mail_from, rcpt, reason from mail_in order by id";
+    for row in two.rows(kept) {
+        assert_eq!(row[0], "help@one.test");
+        assert_eq!(row[1], "[\"help@two.test\"]");
+        assert_eq!(row[2], "auto_submitted");
+    }
+}
+
+#[test]
+fn mail_waits_for_a_relay_that_is_down_and_leaves_when_it_is_back() {
+    let (mut one, mut two) = (named("one"), named("two"));
+    relay_by(&one, &two);
+    one.start();
+    let to = ["--from", "help@two.test", "--to", "help@one.test"];
+    let body = ["--body", "Call me on 020 7946 0540."];
+    swaks(&one, &[&to[..], &body[..]].concat());
+    one.wait_row("select state from outbox", "deferred", PATIENCE);
+    let row =
+        "select attempts, next_at - created_at, last_error, hex(rendered), message_id from outbox";
+    let before = one.rows(row).remove(0);
+    assert_eq!(before[0], "1");
+    let wait: i64 = before[1].parse().unwrap();
+    assert!((48_000..=80_000).contains(&wait), "a minute ± 20 %: {wait}");
+    assert!(!before[2].is_empty() && before[3].len() > 1_000);
+
+    // The minute passes: as rows, not in this test.
+    assert_eq!(one.stop(), 0, "{}", one.log());
+    two.start();
+    one.execute("update outbox set next_at = created_at");
+    one.start();
+    one.wait_row("select state from outbox", "sent", PATIENCE);
+    let after = one.rows(row).remove(0);
+    assert_eq!(after[0], "2");
+    assert_eq!(after[3..], before[3..], "the same bytes in every try");
+    let arrived = "select count(*) from mail_in where mail_from = 'help@one.test'";
+    two.wait_row(arrived, "1", PATIENCE);
+}
