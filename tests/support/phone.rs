@@ -37,10 +37,10 @@ pub(crate) fn scenario(name: &str, keys: &[(&str, &str)], dir: &Path) -> PathBuf
 }
 
 /// Actions that send `keys` as captured telephone events (RFC 4733); a comma waits. The
-/// captures are copied into `dir`.
+/// captures are written into `dir`.
 pub(crate) fn events_of(keys: &str, dir: &Path) -> String {
     let mut actions = String::new();
-    for key in keys.chars() {
+    for (place, key) in (0u16..).zip(keys.chars()) {
         let name = match key {
             ',' => {
                 let _ = writeln!(actions, "<pause milliseconds=\"{COMMA_MS}\" />");
@@ -50,16 +50,40 @@ pub(crate) fn events_of(keys: &str, dir: &Path) -> String {
             '#' => "pound".to_owned(),
             digit => digit.to_string(),
         };
-        let file = format!("dtmf_2833_{name}.pcap");
-        fs::copy(Path::new(CAPTURES).join(&file), dir.join(&file))
+        if !actions.is_empty() {
+            let _ = writeln!(actions, "<pause milliseconds=\"{KEY_EVERY_MS}\" />");
+        }
+        let capture = Path::new(CAPTURES).join(format!("dtmf_2833_{name}.pcap"));
+        let capture = fs::read(capture)
             .expect("captures of package sip-tester; run tests/run, it installs it");
+        let file = format!("key.{place}.pcap");
+        fs::write(dir.join(&file), placed(capture, place)).unwrap();
         let _ = writeln!(
             actions,
-            "<nop><action><exec play_pcap_audio=\"{file}\" /></action></nop>\n\
-             <pause milliseconds=\"{KEY_EVERY_MS}\" />"
+            "<nop><action><exec play_pcap_audio=\"{file}\" /></action></nop>"
         );
     }
     actions
+}
+
+/// A capture whose packets stand at a place of their own in the stream. SIPp sends them
+/// as they are, and a key with the numbers of an earlier one is a repetition of it.
+fn placed(mut capture: Vec<u8>, place: u16) -> Vec<u8> {
+    /// Headers of Ethernet, IPv4 and UDP before RTP.
+    const RTP: usize = 14 + 20 + 8;
+    let mut at = 24; // the header of the file
+    let mut number = 0;
+    while let Some(length) = capture.get(at + 8..at + 12) {
+        let length = u32::from_le_bytes(length.try_into().unwrap());
+        let rtp = at + 16 + RTP;
+        let sequence = 1_000 + place * 50 + number;
+        capture[rtp + 2..rtp + 4].copy_from_slice(&sequence.to_be_bytes());
+        let timestamp = 8_000 * (1 + u32::from(place));
+        capture[rtp + 4..rtp + 8].copy_from_slice(&timestamp.to_be_bytes());
+        at += 16 + usize::try_from(length).unwrap();
+        number += 1;
+    }
+    capture
 }
 
 /// 120 ms of each key's two tones and 400 ms of silence, in mu-law; a comma is silence.
@@ -113,7 +137,7 @@ fn wav(samples: &[i16]) -> Vec<u8> {
 pub(crate) fn configure_baresip(dir: &Path, sip_port: u16) -> u16 {
     let (control, rtp) = (free_port(), free_run(22));
     let tone = dir.join("tone.wav");
-    fs::write(&tone, wav(&[3_000; 160_000])).unwrap();
+    fs::write(&tone, wav(&[3_000; 480_000])).unwrap();
     for file in ["config", "accounts"] {
         let text = fs::read_to_string(peers().join("baresip").join(file)).unwrap();
         let text = text

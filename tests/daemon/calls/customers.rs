@@ -11,7 +11,7 @@ use super::{in_order, trace};
 use crate::support::phone::{
     baresip_order, configure_baresip, loud_samples, trunk_config, wait_bound,
 };
-use crate::support::process::{Daemon, Program, free_port};
+use crate::support::process::{Daemon, Program, free_run};
 
 /// The number baresip answers to.
 const NUMBER: &str = "+4930123456";
@@ -27,7 +27,8 @@ struct Home {
 impl Home {
     /// Both run, the customer has asked, and hears the question.
     fn called() -> Home {
-        let port = free_port();
+        // Its SIP over TLS takes the port after the one it is given.
+        let port = free_run(2);
         let mut daemon = Daemon::new(&trunk_config(port, "", ""));
         let dir = daemon.dir.path().join("baresip");
         std::fs::create_dir(&dir).unwrap();
@@ -94,7 +95,8 @@ fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
         "connected",
         Duration::from_secs(5),
     );
-    sleep(Duration::from_secs(2));
+    // Past the words that announce the help channel.
+    sleep(Duration::from_secs(5));
     home.press('9');
     home.ends("talked", "done");
     home.heard_speech();
