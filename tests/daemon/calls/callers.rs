@@ -9,7 +9,7 @@ use crate::support::process::{Daemon, http};
 
 /// Longest call: two wrong keys, the whole menu and its silence.
 const CALL_LIMIT: Duration = Duration::from_secs(55);
-/// Account number keyed in; it may stand in no row.
+/// Account number keyed in; it may stand in no trace and no log.
 const ACCOUNT: &str = "481516";
 
 /// Calls, waits for the daemon's BYE, and gives the trace.
@@ -35,8 +35,9 @@ fn every_branch_is_reached(way: Keys) {
         let back = call("back", "+442079461003", ",3");
         let again = call("again", "+442079461004", ",*,*,1,9");
         let wrong = call("wrong", "+442079461005", ",7,8");
-        let [help, account, back, again, wrong] =
-            [help, account, back, again, wrong].map(|c| c.join().expect("see above"));
+        let hidden = call("hidden", "anonymous", ",3,,,442079461006#");
+        let [help, account, back, again, wrong, hidden] =
+            [help, account, back, again, wrong, hidden].map(|c| c.join().expect("see above"));
 
         in_order(
             &help,
@@ -75,6 +76,15 @@ fn every_branch_is_reached(way: Keys) {
             ],
         );
         in_order(
+            &hidden,
+            &[
+                "exit has_number else -> ask_number",
+                "exit ask_number next -> callback_number",
+                "store done",
+                "end 16",
+            ],
+        );
+        in_order(
             &again,
             &[
                 "exit menu * -> menu",
@@ -97,8 +107,14 @@ fn every_branch_is_reached(way: Keys) {
             ],
         );
     });
-    let requests = daemon.rows("select number, channel, state, queue from request");
-    assert_eq!(requests, [["+442079461003", "phone", "waiting", "help"]]);
+    let requests = daemon.rows("select number, channel, state, queue from request order by number");
+    assert_eq!(
+        requests,
+        [
+            ["+442079461003", "phone", "waiting", "help"],
+            ["+442079461006", "phone", "waiting", "help"]
+        ]
+    );
     let told = daemon.rows(&format!(
         "select count(*) from call_trace where data like '%{ACCOUNT}%'"
     ));
@@ -108,8 +124,8 @@ fn every_branch_is_reached(way: Keys) {
         "an account number is in the log"
     );
     let live = daemon.rows("select count(*), sum(live) from inbound");
-    assert_eq!(live, [["5", "0"]]);
-    assert_eq!(keys_counted(&daemon, way), 18, "keys heard in another way");
+    assert_eq!(live, [["6", "0"]]);
+    assert_eq!(keys_counted(&daemon, way), 32, "keys heard in another way");
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }
 
@@ -135,4 +151,16 @@ fn callers_reach_every_branch_of_the_menu_by_telephone_events() {
 #[test]
 fn callers_reach_every_branch_of_the_menu_by_sound_alone() {
     every_branch_is_reached(Keys::Sound);
+}
+
+#[test]
+fn a_stranger_who_phones_in_is_refused() {
+    // Nobody is allowed in but the trunk, and there is none.
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    let mut sipp = sipp_caller(&daemon, "stranger", "+442079461099", Keys::Events, "1");
+    let code = sipp.exit_code(CALL_LIMIT);
+    assert_ne!(code, 0, "a stranger was served");
+    assert_eq!(daemon.rows("select count(*) from inbound"), [["0"]]);
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }

@@ -279,3 +279,45 @@ fn a_stop_while_the_telephone_rings_takes_the_call_back_and_keeps_the_request() 
     );
     assert!(after_end >= 299_000, "called again after {after_end} ms");
 }
+
+#[test]
+fn a_second_order_to_stop_cuts_the_call() {
+    let port = free_port();
+    let mut daemon = Daemon::new(&trunk_config(port, "", ""));
+    let log = daemon.dir.path().join("messages");
+    let _sipp = sipp_trunk(port, &["-sn", "uas"], &log);
+    daemon.start();
+    daemon.ask("+442079461701");
+    wait_attempt(&daemon, "answered");
+    daemon.program().terminate();
+    // The call goes on: nothing tells the far end to end it.
+    thread::sleep(Duration::from_millis(700));
+    assert!(!fs::read_to_string(&log).unwrap().contains("BYE sip:"));
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+    wait_message(&log, "BYE sip:");
+    let (_, state, ..) = outcome(&daemon);
+    assert_eq!(state, "backoff", "the request is lost");
+}
+
+#[test]
+fn a_request_cancelled_during_the_talk_ends_it_and_is_not_called_again() {
+    let port = free_port();
+    let mut daemon = Daemon::new(&trunk_config(port, "", ""));
+    let log = daemon.dir.path().join("messages");
+    let _sipp = sipp_trunk(port, &["-sn", "uas"], &log);
+    daemon.start();
+    daemon.ask("+442079461801");
+    wait_attempt(&daemon, "answered");
+    let token = daemon.rows("select token from request")[0][0].clone();
+    let origin = format!("http://127.0.0.1:{}", daemon.http);
+    let page = format!("/s/{token}/cancel");
+    for _ in 0..2 {
+        let own = [("Origin", origin.as_str())];
+        let answer = http(daemon.http, "POST", &page, &own, "").unwrap();
+        assert_eq!(answer.status, 303, "{}", answer.body);
+    }
+    wait_message(&log, "BYE sip:");
+    let (_, state, ..) = outcome(&daemon);
+    assert_eq!(state, "cancelled");
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+}
