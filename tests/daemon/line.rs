@@ -1,13 +1,12 @@
 //! One line for everybody: web and mail feed it, and order received is order called.
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::process::{Daemon, Program, free_port, http};
+use crate::support::phone::{called, refusing_trunk, trunk_config};
+use crate::support::process::{Daemon, free_port, http};
 
 fn swaks(daemon: &Daemon, number: &str) {
     let out = Command::new("swaks")
@@ -35,50 +34,6 @@ fn curl(daemon: &Daemon, number: &str) {
     assert_eq!(String::from_utf8_lossy(&out.stdout), "201");
 }
 
-/// A SIPp that refuses every call with `status`; its messages go to `log`.
-fn refusing_trunk(port: u16, status: &str, log: &Path) -> Program {
-    let scenario = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/peers/sipp/uas_refuse.xml"
-    );
-    // SIPp reads status lines when it loads a scenario: its own keys come too late.
-    let text = fs::read_to_string(scenario).unwrap();
-    let text = text
-        .replace("[status]", status)
-        .replace("Reason: [reason]\n", "");
-    let file = log.with_extension("xml");
-    fs::write(&file, text).unwrap();
-    let mut command = Command::new("sipp");
-    command
-        .arg("-sf")
-        .arg(file)
-        .args(["-i", "127.0.0.1", "-nostdin", "-p", &port.to_string()])
-        .args(["-trace_msg", "-message_file"])
-        .arg(log);
-    Program::start(command, &log.with_extension("out"))
-}
-
-fn trunk(port: u16) -> String {
-    format!(
-        "[[trunk]]\nname = \"sipp\"\ntarget = \"127.0.0.1:{port}\"\ncaller_id = \"+442079460000\"\ncalls_per_second = 100.0\n\
-         [[queue]]\nname = \"help\"\nmax_calls = 1\n"
-    )
-}
-
-/// Numbers in the order of their INVITEs.
-fn called(log: &Path) -> Vec<String> {
-    let mut order = Vec::new();
-    for line in fs::read_to_string(log).unwrap_or_default().lines() {
-        if let Some(rest) = line.strip_prefix("INVITE sip:")
-            && let Some((user, _)) = rest.split_once('@')
-            && !order.contains(&user.to_owned())
-        {
-            order.push(user.to_owned());
-        }
-    }
-    order
-}
-
 #[test]
 fn swaks_and_curl_feed_one_line_and_order_received_is_order_called() {
     let mut daemon = Daemon::new("");
@@ -99,7 +54,7 @@ fn swaks_and_curl_feed_one_line_and_order_received_is_order_called() {
     let port = free_port();
     let log = daemon.dir.path().join("messages");
     let _sipp = refusing_trunk(port, "486 Busy Here", &log);
-    daemon.configure(&trunk(port));
+    daemon.configure(&trunk_config(port, "", ""));
     daemon.start();
     let end = Instant::now() + Duration::from_secs(30);
     while called(&log).len() < numbers.len() && Instant::now() < end {
@@ -124,7 +79,7 @@ fn each_failure_of_the_trunk_has_its_disposition_and_next_try() {
         let done = done.clone();
         thread::spawn(move || {
             let port = free_port();
-            let mut daemon = Daemon::new(&trunk(port));
+            let mut daemon = Daemon::new(&trunk_config(port, "", ""));
             let _sipp = refusing_trunk(port, status, &daemon.dir.path().join("messages"));
             daemon.start();
             daemon.ask(&format!("+44207946020{n}"));

@@ -2,8 +2,7 @@
 //! the engine in this process on free loopback ports, and is bounded in time.
 
 use std::fmt::Write as _;
-use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,18 +24,17 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-const LIMIT: Duration = Duration::from_secs(30);
-/// Folder of the captured telephone events of Debian's sip-tester.
-const CAPTURES: &str = "/usr/share/sip-tester";
+use crate::support::phone::{
+    baresip_order, configure_baresip, events_of, is_bound, loud_samples, peers, scenario, sound_of,
+};
+use crate::support::process::free_run;
 
-fn here() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers")
-}
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn flows() -> Arc<FlowSet> {
     let flow = |name: &str| Source {
         file: format!("{name}.flow.yaml"),
-        text: std::fs::read_to_string(here().join(format!("flows/{name}.flow.yaml"))).unwrap(),
+        text: std::fs::read_to_string(peers().join(format!("flows/{name}.flow.yaml"))).unwrap(),
     };
     let text = |file: &str, text: &str| Source {
         file: file.to_owned(),
@@ -56,17 +54,6 @@ fn flows() -> Arc<FlowSet> {
     Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
 }
 
-/// A free UDP port on loopback; the next one is free too, for RTCP.
-fn free_port() -> u16 {
-    loop {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        if port.is_multiple_of(2) && UdpSocket::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
-        }
-    }
-}
-
 struct World {
     voice: Voice,
     callers: mpsc::Receiver<Incoming>,
@@ -77,7 +64,8 @@ struct World {
 
 impl World {
     async fn new() -> World {
-        let trunk = free_port();
+        // baresip's SIP over TLS takes the port after the one it is given.
+        let trunk = free_run(2);
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         std::fs::write(&password, "secret\n").unwrap();
@@ -159,22 +147,17 @@ impl World {
     }
 
     /// Starts SIPp with a scenario; as trunk, or, with `target`, as caller.
-    async fn sipp(&self, scenario: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
-        // SIPp reads status lines when it loads a scenario, so its own keys come too late.
-        let file = format!("{scenario}.xml");
-        let mut text = std::fs::read_to_string(here().join("sipp").join(&file)).unwrap();
-        for (key, value) in keys {
-            text = text.replace(&format!("[{key}]"), value);
-        }
-        std::fs::write(self.dir.path().join(&file), text).unwrap();
+    async fn sipp(&self, name: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
+        let file = scenario(name, keys, self.dir.path());
         let mut command = Command::new("sipp");
         if calls {
             command.arg(self.engine.sip_address().to_string());
         }
         command
-            .args(["-sf", &file])
+            .arg("-sf")
+            .arg(file)
             .args(["-i", "127.0.0.1", "-p", &self.trunk.to_string()])
-            .args(["-mi", "127.0.0.1", "-mp", &free_port().to_string()])
+            .args(["-mi", "127.0.0.1", "-mp", &free_run(4).to_string()])
             .args([
                 "-m",
                 "1",
@@ -204,12 +187,7 @@ impl World {
     /// Waits until the trunk's port is taken.
     async fn is_bound(&self) {
         let bound = async {
-            // Looked up, not tried: a bind of ours could be in the way of the peer's.
-            let port = format!(":{:04X} ", self.trunk);
-            while !std::fs::read_to_string("/proc/net/udp")
-                .unwrap()
-                .contains(&port)
-            {
+            while !is_bound(self.trunk) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -361,20 +339,10 @@ async fn an_answer_without_sdp_is_ended() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sipp_calls_in_and_its_keys_are_heard() {
-    assert!(
-        Path::new(CAPTURES).is_dir(),
-        "package sip-tester is installed"
-    );
     let mut world = World::new().await;
-    for key in ['4', '2', '0'] {
-        let name = format!("dtmf_2833_{key}.pcap");
-        std::fs::copy(
-            Path::new(CAPTURES).join(&name),
-            world.dir.path().join(&name),
-        )
-        .unwrap();
-    }
-    let sipp = world.sipp("uac_keys", &[], true).await;
+    let events = events_of("420", world.dir.path());
+    let keys = [("caller", "+4930777777"), ("keys", events.as_str())];
+    let sipp = world.sipp("uac_keys", &keys, true).await;
     let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
     assert_eq!(incoming.from, Some(PhoneNumber::from_row("+4930777777")));
     let (words, report, keys) = desk(&mut incoming.call).await;
@@ -389,8 +357,10 @@ async fn sipp_calls_in_and_its_keys_are_heard() {
 async fn keys_that_are_only_sound_are_heard() {
     let mut world = World::new().await;
     let file = world.dir.path().join("keys.ulaw");
-    std::fs::write(&file, sound_of(&['4', '2', '0'])).unwrap();
-    let sipp = world.sipp("uac_sound", &[], true).await;
+    std::fs::write(&file, sound_of("420")).unwrap();
+    let sipp = world
+        .sipp("uac_sound", &[("caller", "+4930777777")], true)
+        .await;
     let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
     let (_, report, keys) = desk(&mut incoming.call).await;
     assert_eq!(keys, "420", "{:?}", report.end);
@@ -431,22 +401,7 @@ async fn a_caller_who_hangs_up_is_reported_so() {
 async fn baresip_answers_hears_the_tone_and_presses_1() {
     let world = World::new().await;
     let dir = world.dir.path();
-    let control = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap()
-    };
-    let rtp = free_port();
-    std::fs::write(dir.join("tone.wav"), wav(&[3_000; 160_000])).unwrap();
-    for file in ["config", "accounts"] {
-        let text = std::fs::read_to_string(here().join("baresip").join(file)).unwrap();
-        let text = text
-            .replace("[sip_port]", &world.trunk.to_string())
-            .replace("[control_port]", &control.port().to_string())
-            .replace("[tone]", dir.join("tone.wav").to_str().unwrap())
-            .replace("[dir]", dir.to_str().unwrap())
-            .replace("[rtp_ports]", &format!("{rtp}-{}", rtp.saturating_add(20)));
-        std::fs::write(dir.join(file), text).unwrap();
-    }
+    let control = configure_baresip(dir, world.trunk);
     let mut baresip = Command::new("baresip")
         .args(["-f", dir.to_str().unwrap(), "-t", "25"])
         .stdin(Stdio::null())
@@ -456,7 +411,9 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
         .spawn()
         .expect("baresip (package baresip-core) is installed");
     world.is_bound().await;
-    let mut orders = timeout(LIMIT, connect(control)).await.unwrap();
+    let mut orders = timeout(LIMIT, connect(([127, 0, 0, 1], control).into()))
+        .await
+        .unwrap();
     let mut call = world.place(LIMIT).await;
     loop {
         match timeout(LIMIT, call.events.recv()).await.unwrap().unwrap() {
@@ -469,8 +426,7 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
         }
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let press = r#"{"command":"sndcode","params":"1","token":"t"}"#;
-    let order = format!("{}:{press},", press.len());
+    let order = baresip_order("sndcode", "1");
     orders.write_all(order.as_bytes()).await.unwrap();
     let (words, report, keys) = desk(&mut call).await;
     let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
@@ -481,27 +437,7 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
     baresip.start_kill().unwrap();
     baresip.wait().await.unwrap();
     // The flow's beep is 1 kHz: a fifth of a second of it came through.
-    let files = std::fs::read_dir(dir).unwrap().flatten().map(|e| e.path());
-    let heard = files.filter(|f| f.to_string_lossy().ends_with("-dec.wav"));
-    let heard = std::fs::read(heard.last().expect("a recording")).unwrap();
-    let loud = heard[44..]
-        .chunks_exact(2)
-        .filter(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs() > 1_000);
-    assert!(loud.count() > 1_000, "baresip heard no beep");
-}
-
-/// A WAV file: 8 kHz, 16 bits, mono.
-fn wav(samples: &[i16]) -> Vec<u8> {
-    let bytes = u32::try_from(samples.len() * 2).unwrap();
-    let mut file = Vec::from(*b"RIFF");
-    file.extend((36 + bytes).to_le_bytes());
-    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    file.extend(8_000u32.to_le_bytes());
-    file.extend(16_000u32.to_le_bytes());
-    file.extend(b"\x02\0\x10\0data");
-    file.extend(bytes.to_le_bytes());
-    file.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
-    file
+    assert!(loud_samples(dir) > 1_000, "baresip heard no beep");
 }
 
 async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
@@ -511,33 +447,4 @@ async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// 120 ms of each key's two tones and 400 ms of silence, in mu-law.
-fn sound_of(keys: &[char]) -> Vec<u8> {
-    let rows = [697.0, 770.0, 852.0, 941.0];
-    let columns = [1209.0, 1336.0, 1477.0, 1633.0];
-    let pad = ["123A", "456B", "789C", "*0#D"];
-    let mut bytes = vec![0xff; 1_600];
-    for key in keys {
-        let row = pad.iter().position(|r| r.contains(*key)).unwrap();
-        let column = pad[row].find(*key).unwrap();
-        for n in 0..960 {
-            let turn = std::f64::consts::TAU * f64::from(n) / 8_000.0;
-            let sum = (turn * rows[row]).sin() + (turn * columns[column]).sin();
-            #[allow(clippy::cast_possible_truncation)] // within 16 bits by its factor
-            bytes.push(mu_law((sum * 6_000.0) as i16));
-        }
-        bytes.extend([0xff; 3_200]);
-    }
-    bytes
-}
-
-/// G.711 mu-law by its segments, written apart from the daemon's own.
-fn mu_law(sample: i16) -> u8 {
-    let sign = if sample < 0 { 0x80 } else { 0 };
-    let magnitude = u32::from(sample.unsigned_abs()).min(32_635) + 132;
-    let exponent = 24 - magnitude.leading_zeros();
-    let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
-    !u8::try_from(sign | (exponent << 4) | mantissa).unwrap()
 }

@@ -30,7 +30,7 @@ fn cancelling_ends_the_ringing() {
     world.run(Duration::from_secs(5));
     assert_eq!(world.cancel(&accepted), Cancelled::Done);
     world.run(Duration::from_secs(1));
-    assert!(world.log().contains("withdrawn"), "{}", world.log());
+    assert!(world.log().contains("+5.000 cancelled"), "{}", world.log());
     world.run(Duration::from_secs(86_400));
     assert_eq!(world.calls_to(1).len(), 1);
     assert_eq!(world.status(&accepted).state, "cancelled");

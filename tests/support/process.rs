@@ -80,13 +80,23 @@ impl Drop for Program {
 /// A port of this test process, free for TCP and UDP. Each is given once, and none is
 /// of the range from which the kernel gives ports to others.
 pub(crate) fn free_port() -> u16 {
+    free_run(1)
+}
+
+/// The first of `count` free ports in a row, an even one if they are more than one, as
+/// RTP with its RTCP wants them.
+pub(crate) fn free_run(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 50).unwrap() * 100;
+    let is_free = |port: u16| {
+        TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && UdpSocket::bind(("127.0.0.1", port)).is_ok()
+    };
+    let (taken, even) = if count == 1 { (1, 0) } else { (count + 1, 1) };
     loop {
-        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 6_000;
-        let free = TcpListener::bind(("127.0.0.1", port)).is_ok()
-            && UdpSocket::bind(("127.0.0.1", port)).is_ok();
-        if free {
+        let port = 10_000 + (first + NEXT.fetch_add(taken, Ordering::Relaxed)) % 6_000;
+        let port = port + (port & even);
+        if (port..port + count).all(is_free) {
             return port;
         }
     }

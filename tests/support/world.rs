@@ -401,7 +401,11 @@ impl Phone {
                 }
             }
         };
-        self.over(helpline_core::call::disposition::of(&report).word());
+        // Why a call was taken back is not known at this end of the line.
+        self.over(match report.end {
+            End::Cancelled => "cancelled",
+            _ => helpline_core::call::disposition::of(&report).word(),
+        });
         self.say(CallEvent::Ended(report)).await;
     }
 

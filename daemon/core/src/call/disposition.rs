@@ -104,13 +104,16 @@ pub fn of(report: &CallReport) -> Disposition {
     }
     match report.end {
         End::Refused { code, q850 } => of_refusal(code, q850, report.rang),
-        End::RingLimit | End::Silent => Disposition::NoAnswer,
+        End::RingLimit => Disposition::NoAnswer,
+        End::Silent if report.rang => Disposition::NoAnswer,
+        // The trunk lives and says nothing, or we gave up: nobody knows whether it rang.
+        // A customer who withdrew is in `settled`, so a stop of ours withdraws nothing.
+        End::Silent | End::Cancelled => Disposition::Unknown,
         End::Unreachable | End::NoMedia => Disposition::TrunkFailed,
         End::HungUp { by_customer: true } if report.talked_for < SHORT_HANGUP => {
             Disposition::ShortHangup
         }
         End::HungUp { .. } => Disposition::NotConfirmed,
-        End::Cancelled => Disposition::Withdrawn,
     }
 }
 
@@ -217,6 +220,38 @@ mod tests {
             ..quick
         };
         assert_eq!(of(&slow), Disposition::NotConfirmed);
+    }
+
+    #[test]
+    fn a_call_given_up_by_us_withdraws_nothing() {
+        let stopped = CallReport {
+            end: End::Cancelled,
+            rang: true,
+            talked_for: Duration::ZERO,
+            settled: None,
+        };
+        assert_eq!(of(&stopped), Disposition::Unknown);
+        let withdrawn = CallReport {
+            settled: Some(Settled::Withdrawn),
+            ..stopped
+        };
+        assert_eq!(of(&withdrawn), Disposition::Withdrawn);
+    }
+
+    #[test]
+    fn silence_is_no_answer_only_of_a_telephone_that_rang() {
+        let silent = CallReport {
+            end: End::Silent,
+            rang: false,
+            talked_for: Duration::ZERO,
+            settled: None,
+        };
+        assert_eq!(of(&silent), Disposition::Unknown);
+        let rang = CallReport {
+            rang: true,
+            ..silent
+        };
+        assert_eq!(of(&rang), Disposition::NoAnswer);
     }
 
     #[test]

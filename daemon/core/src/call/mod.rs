@@ -22,14 +22,16 @@ pub enum End {
     RingLimit,
     /// The transport failed, or the trunk never answered at all (not even 100).
     Unreachable,
-    /// No final answer came although a provisional one had, until the transaction died.
+    /// No final answer came from a trunk that lives, until the ring limit or the
+    /// transaction's end.
     Silent,
     /// The call was answered and then ended.
     HungUp {
         /// True when the far end sent the BYE.
         by_customer: bool,
     },
-    /// We gave up before an answer: the daemon stops or the request was withdrawn.
+    /// We gave up before an answer: the daemon stops or, if settled so, the request was
+    /// withdrawn.
     Cancelled,
     /// A 200 without a usable SDP answer.
     NoMedia,
@@ -47,7 +49,7 @@ pub enum Settled {
     },
     /// "I did not ask for this call."
     Stop,
-    /// The request was withdrawn.
+    /// The request was withdrawn, in the flow or while the telephone rang.
     Withdrawn,
     /// The customer accepted, but the help channel never came.
     Abandoned,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use helpline_core::call::CallReport;
+use helpline_core::call::{CallReport, End, Settled};
 use helpline_core::id::RequestId;
 use helpline_core::ivr::io::{CallbackOrder, CallbackReply, HelpChannel, OpId, TraceLine};
 use helpline_core::time::Wall;
@@ -52,6 +52,8 @@ pub(super) struct CallTask {
     trace_lines: u32,
     over: bool,
     hung_up: bool,
+    /// The customer took the request back before an answer.
+    withdrawn: bool,
 }
 
 impl CallTask {
@@ -69,6 +71,7 @@ impl CallTask {
             trace_lines: 0,
             over: false,
             hung_up: false,
+            withdrawn: false,
         }
     }
 
@@ -97,6 +100,7 @@ impl CallTask {
                 event = events.recv() => self.event(event, &commands).await,
                 withdrawn = withdrawals.recv() => {
                     if withdrawn.is_ok_and(|id| id == self.live.request) {
+                        self.withdrawn = true;
                         self.hang_up(&commands);
                     }
                 }
@@ -168,9 +172,17 @@ impl CallTask {
                 self.tell(commands, CallCommand::Stored(op, reply));
             }
             Some(CallEvent::Trace(at_ms, line)) => self.trace(at_ms, line),
-            Some(CallEvent::Ended(report)) => self.end(Write::End(report)),
+            Some(CallEvent::Ended(report)) => self.end(Write::End(self.judge(report))),
             None => self.end(Write::Lost),
         }
+    }
+
+    /// Only we know why a call was given up: a stop withdraws nothing.
+    fn judge(&self, mut report: CallReport) -> CallReport {
+        if self.withdrawn && report.end == End::Cancelled {
+            report.settled.get_or_insert(Settled::Withdrawn);
+        }
+        report
     }
 
     fn end(&mut self, last: Write) {

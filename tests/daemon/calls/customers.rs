@@ -1,0 +1,163 @@
+//! The dialler calls a telephone of another maker, and a person there decides.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{in_order, trace};
+use crate::support::phone::{
+    baresip_order, configure_baresip, loud_samples, trunk_config, wait_bound,
+};
+use crate::support::process::{Daemon, Program, free_run};
+
+/// The number baresip answers to.
+const NUMBER: &str = "+4930123456";
+
+/// A daemon, and a baresip that is its trunk and its customer.
+struct Home {
+    daemon: Daemon,
+    baresip: Program,
+    orders: TcpStream,
+    dir: PathBuf,
+}
+
+impl Home {
+    /// Both run, the customer has asked, and hears the question.
+    fn called() -> Home {
+        // Its SIP over TLS takes the port after the one it is given.
+        let port = free_run(2);
+        let mut daemon = Daemon::new(&trunk_config(port, "", ""));
+        let dir = daemon.dir.path().join("baresip");
+        std::fs::create_dir(&dir).unwrap();
+        let control = configure_baresip(&dir, port);
+        let mut command = Command::new("baresip");
+        command.args(["-f", dir.to_str().unwrap(), "-t", "60"]);
+        let baresip = Program::start(command, &dir.join("said"));
+        wait_bound(port);
+        let orders = connect(control);
+        daemon.start();
+        daemon.ask(NUMBER);
+        let answered = "select count(*) from attempt where answer_at is not null";
+        daemon.wait_row(answered, "1", Duration::from_secs(15));
+        // Long enough to hear that somebody speaks.
+        sleep(Duration::from_secs(2));
+        Home {
+            daemon,
+            baresip,
+            orders,
+            dir,
+        }
+    }
+
+    fn press(&mut self, key: char) {
+        let order = baresip_order("sndcode", &key.to_string());
+        self.orders.write_all(order.as_bytes()).unwrap();
+        sleep(Duration::from_millis(600));
+    }
+
+    /// Waits for the end of the attempt, and for what it came to.
+    fn ends(&self, disposition: &str, state: &str) {
+        let sql = "select disposition from attempt where state = 'ended'";
+        self.daemon
+            .wait_row(sql, disposition, Duration::from_secs(30));
+        let sql = "select state from request";
+        self.daemon.wait_row(sql, state, Duration::from_secs(5));
+    }
+
+    /// The customer has heard a voice; the telephone is put away.
+    fn heard_speech(&mut self) {
+        self.baresip.kill();
+        let loud = loud_samples(&self.dir);
+        assert!(loud > 2_000, "{loud} loud samples: no voice was heard");
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < end, "control port of baresip: {error}"),
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
+    let mut home = Home::called();
+    home.press('1');
+    home.daemon.wait_row(
+        "select state from request",
+        "connected",
+        Duration::from_secs(5),
+    );
+    // Past the words that announce the help channel.
+    sleep(Duration::from_secs(5));
+    home.press('9');
+    home.ends("talked", "done");
+    home.heard_speech();
+    let lines = trace(&home.daemon, "%");
+    in_order(
+        &lines,
+        &[
+            "exit hello 1 -> connect",
+            "join flow self-help",
+            "exit topics 9 -> bye",
+            "end 16",
+        ],
+    );
+    let letters = home
+        .daemon
+        .rows("select count(*) from outbox where kind <> 'ack'");
+    assert_eq!(letters, [["0"]], "a customer who was helped gets no letter");
+    assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
+}
+
+#[test]
+fn a_customer_who_wants_a_later_call_gets_it_at_that_time() {
+    let mut home = Home::called();
+    home.press('2');
+    home.press('3');
+    home.press('0');
+    home.press('#');
+    home.ends("later", "scheduled");
+    home.heard_speech();
+    let row = home.daemon.rows(
+        "select r.not_before - a.end_at, r.attempts, a.settled from request r join attempt a on a.request_id = r.id",
+    );
+    let delay: i64 = row[0][0].parse().unwrap();
+    // Thirty minutes from the key, and a few seconds of farewell before the end.
+    assert!(
+        (1_780_000..=1_800_000).contains(&delay),
+        "{delay} ms after the end"
+    );
+    assert_eq!(row[0][1..], ["0", "later"]);
+    in_order(
+        &trace(&home.daemon, "%"),
+        &["exit hello 2 -> ask_when", "store done", "end 16"],
+    );
+    assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
+}
+
+#[test]
+fn a_number_whose_owner_did_not_ask_is_never_called_again() {
+    let mut home = Home::called();
+    home.press('9');
+    home.ends("stop", "suppressed");
+    home.heard_speech();
+    // However it is written.
+    for number in [NUMBER, "+49 (30) 123 456", "0049 30 123456"] {
+        let body = format!("{{\"phone\":\"{number}\"}}");
+        let answer = home.daemon.post_json(&body, &[]).unwrap();
+        assert_eq!(answer.status, 422, "{number}: {}", answer.body);
+    }
+    let requests = home.daemon.rows("select count(*) from request");
+    assert_eq!(requests, [["1"]], "a refused number has a request");
+    let attempts = home.daemon.rows("select count(*) from attempt");
+    assert_eq!(attempts, [["1"]]);
+    assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
+}
