@@ -50,6 +50,7 @@ fn a_day_of_two_hundred_requests_ends_and_repeats() {
     let begun = Instant::now();
     let (world, log) = day(7);
     let took = begun.elapsed();
+    println!("a day of 200 requests: {:.2} s", took.as_secs_f64());
     assert!(world.script.lock().unwrap().up_max <= 3);
     assert!(world.invites().len() > 250, "{}", world.invites().len());
     let (_, again) = day(7);

@@ -3,6 +3,7 @@
 
 mod accept;
 mod attempt;
+mod budget;
 mod callback;
 mod learnt;
 mod letter;
@@ -14,6 +15,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +59,7 @@ pub struct Desk {
     last_id_at: Mutex<Wall>,
     learnt: Mutex<BTreeMap<String, Learnt>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
+    replies_withheld: AtomicU64,
     line_changed: Arc<Notify>,
     mail_waiting: Arc<Notify>,
     cancelled: broadcast::Sender<RequestId>,
@@ -75,6 +78,8 @@ pub struct Snapshot {
     pub counts: Counts,
     /// Attempts that ended since the daemon started, by disposition word.
     pub attempts: Vec<(&'static str, u64)>,
+    /// Automatic replies not sent since the daemon started, their budget being used up.
+    pub replies_withheld: u64,
 }
 
 impl Desk {
@@ -103,6 +108,7 @@ impl Desk {
             last_id_at: Mutex::default(),
             learnt: Mutex::default(),
             ended: Mutex::default(),
+            replies_withheld: AtomicU64::new(0),
             line_changed: Arc::new(Notify::new()),
             mail_waiting: Arc::new(Notify::new()),
             cancelled: broadcast::channel(CANCELLED_MAX).0,
@@ -119,7 +125,11 @@ impl Desk {
             .iter()
             .map(|(disposition, n)| (*disposition, *n))
             .collect();
-        Ok(Snapshot { counts, attempts })
+        Ok(Snapshot {
+            counts,
+            attempts,
+            replies_withheld: self.replies_withheld.load(Ordering::Relaxed),
+        })
     }
 
     /// Told whenever something in the line may have become callable.
@@ -189,6 +199,14 @@ impl Desk {
                 .map_err(|e| StoreError::Unavailable(format!("no randomness: {e}")))?;
         }
         Ok(data_encoding::BASE64URL_NOPAD.encode(&bytes))
+    }
+
+    /// Counts a reply that was not written because its budget is used up.
+    fn note_reply(&self, withheld: bool) {
+        if withheld {
+            self.replies_withheld.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("an automatic reply was withheld: its budget is used up");
+        }
     }
 
     fn wake_line(&self) {

@@ -188,6 +188,11 @@ fn declare(metrics: &Metrics) {
         ),
         ("helpline_mail_sent_total", "Mails by result.", &["result"]),
         (
+            "helpline_replies_withheld_total",
+            "Automatic replies not sent, their budget being used up.",
+            &[],
+        ),
+        (
             "helpline_requests_total",
             "Requests by channel and outcome.",
             &["channel", "outcome"],
@@ -269,6 +274,11 @@ fn line(metrics: &Metrics, snapshot: &Snapshot) {
     for (disposition, n) in &snapshot.attempts {
         metrics.set("helpline_attempts_total", &[disposition], number(*n));
     }
+    metrics.set(
+        "helpline_replies_withheld_total",
+        &[],
+        number(snapshot.replies_withheld),
+    );
 }
 
 fn voice(metrics: &Metrics, seen: &Seen) {

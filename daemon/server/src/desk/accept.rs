@@ -14,7 +14,7 @@ use helpline_core::time::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::letter::{Letter, Letters, stale_at};
-use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, locked};
+use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, budget, locked};
 use crate::store::{Conn, KeyState, Limit, NewRequest, RequestRow};
 use crate::store::{attempt, key, limit, request};
 
@@ -67,6 +67,13 @@ pub(super) struct Line {
     has_trunk: bool,
 }
 
+/// What came of a request at the door.
+pub(super) struct Entered {
+    pub(super) accepted: Accepted,
+    /// No acknowledgement was written because the budget of replies is used up.
+    pub(super) withheld: bool,
+}
+
 /// The answer kept under an idempotency key.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -97,10 +104,11 @@ impl Desk {
             })
             .await;
         match done {
-            Ok(Ok(accepted)) => {
+            Ok(Ok(entered)) => {
+                self.note_reply(entered.withheld);
                 self.wake_line();
                 self.wake_mail();
-                Ok(accepted)
+                Ok(entered.accepted)
             }
             Ok(Err(refused)) => Err(refused),
             Err(error) => {
@@ -200,7 +208,7 @@ impl Line {
 pub(super) async fn enter(
     tx: &mut Conn,
     entry: &Entry,
-) -> Result<Result<Accepted, AcceptError>, StoreError> {
+) -> Result<Result<Entered, AcceptError>, StoreError> {
     if let Some(k) = &entry.key {
         match key::take(tx, k.scope, &k.key, &k.body_hash).await? {
             KeyState::Fresh => {}
@@ -213,7 +221,7 @@ pub(super) async fn enter(
         return Ok(result);
     };
     match &result {
-        Ok(accepted) => {
+        Ok(Entered { accepted, .. }) => {
             let kept = Kept {
                 id: accepted.id.clone(),
                 token: accepted.token.clone(),
@@ -229,20 +237,23 @@ pub(super) async fn enter(
     Ok(result)
 }
 
-fn read_back(answer: &str) -> Result<Accepted, StoreError> {
+fn read_back(answer: &str) -> Result<Entered, StoreError> {
     let kept: Kept =
         serde_json::from_str(answer).map_err(|e| StoreError::Damaged(e.to_string()))?;
-    Ok(Accepted {
-        id: kept.id,
-        token: kept.token,
-        position: kept.position,
-        promise: kept.promise,
-        fresh: false,
+    Ok(Entered {
+        accepted: Accepted {
+            id: kept.id,
+            token: kept.token,
+            position: kept.position,
+            promise: kept.promise,
+            fresh: false,
+        },
+        withheld: false,
     })
 }
 
 /// The checks that need rows, before anything but a bucket is written.
-async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Accepted, AcceptError>, StoreError> {
+async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptError>, StoreError> {
     let number = &entry.request.number;
     let now = tx.now().await?;
     if limit::is_suppressed(tx, number).await? {
@@ -352,7 +363,7 @@ async fn stand(
     entry: &Entry,
     times: &Times,
     now: Wall,
-) -> Result<Accepted, StoreError> {
+) -> Result<Entered, StoreError> {
     let queue = &entry.request.queue;
     // A caller keeps the place of the moment the call began, never one before that.
     let place_at = entry
@@ -383,8 +394,7 @@ async fn stand(
         // Another node took a request of this number in the same instant: run again.
         return Err(StoreError::Conflict);
     }
-    acknowledge(tx, entry, position).await?;
-    Ok(answer(entry, position, promise))
+    answer(tx, entry, position, promise).await
 }
 
 /// The number already stands in line: the new row points to that one, and the answer is
@@ -394,7 +404,7 @@ async fn merge(
     entry: &Entry,
     open: RequestRow,
     now: Wall,
-) -> Result<Accepted, StoreError> {
+) -> Result<Entered, StoreError> {
     let (state, effects) = step(&open.facts(), &Event::AskedAgain, now);
     if state != open.state {
         request::apply(tx, &open, state, &effects).await?;
@@ -416,8 +426,7 @@ async fn merge(
     if !request::insert(tx, &new).await? {
         return Err(StoreError::Conflict);
     }
-    acknowledge(tx, entry, position).await?;
-    Ok(answer(entry, position, promise))
+    answer(tx, entry, position, promise).await
 }
 
 fn new_row(entry: &Entry, promise: &Promise, now: Wall) -> Result<NewRequest, StoreError> {
@@ -440,13 +449,18 @@ fn new_row(entry: &Entry, promise: &Promise, now: Wall) -> Result<NewRequest, St
     })
 }
 
+/// Writes the acknowledgement; false if the budget of replies withholds it.
 async fn acknowledge(
     tx: &mut Conn,
     entry: &Entry,
     position: Option<u32>,
-) -> Result<(), StoreError> {
-    if entry.ack.is_none() {
-        return Ok(());
+) -> Result<bool, StoreError> {
+    let Some(ack) = &entry.ack else {
+        return Ok(true);
+    };
+    let to_mail = entry.request.channel == Channel::Smtp;
+    if !budget::take(tx, &ack.address, to_mail).await? {
+        return Ok(false);
     }
     let row = request::by_id(tx, &entry.id)
         .await?
@@ -456,17 +470,26 @@ async fn acknowledge(
         position,
         ..Letter::default()
     };
-    entry.letters.about(tx, &row, &letter).await
+    entry.letters.about(tx, &row, &letter).await?;
+    Ok(true)
 }
 
-fn answer(entry: &Entry, position: Option<u32>, promise: Promise) -> Accepted {
-    Accepted {
+/// Acknowledges the row that was just made; the answer to whoever asked.
+async fn answer(
+    tx: &mut Conn,
+    entry: &Entry,
+    position: Option<u32>,
+    promise: Promise,
+) -> Result<Entered, StoreError> {
+    let withheld = !acknowledge(tx, entry, position).await?;
+    let accepted = Accepted {
         id: entry.id.clone(),
         token: entry.token.clone(),
         position,
         promise,
         fresh: true,
-    }
+    };
+    Ok(Entered { accepted, withheld })
 }
 
 /// What a step of the life cycle causes beside the row: mail and the do-not-call list.

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use helpline_core::id::MailInId;
 use helpline_core::request::HelpRequest;
 
-use super::accept::{Entry, enter};
+use super::accept::{Entered, Entry, enter};
+use super::budget;
 use super::letter::Letters;
 use super::{AcceptError, AckTo, Desk, Filed, Filing, Origin, SpooledMail, StoreError};
 use crate::store::outbox::MailBody;
@@ -132,13 +133,14 @@ impl Desk {
             what,
             letters: self.letters(&queue),
         };
-        let filed = self
+        let (filed, withheld) = self
             .store
             .write(move |tx| {
                 let file = file.clone();
                 Box::pin(async move { put(tx, &file).await })
             })
             .await?;
+        self.note_reply(withheld);
         self.wake_line();
         self.wake_mail();
         Ok(filed)
@@ -206,58 +208,75 @@ const fn refusal(error: &AcceptError) -> &'static str {
     }
 }
 
-async fn put(tx: &mut Conn, file: &File) -> Result<Filed, StoreError> {
+/// What was filed, and whether a reply to it was withheld.
+async fn put(tx: &mut Conn, file: &File) -> Result<(Filed, bool), StoreError> {
     let (id, epoch, hash) = (&file.id, file.epoch, file.content_hash.as_str());
     let fresh = mail::see(tx, hash, id).await?;
     match &file.what {
         What::Keep { kind, reason } => {
             mail::done(tx, id, epoch, kind, Some(reason), hash, None).await?;
-            Ok(Filed::Kept)
+            Ok((Filed::Kept, false))
         }
         _ if !fresh => {
             mail::done(tx, id, epoch, "duplicate", None, hash, None).await?;
-            Ok(Filed::Duplicate)
+            Ok((Filed::Duplicate, false))
         }
         What::Enter(entry) => match enter(tx, entry).await? {
-            Ok(accepted) => {
+            Ok(Entered { accepted, withheld }) => {
                 let request = Some(&accepted.id);
                 mail::done(tx, id, epoch, "request", None, hash, request).await?;
-                Ok(Filed::Request(accepted.id))
+                Ok((Filed::Request(accepted.id), withheld))
             }
             Err(error) => refuse(tx, file, error).await,
         },
         What::Refused(error) => refuse(tx, file, error.clone()).await,
-        What::Ask {
-            reason,
-            to,
-            form_query,
-            language,
-        } => {
-            if let Some(to) = to {
-                let body = MailBody {
-                    reason: Some((*reason).to_owned()),
-                    form_query: Some(form_query.clone()),
-                    queue_title: Some(file.letters.title.clone()),
-                    made_at: Some(tx.now().await?),
-                    ..MailBody::default()
-                };
-                let about = id.as_str().to_owned();
-                let row = file
-                    .letters
-                    .row(about, "needs_info", 0, to.clone(), body, language);
-                outbox::insert(tx, &row).await?;
-            }
+        What::Ask { reason, .. } => {
+            let withheld = !ask(tx, file).await?;
             mail::done(tx, id, epoch, "needs_info", Some(reason), hash, None).await?;
-            Ok(Filed::Kept)
+            Ok((Filed::Kept, withheld))
         }
     }
 }
 
+/// Writes the question for a number, if somebody may be asked; false if the budget of
+/// replies withholds it.
+async fn ask(tx: &mut Conn, file: &File) -> Result<bool, StoreError> {
+    let What::Ask {
+        reason,
+        to: Some(to),
+        form_query,
+        language,
+    } = &file.what
+    else {
+        return Ok(true);
+    };
+    if !budget::take(tx, &to.address, true).await? {
+        return Ok(false);
+    }
+    let body = MailBody {
+        reason: Some((*reason).to_owned()),
+        form_query: Some(form_query.clone()),
+        queue_title: Some(file.letters.title.clone()),
+        made_at: Some(tx.now().await?),
+        ..MailBody::default()
+    };
+    let about = file.id.as_str().to_owned();
+    let row = file
+        .letters
+        .row(about, "needs_info", 0, to.clone(), body, language);
+    outbox::insert(tx, &row).await?;
+    Ok(true)
+}
+
 /// Kept for people; its content is forgotten, so that a later copy may be accepted.
-async fn refuse(tx: &mut Conn, file: &File, error: AcceptError) -> Result<Filed, StoreError> {
+async fn refuse(
+    tx: &mut Conn,
+    file: &File,
+    error: AcceptError,
+) -> Result<(Filed, bool), StoreError> {
     let hash = file.content_hash.as_str();
     mail::unsee(tx, hash, &file.id).await?;
     let reason = Some(refusal(&error));
     mail::done(tx, &file.id, file.epoch, "refused", reason, hash, None).await?;
-    Ok(Filed::Refused(error))
+    Ok((Filed::Refused(error), false))
 }

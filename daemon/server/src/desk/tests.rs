@@ -289,6 +289,127 @@ async fn mail_is_filed_once_with_everything_it_causes() {
     }
 }
 
+/// Files `filing` as the message number `n`.
+async fn file(desk: &Desk, n: u32, filing: Filing) -> Filed {
+    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let rcpt = vec!["help@example.org".into()];
+    desk.spool_mail(None, rcpt, peer, "x".into(), vec![0])
+        .await
+        .unwrap();
+    let spooled = desk.claim_mail().await.unwrap().unwrap();
+    desk.file_mail(&spooled, &format!("{n}"), filing)
+        .await
+        .unwrap()
+}
+
+fn asked(address: &str) -> Filing {
+    Filing::NeedsInfo {
+        reason: "no_phone",
+        ask: Some(AckTo {
+            address: address.into(),
+            ..AckTo::default()
+        }),
+        form_query: String::new(),
+        language: "en".into(),
+    }
+}
+
+fn asking_for(n: u32, address: &str) -> Filing {
+    let mut request = request(n);
+    request.channel = Channel::Smtp;
+    Filing::Request {
+        request: Box::new(request),
+        ack: Some(AckTo {
+            address: address.into(),
+            ..AckTo::default()
+        }),
+    }
+}
+
+/// Desks of one database, each at another time.
+fn desk_at(bench: &crate::store::tests::Bench, later: Duration) -> Desk {
+    let (store, config) = (bench.later(later), config());
+    let (clock, calendars) = (store.test_clock(), config.calendars());
+    Desk::new(store, config, calendars, clock, later.as_secs())
+}
+
+#[tokio::test]
+async fn a_machine_that_answers_every_reply_gets_three_an_hour_and_six_a_day() {
+    for (_, bench) in &desks().await {
+        let mut replies = Vec::new();
+        // Every minute for 27 hours would take long; every ten are enough to hit each limit.
+        for n in 0..27 * 6 {
+            let desk = desk_at(bench, Duration::from_secs(u64::from(n) * 600));
+            // Upper case is the same address, and requests count like questions.
+            let filed = match n % 3 {
+                0 => file(&desk, n, asked("Robot@machine.test")).await,
+                1 => file(&desk, n, asking_for(n, "robot@machine.test")).await,
+                _ => file(&desk, n, asked("robot@Machine.test")).await,
+            };
+            assert!(
+                matches!(filed, Filed::Kept | Filed::Request(_)),
+                "{}: {n} {filed:?}",
+                bench.name
+            );
+            let rows = bench.later(Duration::from_secs(u64::from(n) * 600));
+            let new = rows.claim_outbox(9).await.unwrap();
+            for row in &new {
+                rows.outbox_sent(row).await.unwrap();
+                replies.push(n * 10);
+            }
+            assert_eq!(
+                desk.snapshot().await.unwrap().replies_withheld,
+                u64::from(new.is_empty())
+            );
+        }
+        let most = |minutes: u32| {
+            let within = |at: &u32| {
+                replies
+                    .iter()
+                    .filter(|other| (*at..at + minutes).contains(*other))
+                    .count()
+            };
+            replies.iter().map(within).max().unwrap()
+        };
+        assert_eq!((most(60), most(24 * 60)), (3, 6), "{replies:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_domain_and_everybody_together_have_budgets_of_replies() {
+    for (desk, bench) in &desks().await {
+        for n in 0..40 {
+            file(desk, n, asked(&format!("c{n}@one.test"))).await;
+        }
+        let withheld = desk.snapshot().await.unwrap().replies_withheld;
+        assert_eq!(withheld, 10, "{}", bench.name);
+        // Another domain still has its own.
+        file(desk, 99, asked("c@two.test")).await;
+        assert_eq!(bench.store.claim_outbox(100).await.unwrap().len(), 31);
+    }
+}
+
+#[tokio::test]
+async fn a_form_cannot_flood_somebody_with_acknowledgements() {
+    for (desk, bench) in &desks().await {
+        for n in 0..5 {
+            desk.accept(request(n), keyed(&format!("k{n}"), "b"))
+                .await
+                .unwrap();
+        }
+        assert_eq!(
+            bench.store.claim_outbox(9).await.unwrap().len(),
+            3,
+            "{}",
+            bench.name
+        );
+        // The same key asks for nothing new, and takes nothing.
+        let again = desk.accept(request(0), keyed("k0", "b")).await.unwrap();
+        assert!(!again.fresh);
+        assert_eq!(desk.snapshot().await.unwrap().replies_withheld, 2);
+    }
+}
+
 impl Desk {
     /// A store for the tests of modules that know only the desk.
     pub(crate) async fn test_store(dir: &std::path::Path, clock: &Clock) -> Store {

@@ -67,6 +67,28 @@ pub(crate) async fn take(
     Ok(Err(wait.max(Duration::from_secs(1))))
 }
 
+/// Takes one of `places`, each free again `period` after it was taken: never more than that
+/// in any stretch of `period`. False if none is free.
+pub(crate) async fn take_place(
+    tx: &mut Conn,
+    name: &'static str,
+    whose: &str,
+    places: u32,
+    period: Duration,
+) -> Result<bool, Error> {
+    let place = Limit {
+        name,
+        interval: period,
+        burst: 1,
+    };
+    for n in 0..places {
+        if take(tx, place, &format!("{n}:{whose}")).await?.is_ok() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether a number may not be called.
 pub(crate) async fn is_suppressed(tx: &mut Conn, number: &PhoneNumber) -> Result<bool, Error> {
     let n = tx

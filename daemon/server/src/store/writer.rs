@@ -220,15 +220,21 @@ async fn saved(conn: &mut Conn, op: Op) -> Answer {
 /// A connection whose operations run to their end inside the call, without yielding.
 /// Used with a virtual clock: tokio would move that clock while it waits for a file.
 pub(super) struct Inline {
-    conn: Mutex<Option<Conn>>,
+    open: Mutex<Option<Open>>,
     /// Operations until the database is gone; a test sets it.
     left: AtomicU64,
+}
+
+/// The connection and the time its clock shows.
+struct Open {
+    conn: Conn,
+    shows: Option<Wall>,
 }
 
 impl Inline {
     pub(super) fn new(conn: Conn) -> Self {
         Inline {
-            conn: Mutex::new(Some(conn)),
+            open: Mutex::new(Some(Open { conn, shows: None })),
             left: AtomicU64::new(u64::MAX),
         }
     }
@@ -260,13 +266,17 @@ impl Inline {
         if !runs {
             return Err(gone());
         }
-        let mut slot = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
-        let conn = slot
+        let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Open { conn, shows } = slot
             .as_mut()
             .ok_or_else(|| Error::Unavailable("the store has stopped".into()))?;
         let result = block_on(async {
+            // Outside the transaction: a rollback does not turn the clock back.
+            if *shows != now {
+                migrate::set_clock(conn, now).await?;
+                *shows = now;
+            }
             conn.script("begin immediate").await?;
-            migrate::set_clock(conn, now).await?;
             let result = op(conn).await;
             let end = if result.is_ok() { "commit" } else { "rollback" };
             conn.script(end).await?;
@@ -276,12 +286,16 @@ impl Inline {
     }
 
     pub(super) fn close(&self) {
-        let conn = self
-            .conn
+        let open = self
+            .open
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(Conn::Sqlite(conn)) = conn {
+        if let Some(Open {
+            conn: Conn::Sqlite(conn),
+            ..
+        }) = open
+        {
             // The file is consistent even if closing fails.
             let _ = block_on(conn.close());
         }
