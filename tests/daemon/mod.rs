@@ -5,4 +5,5 @@ mod crash;
 mod faults;
 mod line;
 mod mail;
+mod readme;
 mod service;

@@ -7,6 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::support::phone::{called, refusing_trunk, scenario, sipp_trunk, trunk_config};
 use crate::support::process::{Daemon, Program, free_port, http};
 
@@ -289,7 +291,7 @@ fn a_second_order_to_stop_cuts_the_call() {
     daemon.start();
     daemon.ask("+442079461701");
     wait_attempt(&daemon, "answered");
-    daemon.program().terminate();
+    daemon.program().signal(Signal::SIGTERM);
     // The call goes on: nothing tells the far end to end it.
     thread::sleep(Duration::from_millis(700));
     assert!(!fs::read_to_string(&log).unwrap().contains("BYE sip:"));
