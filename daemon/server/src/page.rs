@@ -19,6 +19,7 @@ use crate::config;
 pub use assets::assets;
 pub use guard::{BODY_TIME, BodyError, Sender, read_body, secure, sender};
 pub use problem::Problem;
+pub(crate) use problem::retry_after;
 pub use words::Words;
 
 /// Pages load nothing but our own style sheet and pictures, and nobody may frame them.

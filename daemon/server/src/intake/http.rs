@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use helpline_core::phone::DialRules;
@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::desk::Desk;
+use crate::desk::{AcceptError, Desk};
 use crate::page::Pages;
 
 use limit::RateLimit;
@@ -166,6 +166,55 @@ fn body_hash(parts: &[&[u8]]) -> String {
         hash.update(part);
     }
     data_encoding::HEXLOWER.encode(&hash.finalize())
+}
+
+/// How a refusal of the desk is told.
+struct Refusal {
+    status: StatusCode,
+    /// Word of the fault, without spaces.
+    kind: &'static str,
+    /// When another try makes sense; `None`: never with this request.
+    retry_after: Option<Duration>,
+}
+
+fn refusal(error: &AcceptError) -> Refusal {
+    let (status, kind, retry_after) = match error {
+        AcceptError::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", None),
+        AcceptError::NotAllowed => (StatusCode::UNPROCESSABLE_ENTITY, "not-allowed", None),
+        AcceptError::BadTime(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-time", None),
+        AcceptError::TooMany { retry_after } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many",
+            Some(*retry_after),
+        ),
+        AcceptError::Full => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "line-full",
+            Some(RETRY_LATER),
+        ),
+        AcceptError::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            Some(RETRY_SOON),
+        ),
+    };
+    Refusal {
+        status,
+        kind,
+        retry_after,
+    }
+}
+
+/// The word of the metric for a refusal.
+fn outcome(error: &AcceptError) -> Outcome {
+    match error {
+        AcceptError::Unavailable => Outcome::Error,
+        AcceptError::KeyReused
+        | AcceptError::Full
+        | AcceptError::TooMany { .. }
+        | AcceptError::NotAllowed
+        | AcceptError::BadTime(_) => Outcome::Refused,
+    }
 }
 
 /// What became of a request, for the metric.

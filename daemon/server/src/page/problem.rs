@@ -84,7 +84,7 @@ impl IntoResponse for Problem {
 }
 
 /// Whole seconds, rounded up, at least 1.
-pub(super) fn retry_after(after: Duration) -> HeaderValue {
+pub(crate) fn retry_after(after: Duration) -> HeaderValue {
     let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
     HeaderValue::from(seconds.max(1))
 }

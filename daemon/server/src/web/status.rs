@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::desk::{Desk, StatusView};
-use crate::page::{Pages, Problem, Sender, sender, time_in_words};
+use crate::page::{Pages, Problem, Sender, Words, sender, time_in_words};
 
 /// Longest token that is looked up, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
@@ -200,15 +200,8 @@ fn waits(state: &str) -> bool {
 fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> Response {
     let words = status.pages.words();
     let now = status.clock.wall();
-    let (headline, text, tone) = wording(&view.state);
     let state = view.state.as_str();
-    let last = view.last_disposition.as_deref().unwrap_or_default();
-    let last = words.find(language, &format!("last_{last}"));
-    let text = match (state, last) {
-        // Why the last try failed says more than the general sentence.
-        ("backoff", Some(last)) => Some(last),
-        _ => text.map(|key| words.get(language, key)),
-    };
+    let (headline, _, tone) = wording(state);
     let told = |promise: &Promise| promise.text(None, now, language);
     let zone = view.promise.as_ref().map_or(&status.zone, |p| &p.zone);
     let time = |at: Wall| time_in_words(at, zone, language);
@@ -224,7 +217,7 @@ fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> 
         "refresh": view.open,
         "headline": words.get(language, headline),
         "tone": tone,
-        "text": text,
+        "text": explanation(words, view, language),
         "position": view.position.filter(|_| waits(state)),
         "due": view.due_at.filter(|_| state == "scheduled").map(time),
         "next_try": view.not_before.filter(|at| state == "backoff" && *at > now).map(time),
@@ -239,6 +232,19 @@ fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> 
     status
         .pages
         .answer(StatusCode::OK, "status", language, data)
+}
+
+/// The sentence below the headline.
+fn explanation<'w>(words: &'w Words, view: &StatusView, language: &str) -> Option<&'w str> {
+    let last = view.last_disposition.as_deref().unwrap_or_default();
+    // Why the last try failed says more than the general sentence.
+    if view.state == "backoff"
+        && let Some(why) = words.find(language, &format!("last_{last}"))
+    {
+        return Some(why);
+    }
+    let (_, text, _) = wording(&view.state);
+    text.map(|key| words.get(language, key))
 }
 
 /// The view for programs.

@@ -11,7 +11,7 @@ use helpline_core::request::json::{BODY_BYTES_MAX, read};
 use helpline_core::request::{Channel, HelpRequest};
 use serde_json::{Value, json};
 
-use super::{HttpIntake, Outcome, Peer, RETRY_LATER, RETRY_SOON, body_hash};
+use super::{HttpIntake, Outcome, Peer, Refusal, body_hash, outcome, refusal};
 use crate::desk::{AcceptError, Accepted, AckTo, IntakeKey, Origin};
 use crate::page::{Problem, Sender, read_body, sender};
 
@@ -160,18 +160,6 @@ fn created(intake: &HttpIntake, accepted: &Accepted, language: &str) -> Response
     answer
 }
 
-/// The word of the metric for a refusal.
-pub(super) fn outcome(error: &AcceptError) -> Outcome {
-    match error {
-        AcceptError::Unavailable => Outcome::Error,
-        AcceptError::KeyReused
-        | AcceptError::Full
-        | AcceptError::TooMany { .. }
-        | AcceptError::NotAllowed
-        | AcceptError::BadTime(_) => Outcome::Refused,
-    }
-}
-
 fn too_many() -> Problem {
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
@@ -182,27 +170,22 @@ fn too_many() -> Problem {
 }
 
 fn problem(error: &AcceptError) -> Problem {
-    let detail = error.to_string();
-    let unprocessable =
-        |kind, title| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, &detail);
-    match error {
-        AcceptError::KeyReused => unprocessable("key-reused", "The idempotency key was used"),
-        AcceptError::NotAllowed => unprocessable("not-allowed", "The number cannot be called"),
-        AcceptError::BadTime(_) => unprocessable("bad-time", "The time cannot be kept"),
-        AcceptError::TooMany { retry_after } => too_many().retry_after(*retry_after),
-        AcceptError::Full => Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "line-full",
-            "The line is full",
-            &detail,
-        )
-        .retry_after(RETRY_LATER),
-        AcceptError::Unavailable => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "The request could not be stored",
-            &detail,
-        )
-        .retry_after(RETRY_SOON),
+    let Refusal {
+        status,
+        kind,
+        retry_after,
+    } = refusal(error);
+    let title = match error {
+        AcceptError::KeyReused => "The idempotency key was used",
+        AcceptError::NotAllowed => "The number cannot be called",
+        AcceptError::BadTime(_) => "The time cannot be kept",
+        AcceptError::TooMany { .. } => "Too many requests",
+        AcceptError::Full => "The line is full",
+        AcceptError::Unavailable => "The request could not be stored",
+    };
+    let problem = Problem::new(status, kind, title, &error.to_string());
+    match retry_after {
+        Some(after) => problem.retry_after(after),
+        None => problem,
     }
 }

@@ -14,11 +14,11 @@ use helpline_core::request::{
 };
 use serde_json::{Map, Value, json};
 
-use super::api::{acknowledgement, outcome};
+use super::api::acknowledgement;
 use super::token::nonce;
-use super::{HttpIntake, Outcome, Peer, RETRY_LATER, RETRY_SOON, body_hash};
+use super::{HttpIntake, Outcome, Peer, Refusal, body_hash, outcome, refusal};
 use crate::desk::{AcceptError, IntakeKey, Origin};
-use crate::page::{Sender, read_body, sender, time_for_input, zone_in_words};
+use crate::page::{Sender, read_body, retry_after, sender, time_for_input, zone_in_words};
 
 /// Longest nonce of a form that is taken, in bytes.
 const NONCE_BYTES_MAX: usize = 64;
@@ -79,10 +79,8 @@ pub(super) async fn take(
         intake.pages.error(status, &page_language, text)
     };
     if let Err(after) = intake.limit.take(address, intake.clock.time()) {
-        let mut answer = fail(StatusCode::TOO_MANY_REQUESTS, "err_too-many");
-        let seconds = HeaderValue::from(after.as_secs().max(1));
-        answer.headers_mut().insert(header::RETRY_AFTER, seconds);
-        return answer;
+        let answer = fail(StatusCode::TOO_MANY_REQUESTS, "err_too-many");
+        return come_back(answer, Some(after));
     }
     let body = match read_body(&headers, body, BODY_BYTES_MAX).await {
         Ok(body) => body,
@@ -163,47 +161,35 @@ fn form_key(fields: &FormFields) -> Option<IntakeKey> {
 }
 
 fn not_accepted(intake: &HttpIntake, mut fields: FormFields, error: &AcceptError) -> Response {
-    let fault = |field, kind| FieldError {
-        field,
+    let Refusal {
+        status,
         kind,
-        reason: error.to_string(),
-    };
-    let (status, fault, retry_after) = match error {
+        retry_after,
+    } = refusal(error);
+    let (field, kind) = match error {
         AcceptError::KeyReused => {
             // Sent before with other values: a new form with these values, one more click.
             fields.idem = String::new();
             return answer(intake, StatusCode::OK, fields, &[], Why::SentBefore);
         }
-        AcceptError::NotAllowed => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            fault("phone", "not-allowed"),
-            None,
-        ),
-        AcceptError::BadTime(_) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            fault("when", "time-refused"),
-            None,
-        ),
-        AcceptError::TooMany { retry_after } => (
-            StatusCode::TOO_MANY_REQUESTS,
-            fault("", "too-many"),
-            Some(*retry_after),
-        ),
-        AcceptError::Full => (
-            StatusCode::TOO_MANY_REQUESTS,
-            fault("", "line-full"),
-            Some(RETRY_LATER),
-        ),
-        AcceptError::Unavailable => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            fault("", "unavailable"),
-            Some(RETRY_SOON),
-        ),
+        AcceptError::NotAllowed => ("phone", kind),
+        AcceptError::BadTime(_) => ("when", "time-refused"),
+        AcceptError::TooMany { .. } | AcceptError::Full | AcceptError::Unavailable => ("", kind),
     };
-    let mut answer = answer(intake, status, fields, &[fault], Why::Faults);
-    if let Some(after) = retry_after {
-        let seconds = HeaderValue::from(after.as_secs().max(1));
-        answer.headers_mut().insert(header::RETRY_AFTER, seconds);
+    let fault = FieldError {
+        field,
+        kind,
+        reason: error.to_string(),
+    };
+    let answer = answer(intake, status, fields, &[fault], Why::Faults);
+    come_back(answer, retry_after)
+}
+
+/// Tells when another try makes sense.
+fn come_back(mut answer: Response, after: Option<Duration>) -> Response {
+    if let Some(after) = after {
+        let headers = answer.headers_mut();
+        headers.insert(header::RETRY_AFTER, retry_after(after));
     }
     answer
 }

@@ -135,6 +135,10 @@ async fn waiting_page_tells_place_and_promise_and_offers_cancel() {
     ] {
         assert!(html.contains(part), "{part} in {html}");
     }
+    assert!(
+        !html.contains("noscript"),
+        "it renews itself in every browser"
+    );
     let (_, _, german) = line.own("?lang=de").await;
     assert!(german.contains("Sie stehen in der Reihe"));
 }
