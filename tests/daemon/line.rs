@@ -119,6 +119,11 @@ fn one_key_gives_one_request_however_often_it_is_sent() {
     let second = daemon.post_json(body, &key).unwrap();
     assert_eq!(first.status, 201, "{}", first.body);
     assert_eq!(first.body, second.body);
+    assert!(
+        first.head.to_ascii_lowercase().contains("\nlocation: "),
+        "{}",
+        first.head
+    );
 
     let (port, (ids, all)) = (daemon.http, mpsc::channel());
     for _ in 0..100 {
