@@ -114,6 +114,9 @@ fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
         .daemon
         .rows("select count(*) from outbox where kind <> 'ack'");
     assert_eq!(letters, [["0"]], "a customer who was helped gets no letter");
+    let mails = home.daemon.mails();
+    let told = mails.iter().filter(|m| m.contains("To: ada@cust.test"));
+    assert!(told.count() <= 1, "{mails:?}");
     assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
 }
 

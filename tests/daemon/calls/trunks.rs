@@ -224,6 +224,9 @@ fn a_request_cancelled_on_its_page_stops_the_ringing() {
     let own = [("Origin", origin.as_str())];
     let answer = http(daemon.http, "POST", &page, &own, "").unwrap();
     assert_eq!(answer.status, 303, "{}", answer.body);
+    let back = format!("location: /s/{token}\r\n");
+    let head = answer.head.to_ascii_lowercase();
+    assert!(head.contains(&back.to_ascii_lowercase()), "{head}");
     wait_message(&log, "CANCEL sip:");
     wait_message(&log, "ACK sip:");
     let (disposition, state, ..) = outcome(&daemon);
