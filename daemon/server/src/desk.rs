@@ -9,6 +9,8 @@ mod learnt;
 mod letter;
 mod line;
 mod mail;
+#[cfg(test)]
+pub(crate) mod stage;
 mod status;
 #[cfg(test)]
 mod tests;

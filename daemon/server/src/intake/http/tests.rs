@@ -12,54 +12,27 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::{CalendarHours, Queue};
-use crate::store::tests::trunk_config;
-use crate::store::{Store, look};
+use crate::config::CalendarHours;
+use crate::desk::stage::{NOW, Stage, config};
 
-const NOW: Wall = Wall::from_millis(1_795_440_000_000); // 2026-11-23T13:20:00Z
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 4000);
 
 struct World {
     router: Router,
-    store: Store,
+    stage: Stage,
     intake: Arc<HttpIntake>,
-    _folder: tempfile::TempDir,
 }
 
-fn config() -> Config {
-    let mut config = Config {
-        queue: vec![Queue {
-            max_calls: 1,
-            ..Queue::default()
-        }],
-        trunk: vec![trunk_config("carrier", 10, 10.0)],
-        ..Config::default()
-    };
-    config.site.zone = "Europe/Berlin".into();
-    config.dial.region = Some("DE".into());
-    config.dial.allow = vec!["DE".into()];
-    config.http.requests_per_minute = 1000;
-    config
-}
-
-/// An intake whose desk keeps other rules than itself.
+/// An intake whose desk may keep other rules than itself.
 async fn world_of(config: &Config, desk: Config) -> World {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::following_tokio(NOW);
-    let store = Store::open_sqlite(folder.path(), &clock).await.unwrap();
+    let stage = Stage::new(desk).await;
     let pages = Arc::new(Pages::new(&config.site, "http://help.example").unwrap());
-    let calendars = match desk.calendar.is_empty() {
-        true => BTreeMap::new(),
-        false => desk.calendars(),
-    };
-    let desk = Desk::new(store.clone(), Arc::new(desk), calendars, clock.clone(), 1);
-    desk.start().await.unwrap();
-    let intake = HttpIntake::new(config, pages, clock, Arc::new(desk)).unwrap();
+    let (clock, desk) = (stage.clock.clone(), Arc::clone(&stage.desk));
+    let intake = HttpIntake::new(config, pages, clock, desk).unwrap();
     World {
         router: crate::page::secure(intake.router(), false),
-        store,
+        stage,
         intake,
-        _folder: folder,
     }
 }
 
@@ -116,19 +89,17 @@ impl World {
 
     /// Number, channel, language, state and sender of every request, in the order taken.
     async fn taken(&self) -> Vec<[String; 5]> {
-        look::rows(
-            &self.store,
-            "select number, channel, language, state, coalesce(consent_address, '')
+        self.stage
+            .rows(
+                "select number, channel, language, state, coalesce(consent_address, '')
              from request order by id",
-        )
-        .await
+            )
+            .await
     }
 
     /// Scope, key and length of the hash of every idempotency key.
     async fn keys(&self) -> Vec<[String; 3]> {
-        look::rows(
-            &self.store,
-            "select scope, key, cast(length(body_hash) as text) from intake_key order by scope, key",
+        self.stage.rows("select scope, key, cast(length(body_hash) as text) from intake_key order by scope, key",
         )
         .await
     }
@@ -146,13 +117,12 @@ async fn json_request_is_created_with_place_and_estimate() {
     }
     let (status, headers, body) = world.json_with(&[("idempotency-key", "k1")], GOOD).await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
-    let [[id, token]] = look::rows::<2>(
-        &world.store,
-        "select id, token from request where number = '+4930901820'",
-    )
-    .await
-    .try_into()
-    .unwrap();
+    let [[id, token]] = world
+        .stage
+        .rows::<2>("select id, token from request where number = '+4930901820'")
+        .await
+        .try_into()
+        .unwrap();
     let page = format!("http://help.example/s/{token}");
     assert_eq!(headers["location"], page);
     assert_eq!(body["status_url"], page);
@@ -172,7 +142,10 @@ async fn json_request_is_created_with_place_and_estimate() {
     let taken = &world.taken().await[2];
     let wanted = ["+4930901820", "json", "en", "waiting", "192.0.2.1"];
     assert_eq!(*taken, wanted);
-    let mails = look::rows::<2>(&world.store, "select about, to_addr from outbox").await;
+    let mails = world
+        .stage
+        .rows::<2>("select about, to_addr from outbox")
+        .await;
     assert_eq!(mails, [[id, "ada@example.org".into()]]);
     assert_eq!(world.keys().await, [["http", "k1", "64"]]);
     assert!(world.intake.counts().contains(&("json", "accepted", 3)));
@@ -277,7 +250,7 @@ async fn refusing(kind: &str) -> World {
                 assert_eq!(world.json(GOOD).await.0, StatusCode::CREATED);
             }
         }
-        "unavailable" => world.store.break_after(0),
+        "unavailable" => world.stage.lose_the_store(),
         _ => {}
     }
     world
@@ -409,13 +382,12 @@ async fn typed_form_becomes_a_request_and_leads_to_its_page() {
     let typed = "phone=030+901820&email=ada%40example.org&name=Ada&when=at&at=2026-11-24T10:00&tz=Europe/Berlin&lang=de";
     let (status, headers, _) = world.typed(typed).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    let [[token, due]] = look::rows::<2>(
-        &world.store,
-        "select token, cast(due_at as text) from request",
-    )
-    .await
-    .try_into()
-    .unwrap();
+    let [[token, due]] = world
+        .stage
+        .rows::<2>("select token, cast(due_at as text) from request")
+        .await
+        .try_into()
+        .unwrap();
     let page = format!("/s/{token}");
     assert_eq!(headers["location"], page);
     let at = Wall::from_millis(NOW.millis() + ((20 * 60) - 20) * 60_000);

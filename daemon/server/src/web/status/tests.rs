@@ -1,7 +1,5 @@
 //! The status routes over a desk and its store.
 
-use std::collections::BTreeMap;
-
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use helpline_core::phone::PhoneNumber;
@@ -9,47 +7,21 @@ use helpline_core::request::{Channel, HelpRequest, When};
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::{Config, Queue};
 use crate::desk::Origin;
-use crate::store::tests::trunk_config;
-use crate::store::{Store, look};
-
-const NOW: Wall = Wall::from_millis(1_795_440_000_000); // 2026-11-23T13:20:00Z
+use crate::desk::stage::{Stage, config};
 
 /// Seven people in line, and the page of the seventh.
 struct Line {
     router: Router,
-    store: Store,
-    desk: Arc<Desk>,
+    stage: Stage,
     token: String,
-    _folder: tempfile::TempDir,
 }
 
 async fn line() -> Line {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::following_tokio(NOW);
-    let store = Store::open_sqlite(folder.path(), &clock).await.unwrap();
-    let mut config = Config {
-        queue: vec![Queue {
-            max_calls: 1,
-            ..Queue::default()
-        }],
-        trunk: vec![trunk_config("carrier", 10, 10.0)],
-        ..Config::default()
-    };
-    config.dial.allow = vec!["DE".into()];
-    config.site.zone = "Europe/Berlin".into();
+    let config = config();
     let pages = Pages::new(&config.site, "http://help.example").unwrap();
-    let (seed, calendars) = (1, BTreeMap::new());
-    let desk = Desk::new(
-        store.clone(),
-        Arc::new(config),
-        calendars,
-        clock.clone(),
-        seed,
-    );
-    desk.start().await.unwrap();
-    let desk = Arc::new(desk);
+    let stage = Stage::new(config).await;
+    let (desk, clock) = (Arc::clone(&stage.desk), stage.clock.clone());
     let mut token = String::new();
     for n in 1..=7 {
         let accepted = desk.accept(request(n), Origin::default()).await.unwrap();
@@ -58,10 +30,8 @@ async fn line() -> Line {
     let page = StatusPage::new(Arc::new(pages), clock, "Europe/Berlin", Arc::clone(&desk));
     Line {
         router: page.router(),
-        store,
-        desk,
+        stage,
         token,
-        _folder: folder,
     }
 }
 
@@ -100,20 +70,26 @@ impl Line {
 
     /// Puts the seventh into a state.
     async fn turn(&self, state: &str) {
-        look::run(
-            &self.store,
-            "update request set state = $1, not_before = not_before + 60000,
+        self.stage
+            .run(
+                "update request set state = $1, not_before = not_before + 60000,
                due_at = case $1 when 'scheduled' then not_before else due_at end,
                open = case when $1 in ('done', 'cancelled', 'expired', 'unreachable', 'refused',
                  'suppressed', 'settled_inbound') then 0 else 1 end
              where token = $2",
-            &[state, &self.token],
-        )
-        .await;
+                &[state, &self.token],
+            )
+            .await;
     }
 
     async fn state(&self) -> String {
-        self.desk.status(&self.token).await.unwrap().unwrap().state
+        self.stage
+            .desk
+            .status(&self.token)
+            .await
+            .unwrap()
+            .unwrap()
+            .state
     }
 }
 
@@ -180,8 +156,7 @@ async fn every_state_has_words_and_final_ones_no_cancel() {
 async fn why_the_last_try_failed_is_told() {
     let line = line().await;
     line.turn("backoff").await;
-    look::run(
-        &line.store,
+    line.stage.run(
         "insert into attempt (id, request_id, queue, attempt_no, epoch, node, trunk, number, call_id,
            state, live, disposition, ring_limit_ms, intent_at)
          select 'a', id, queue, 1, 1, 'n', 'carrier', number, 'c', 'ended', 0, 'busy', 1, accepted_at
@@ -237,7 +212,7 @@ async fn unknown_and_hostile_tokens_find_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_not_a_wrong_link() {
     let line = line().await;
-    line.store.break_after(0);
+    line.stage.lose_the_store();
     for more in ["", "/status"] {
         let (status, _, _) = line.own(more).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{more}");
@@ -283,7 +258,7 @@ async fn cancelling_twice_or_a_stranger_changes_nothing_else() {
         let (status, _, _) = line.ask(cancel.body(Body::empty()).unwrap()).await;
         assert_eq!(status, StatusCode::SEE_OTHER, "{token}");
     }
-    let snapshot = line.desk.snapshot().await.unwrap();
+    let snapshot = line.stage.desk.snapshot().await.unwrap();
     let cancelled = ("help".to_owned(), "waiting".to_owned(), 6);
     assert_eq!(snapshot.counts.requests, [cancelled]);
 }
