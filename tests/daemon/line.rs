@@ -36,7 +36,7 @@ fn curl(daemon: &Daemon, number: &str) {
 }
 
 /// A SIPp that refuses every call with `status`; its messages go to `log`.
-fn refusing_trunk(port: u16, status: &str, log: &Path) -> Program {
+pub(super) fn refusing_trunk(port: u16, status: &str, log: &Path) -> Program {
     let scenario = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/peers/sipp/uas_refuse.xml"
@@ -58,7 +58,8 @@ fn refusing_trunk(port: u16, status: &str, log: &Path) -> Program {
     Program::start(command, &log.with_extension("out"))
 }
 
-fn trunk(port: u16) -> String {
+/// Configuration of that trunk, for one call at a time.
+pub(super) fn trunk(port: u16) -> String {
     format!(
         "[[trunk]]\nname = \"sipp\"\ntarget = \"127.0.0.1:{port}\"\ncaller_id = \"+442079460000\"\ncalls_per_second = 100.0\n\
          [[queue]]\nname = \"help\"\nmax_calls = 1\n"

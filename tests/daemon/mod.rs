@@ -2,5 +2,7 @@
 
 mod calls;
 mod crash;
+mod database;
 mod faults;
 mod line;
+mod mail;

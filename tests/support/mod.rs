@@ -1,4 +1,5 @@
 //! What scenarios and daemon tests stand on.
 
 pub(crate) mod process;
+pub(crate) mod smtp;
 pub(crate) mod world;
