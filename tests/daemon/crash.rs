@@ -81,7 +81,7 @@ fn one_round(round: usize, moment: Duration) {
 }
 
 /// Called user to the Call-IDs of its INVITEs, from SIPp's message log.
-fn invites(log: &str) -> BTreeMap<String, Vec<String>> {
+pub(super) fn invites(log: &str) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut user = None;
     for line in log.lines() {

@@ -2,6 +2,8 @@
 
 mod calls;
 mod crash;
+mod crash_mail;
+mod database;
 mod faults;
 mod line;
 mod mail;

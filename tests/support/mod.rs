@@ -2,4 +2,5 @@
 
 pub(crate) mod phone;
 pub(crate) mod process;
+pub(crate) mod smtp;
 pub(crate) mod world;
