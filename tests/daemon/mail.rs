@@ -137,6 +137,8 @@ fn a_mail_without_a_number_gets_one_reply_with_the_form_filled_in() {
     let form = link(&mail, "help?");
     let answer = http(daemon.http, "GET", &form, &[], "").unwrap();
     assert_eq!(answer.status, 200);
+    let head = answer.head.to_ascii_lowercase();
+    assert!(head.contains("cache-control: no-store"), "{head}");
     for part in [
         "value=\"ben+shop@cust.test\"",
         "value=\"Ben Cook\"",

@@ -422,6 +422,7 @@ async fn faulty_form_comes_back_with_summary_and_every_value() {
         "autofocus",
         "id=\"phone-error\"",
         "aria-invalid=\"true\"",
+        "aria-describedby=\"at-zone when-error\"",
         "value=\"12\"",
         "value=\"&lt;b&gt;Ada\"",
         "value=\"nobody\"",
