@@ -70,25 +70,25 @@ fn one_round(moment: Duration) -> Vec<Sent> {
         "0",
         SOON,
     );
+    let spooled = daemon.rows("select mail_from, kind from mail_in order by kind");
+    let requests = daemon.rows(
+        "select r.number, count(o.id) from request r left join outbox o on o.about = r.id
+         and o.kind = 'ack' group by r.id",
+    );
     for message in &sent {
-        let number = &message.number;
-        let spooled = daemon.rows(&format!(
-            "select kind from mail_in where mail_from = '{}' order by kind",
-            message.from
-        ));
-        let kinds: Vec<_> = spooled.iter().map(|row| row[0].as_str()).collect();
+        let of = |rows: &[Vec<String>], key: &str| -> Vec<String> {
+            let own = rows.iter().filter(|row| row[0] == key);
+            own.map(|row| row[1].clone()).collect()
+        };
+        let (number, kinds) = (&message.number, of(&spooled, &message.from));
         // A copy only if the sender had to come again.
         assert!(
             kinds == ["request"] || (!message.acknowledged && kinds == ["duplicate", "request"]),
             "killed after {moment:?}: {number} is {kinds:?}\n{}",
             daemon.log()
         );
-        let requests = daemon.rows(&format!(
-            "select r.id, count(o.id) from request r left join outbox o on o.about = r.id
-             and o.kind = 'ack' where r.number = '{number}' group by r.id"
-        ));
-        assert_eq!(requests.len(), 1, "killed after {moment:?}: {requests:?}");
-        assert_eq!(requests[0][1], "1", "killed after {moment:?}: {requests:?}");
+        let acks = of(&requests, number);
+        assert_eq!(acks, ["1"], "killed after {moment:?}: acks of {number}");
     }
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
     sent
