@@ -136,7 +136,7 @@ fn while_the_database_is_gone_nothing_is_promised_and_afterwards_everything_is_k
     assert_eq!(after.status, 201, "{}", after.body);
     assert!(mail(8).starts_with("250"));
     kept.extend([7, 8]);
-    let took = until(Duration::from_secs(45), "everybody called", || {
+    let took = until(Duration::from_secs(15), "everybody called", || {
         let called = called();
         kept.iter().all(|n| called.contains_key(&number(*n)))
     });

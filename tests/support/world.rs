@@ -161,6 +161,7 @@ impl World {
 
     /// Starts the daemon on what its folder holds.
     pub(crate) fn boot(&mut self) {
+        stay_on_one_core();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -305,6 +306,18 @@ impl World {
     pub(crate) fn log(&self) -> String {
         self.script.lock().unwrap().log.join("\n")
     }
+}
+
+/// The world and the thread of its database take turns: on two cores each turn would wake
+/// an idle core, which takes longer than the turn. Only this test's threads are bound.
+fn stay_on_one_core() {
+    use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+
+    let mut here = CpuSet::new();
+    // Where it is not allowed the world is merely slower.
+    let _ = sched_getcpu()
+        .and_then(|core| here.set(core))
+        .and_then(|()| sched_setaffinity(nix::unistd::Pid::from_raw(0), &here));
 }
 
 async fn serve(

@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Queue};
 use crate::store::{Counts, Store};
 
+pub(crate) use crate::store::Claimed;
 pub use crate::store::Error as StoreError;
 pub(crate) use attempt::{Live, LiveProgress, Order, OrderReply, Placed, Trace};
 pub(crate) use callback::Caller;

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::desk::{Desk, Placed, StoreError};
+use crate::desk::{Claimed, Desk, Placed, StoreError};
 use crate::voice::Voice;
 
 /// With a database of its own the daemon knows of every change; this only bounds how
@@ -62,6 +62,9 @@ struct Pulse {
     reap: Time,
     ages: Option<Time>,
     sweep: Time,
+    /// Taken from the line and not placed: given back as soon as the store answers, or
+    /// they would hold up a queue until their lease is over.
+    owed: Vec<Claimed>,
 }
 
 impl Dispatch {
@@ -98,6 +101,7 @@ impl Dispatch {
             reap: now,
             ages: None,
             sweep: now,
+            owed: Vec::new(),
         };
         while !self.stop.is_cancelled() {
             let pause = match self.turn(&mut pulse).await {
@@ -122,6 +126,7 @@ impl Dispatch {
     async fn turn(&self, pulse: &mut Pulse) -> Result<Duration, StoreError> {
         let now = self.clock.time();
         let shared = self.desk.is_shared();
+        self.give_back(&mut pulse.owed).await?;
         if shared && now.since(pulse.beat) >= BEAT_EVERY {
             self.desk.beat().await?;
             // The moment before the renewal was sent: the lease is at least that long.
@@ -161,7 +166,7 @@ impl Dispatch {
             {
                 continue;
             }
-            if let Some(wait) = self.fill(&queue.name).await? {
+            if let Some(wait) = self.fill(&queue.name, &mut pulse.owed).await? {
                 pause = pause.min(wait);
             }
         }
@@ -169,35 +174,50 @@ impl Dispatch {
     }
 
     /// Places every call a queue has room for; when to come back, if a trunk is in the way.
-    async fn fill(&self, queue: &str) -> Result<Option<Duration>, StoreError> {
+    /// What was taken and not placed is in `owed` when this fails.
+    async fn fill(
+        &self,
+        queue: &str,
+        owed: &mut Vec<Claimed>,
+    ) -> Result<Option<Duration>, StoreError> {
         let room = self.desk.take(queue).await?;
         let mut wait = room
             .next
             .map(|at| at.since(self.clock.wall()).max(Duration::from_millis(1)));
-        let mut claimed = room.claimed.into_iter();
-        for request in claimed.by_ref() {
-            if self.stop.is_cancelled() {
-                self.desk.give_back(&request).await?;
-                break;
-            }
+        *owed = room.claimed;
+        owed.reverse();
+        while let Some(request) = owed.last()
+            && !self.stop.is_cancelled()
+        {
             // Listening begins before the commit: a withdrawal in between is not missed.
             let withdrawals = self.desk.cancellations();
-            match self.desk.place(&request).await? {
+            match self.desk.place(request).await? {
                 Placed::Go(live) => {
+                    owed.pop();
                     let task = call::CallTask::new(self, *live);
                     self.calls.spawn(task.run(withdrawals));
                 }
-                Placed::Gone => {}
+                Placed::Gone => {
+                    owed.pop();
+                }
                 Placed::NoRoom => {
+                    owed.pop();
                     wait = Some(PAUSE_NO_ROOM);
                     break;
                 }
             }
         }
         // The rest keeps its place in line.
-        for request in claimed {
-            self.desk.give_back(&request).await?;
-        }
+        self.give_back(owed).await?;
         Ok(wait)
+    }
+
+    /// One whose intent may have been committed meanwhile is left alone by the store.
+    async fn give_back(&self, owed: &mut Vec<Claimed>) -> Result<(), StoreError> {
+        while let Some(request) = owed.last() {
+            self.desk.give_back(request).await?;
+            owed.pop();
+        }
+        Ok(())
     }
 }

@@ -404,7 +404,8 @@ pub(crate) async fn release(
         .run(
             "update request set state = 'waiting', owner = null, lease_until = null,
                not_before = case when $3 = 0 then not_before else {now} + $3 end
-             where id = $1 and epoch = $2 and state in ('leased', 'dialling')",
+             where id = $1 and epoch = $2 and state in ('leased', 'dialling')
+               and not exists (select 1 from attempt a where a.request_id = request.id and a.live = 1)",
             args![id.as_str(), epoch, wait],
         )
         .await?;
