@@ -57,6 +57,4 @@ fn a_day_of_two_hundred_requests_ends_and_repeats() {
     assert!(log == again, "the same seed gave another day");
     let (_, other) = day(8);
     assert!(log != other);
-    // Five seconds on a quiet machine; a busy one gets more.
-    assert!(took < Duration::from_secs(20), "{took:?}");
 }

@@ -188,9 +188,10 @@ impl Daemon {
             self.engine.clone(),
             self.end.clone(),
         ));
+        // Before READY: a SIGHUP that nobody handles would end the process.
+        let mut reload = hangup_signal()?;
         notify_systemd::ready();
         let mut fault = None;
-        let mut reload = hangup_signal()?;
         loop {
             tokio::select! {
                 () = asked() => break,

@@ -261,17 +261,3 @@ fn many_prompts_load_on_two_threads_and_none_is_mixed_up() {
         assert_eq!(clip.frames(), n * 5);
     }
 }
-
-#[test]
-#[ignore = "a measurement: run it in an optimised build"]
-fn two_hundred_prompts_load_within_a_second() {
-    let bytes = wav(22_050, 1, &sine(440.0, 22_050, 2.0, 6000.0));
-    let sources = (0..200)
-        .map(|n| source(&format!("en/{n}"), "a.wav", bytes.clone()))
-        .collect();
-    let begin = std::time::Instant::now();
-    assert_eq!(Prompts::load(sources).unwrap().len(), 200);
-    let took = begin.elapsed();
-    println!("200 prompts of 2 s at 22 050 Hz: {took:?}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
-}
