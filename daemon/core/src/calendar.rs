@@ -88,38 +88,18 @@ impl Calendar {
     /// The first open instant at or after `at`, within 400 days; `None` if there is none.
     #[must_use]
     pub fn next_open(&self, at: Wall) -> Option<Wall> {
-        self.open_span(at).map(|(opens, _)| opens.max(at))
-    }
-
-    /// When the desk closes next, if it is open at `at` or opens later.
-    #[must_use]
-    pub fn next_close(&self, at: Wall) -> Option<Wall> {
-        self.open_span(at).map(|(_, closes)| closes)
-    }
-
-    /// The first open span that ends after `at`; spans that touch are one.
-    fn open_span(&self, at: Wall) -> Option<(Wall, Wall)> {
         let local = self.zone.to_datetime(timestamp(at)?);
         // Yesterday's spans may run past midnight.
         let mut date = local.date().yesterday().ok()?;
-        let mut found: Option<(Wall, Wall)> = None;
         for _ in 0..DAYS_AHEAD {
             for span in self.spans_of(date) {
-                let opens = self.instant(date, span.opens, Edge::Opens)?;
-                let closes = self.instant(date, span.closes, Edge::Closes)?;
-                match found {
-                    Some((from, to)) if opens <= to => found = Some((from, to.max(closes))),
-                    Some(whole) => return Some(whole),
-                    None if closes > at => found = Some((opens, closes)),
-                    None => {}
+                if self.instant(date, span.closes, Edge::Closes)? > at {
+                    return Some(self.instant(date, span.opens, Edge::Opens)?.max(at));
                 }
             }
             date = date.tomorrow().ok()?;
-            if found.is_some_and(|(_, to)| to.since(at).as_secs() > 14 * 86_400) {
-                return found; // open around the clock
-            }
         }
-        found
+        None
     }
 
     fn spans_of(&self, date: Date) -> &[Span] {
@@ -267,10 +247,6 @@ mod tests {
             desk.next_open(at("2026-11-27T17:00:00Z")),
             Some(at("2026-11-30T07:00:00Z")),
             "over the weekend"
-        );
-        assert_eq!(
-            desk.next_close(at("2026-11-23T10:00:00Z")),
-            Some(at("2026-11-23T11:00:00Z"))
         );
     }
 
