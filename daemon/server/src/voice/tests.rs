@@ -99,13 +99,11 @@ impl World {
             trunks: vec![config::Trunk {
                 name: "t".into(),
                 target: trunk.to_string(),
-                username: None,
-                password_file: None,
-                realm: None,
                 caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
                 codecs: vec![config::CodecName::Pcmu, config::CodecName::Pcma],
+                ..config::Trunk::default()
             }],
             language: "en".into(),
             region: None,

@@ -241,13 +241,11 @@ pub(super) fn config(dir: &Path, phone: SocketAddr) -> anyhow::Result<Config> {
     config.trunk.push(Trunk {
         name: "demo".into(),
         target: phone.to_string(),
-        username: None,
-        password_file: None,
-        realm: None,
         caller_id: "+442079460000".into(),
         max_channels: 4,
         calls_per_second: 10.0,
         codecs: vec![CodecName::Pcmu, CodecName::Pcma],
+        ..Trunk::default()
     });
     config.queue.push(Queue {
         title: "Shop help".into(),
