@@ -22,6 +22,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::config;
 
+#[path = "../../../../tests/support/dns.rs"]
+mod dns;
+mod failover;
 mod odd;
 
 const LIMIT: Duration = Duration::from_secs(20);

@@ -13,6 +13,7 @@ use rsipstack::transport::SipAddr;
 
 use super::own::Own;
 use super::peers::Peers;
+use super::route::unmark;
 
 /// Marks an answer the stack made up itself when a transaction died.
 const LOCAL: &str = "X-Helpline-Local";
@@ -35,6 +36,7 @@ impl MessageInspector for AuthInspector {
     fn before_send(&self, mut msg: SipMessage, _to: Option<&SipAddr>) -> SipMessage {
         if let SipMessage::Request(request) = &mut msg {
             self.own.put_into_via(request);
+            unmark(request);
             for header in request.headers.iter_mut() {
                 match header {
                     Header::Authorization(h) => {

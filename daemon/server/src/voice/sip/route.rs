@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rsipstack::sip::headers::untyped::Route as RouteField;
+use rsipstack::sip::{Header, Request};
 use rsipstack::transport::SipAddr;
 
 use super::tls::TlsClient;
 use crate::config::TransportName;
+
+/// Marks a Route that is for the stack alone.
+const MARK: &str = "x-helpline-way";
 
 /// A transport of SIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,4 +85,21 @@ impl Route {
     pub(super) fn sip_addr(&self) -> SipAddr {
         SipAddr::new(self.transport.of_stack(), self.address.into())
     }
+
+    /// The way as a Route within the stack, never on the wire ([`unmark`]). The stack
+    /// sends a CANCEL to where its Request-URI resolves to; the Route, copied from the
+    /// INVITE, makes that the target of the INVITE (RFC 3261 section 9.1).
+    pub(super) fn mark(&self) -> Header {
+        let (address, transport) = (self.address, self.transport.of_stack());
+        let transport = transport.to_string().to_ascii_lowercase();
+        let way = format!("<sip:{address};transport={transport};lr;{MARK}>");
+        Header::Route(RouteField::new(way))
+    }
+}
+
+/// Takes the stack's own Route out of a request that leaves.
+pub(super) fn unmark(request: &mut Request) {
+    request
+        .headers
+        .retain(|h| !matches!(h, Header::Route(route) if route.value().contains(MARK)));
 }

@@ -314,7 +314,10 @@ impl SipStack {
                 password,
                 ..Credential::default()
             }),
-            headers: Some(vec![Header::Allow(Allow::new(gate::METHODS.join(", ")))]),
+            headers: Some(vec![
+                Header::Allow(Allow::new(gate::METHODS.join(", "))),
+                invite.route.mark(),
+            ]),
             call_id: invite.call_id,
             ..InviteOption::default()
         })
