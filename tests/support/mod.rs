@@ -1,6 +1,5 @@
 //! What scenarios and daemon tests stand on.
 
-pub(crate) mod dns;
 pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod smtp;

@@ -25,6 +25,10 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 const ICMP_LIMIT: Duration = Duration::from_millis(450);
 /// A larger INVITE goes by TCP if the target speaks it (RFC 3261 section 18.1.1).
 const DATAGRAM_BYTES_MAX: usize = 1_300;
+/// Start line and header fields of an INVITE but for its names and numbers.
+const FIELDS_BYTES: usize = 480;
+/// An Authorization field.
+const PROOF_BYTES: usize = 280;
 /// How long the target has to show that it speaks TCP.
 const TCP_LIMIT: Duration = Duration::from_secs(1);
 /// How long a cancelled INVITE may take to its final answer before it is left to itself.
@@ -201,8 +205,7 @@ impl Dial<'_> {
     /// The trunk's own way to the target, or TCP if the INVITE is large.
     async fn fitting(&self, target: SocketAddr, offer: &str) -> Route {
         let route = self.trunk.route(target);
-        let bytes = self.stack.invite_bytes(self.invite(route.clone(), offer));
-        let is_small = bytes.is_ok_and(|b| b <= DATAGRAM_BYTES_MAX);
+        let is_small = self.invite_bytes(offer) <= DATAGRAM_BYTES_MAX;
         if route.transport != Transport::Udp || is_small || !self.trunk.may_have_tcp(target) {
             return route;
         }
@@ -216,6 +219,13 @@ impl Dial<'_> {
         }
         self.trunk.has_no_tcp(target);
         route
+    }
+
+    /// About the bytes of the INVITE, rather more than less.
+    fn invite_bytes(&self, offer: &str) -> usize {
+        let uris = 3 * self.trunk.host.len() + 2 * self.to.len() + self.trunk.caller_id.len();
+        let proof = self.trunk.credential.as_ref().map_or(0, |_| PROOF_BYTES);
+        FIELDS_BYTES + uris + self.call_id.len() + proof + offer.len()
     }
 
     /// The SDP of the 200, or why there was none.

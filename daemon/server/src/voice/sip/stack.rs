@@ -291,14 +291,6 @@ impl SipStack {
         ))
     }
 
-    /// Bytes of an INVITE as it would be sent; a proof of the password is not counted.
-    pub(in crate::voice) fn invite_bytes(&self, invite: InviteOut) -> Result<usize, SipError> {
-        let option = self.invite_option(invite)?;
-        let body = option.offer.as_ref().map_or(0, Vec::len);
-        let request = self.layer.make_invite_request(&option)?;
-        Ok(request.to_string().len() + body)
-    }
-
     fn invite_option(&self, invite: InviteOut) -> Result<InviteOption, SipError> {
         let host = HostWithPort::try_from(invite.host.as_str())
             .map_err(|_| SipError::Uri(invite.host.clone()))?;
@@ -483,7 +475,13 @@ impl SipStack {
             from: caller(&tx.original),
             to: tx.original.uri.user().unwrap_or_default().to_owned(),
             sdp: body,
-            leg: SipLeg::incoming(dialog.clone(), events, &self.layer, &self.tracker),
+            leg: SipLeg::incoming(
+                dialog.clone(),
+                events,
+                stream_of(&tx),
+                &self.layer,
+                &self.tracker,
+            ),
             permit,
         });
         // This future is the transaction: it lives until the ACK.
@@ -569,6 +567,12 @@ fn transport_of(tx: &Transaction) -> Transport {
         Some(rsipstack::sip::Transport::Tls) => Transport::Tls,
         _ => Transport::Udp,
     }
+}
+
+/// Ends when the stream does that a request came by.
+fn stream_of(tx: &Transaction) -> Option<CancellationToken> {
+    let connection = tx.connection.as_ref();
+    connection.filter(|c| c.is_reliable())?.cancel_token()
 }
 
 /// `address`, with `port` if it has none.
