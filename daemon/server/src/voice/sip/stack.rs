@@ -39,7 +39,7 @@ use super::peers::Peers;
 use super::route::{Route, Transport};
 use super::socket::GatedSocket;
 use super::streams::{NoStream, Streams};
-use super::unreachable::Unreachable;
+use super::unreachable::{Nobody, Unreachable};
 use crate::clock::Clock;
 
 /// Requests being served at once; further ones are dropped and come again.
@@ -180,8 +180,8 @@ impl SipStack {
         let peers = config.peers;
         let guard = Guard::new(Arc::clone(&peers), config.clock, config.rng, gate.clone());
         let guard = Arc::new(guard);
-        let unreachable = Unreachable::new();
-        let errors = unreachable.clone().serve(Arc::clone(&socket));
+        let unreachable = Unreachable::new(Arc::clone(&socket));
+        let errors = unreachable.clone().serve();
         let gated = GatedSocket::new(socket, Arc::clone(&guard), unreachable.clone());
         let connection =
             UdpConnection::from_socket(Arc::new(gated), Some(public), Some(cancel.child_token()))
@@ -261,9 +261,14 @@ impl SipStack {
         self.streams.hang_up(route);
     }
 
-    /// Tells from now on the addresses that ICMP says nobody is at.
-    pub(in crate::voice) fn unreachable(&self) -> broadcast::Receiver<SocketAddr> {
+    /// Tells from now on where, as ICMP says, nobody is.
+    pub(in crate::voice) fn unreachable(&self) -> broadcast::Receiver<Nobody> {
         self.unreachable.listen()
+    }
+
+    /// Looks whether ICMP said something.
+    pub(in crate::voice) fn look_for_unreachable(&self) {
+        self.unreachable.look();
     }
 
     /// What the gate refused.
