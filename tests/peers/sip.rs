@@ -76,12 +76,15 @@ impl World {
                 ..config::Voice::default()
             },
             trunks: vec![config::Trunk {
+                name: "t".into(),
+                target: format!("127.0.0.1:{trunk}"),
                 username: Some("u".into()),
                 password_file: Some(password),
+                caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
                 codecs: vec![config::CodecName::Pcmu],
-                ..config::Trunk::new("t", &format!("127.0.0.1:{trunk}"), "+4930000000")
+                ..config::Trunk::default()
             }],
             language: "en".into(),
             region: None,
