@@ -133,7 +133,6 @@ pub(crate) fn trunk(name: &str) -> Trunk {
         caller_id: "+4930555000".into(),
         max_channels: 100,
         calls_per_second: 100.0,
-        codecs: Vec::new(),
         ..Trunk::default()
     }
 }

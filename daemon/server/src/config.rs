@@ -281,6 +281,9 @@ pub struct Trunk {
     /// Codecs in order of preference: `pcmu`, `pcma`.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<CodecName>,
+    /// From where its sound may come: `strict`, `address` or `nat`.
+    #[serde(default)]
+    pub media: MediaRule,
 }
 
 /// How a trunk is spoken to.
@@ -317,6 +320,19 @@ pub enum CodecName {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+}
+
+/// From where a call's sound may come, and where ours goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaRule {
+    /// The address and port in its SDP, nothing else.
+    #[default]
+    Strict,
+    /// The address in its SDP; the port is learned once, from its packets.
+    Address,
+    /// Behind a router: the address its signalling comes from too; the port is learned once.
+    Nat,
 }
 
 /// A queue: one line of requests.
@@ -453,6 +469,7 @@ impl Default for Trunk {
             max_channels: default_channels(),
             calls_per_second: default_calls_per_second(),
             codecs: default_codecs(),
+            media: MediaRule::default(),
         }
     }
 }

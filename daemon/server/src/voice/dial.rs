@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::leg::Leg;
-use super::media::MediaLeg;
+use super::media::{MediaLeg, MediaSource};
 use super::sip::{InviteOut, Nobody, Route, SipEvent, SipLeg, SipStack, Transport};
 use super::trunk::Trunk;
 use super::{CallCommand, CallEvent};
@@ -131,7 +131,11 @@ impl Dial<'_> {
                         sip.bye(CAUSE_NO_MEDIA);
                         return Dialled::Over(End::NoMedia);
                     };
-                    return Dialled::Up(Leg::new(sip, media, local, offer, agreed));
+                    let source = MediaSource {
+                        mode: self.trunk.media,
+                        signalled: Some(target.ip()),
+                    };
+                    return Dialled::Up(Leg::new(sip, media, source, local, offer, agreed));
                 }
                 Asked::Ended(end) => return Dialled::Over(end),
                 Asked::Failed(failure, end) => {

@@ -22,7 +22,6 @@ use super::*;
 use crate::clock::Clock;
 use crate::config;
 
-#[path = "../../../../tests/support/dns.rs"]
 mod dns;
 mod failover;
 mod odd;

@@ -2,11 +2,12 @@
 //! their state.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use helpline_core::rng::Rng;
+use helpline_core::rtp::latch;
 use helpline_core::sdp::Codec;
 use helpline_core::sip::place::Place;
 use helpline_core::sip::targets::{Failure, Input, Output, Target, Targets};
@@ -19,7 +20,7 @@ use super::engine::EngineError;
 use super::resolve::{ResolveError, Resolver};
 use super::sip::{Peers, Route, SipStack, TlsClient, Transport, TrunkPeer};
 use crate::clock::Clock;
-use crate::config::{self, CodecName};
+use crate::config::{self, CodecName, MediaRule};
 
 /// How long a target has to answer an OPTIONS.
 const PROBE_LIMIT: Duration = Duration::from_secs(4);
@@ -43,6 +44,8 @@ pub(super) struct Trunk {
     pub(super) credential: Option<(String, String)>,
     pub(super) caller_id: String,
     pub(super) codecs: Vec<Codec>,
+    /// From where its packets may come.
+    pub(super) media: latch::Mode,
     /// One permit a call.
     pub(super) channels: Arc<Semaphore>,
     pub(super) transport: Transport,
@@ -110,6 +113,11 @@ impl Trunk {
             credential,
             caller_id: config.caller_id.clone(),
             codecs: config.codecs.iter().map(codec).collect(),
+            media: match config.media {
+                MediaRule::Strict => latch::Mode::Strict,
+                MediaRule::Address => latch::Mode::Address,
+                MediaRule::Nat => latch::Mode::Nat,
+            },
             channels: Arc::new(Semaphore::new(
                 usize::try_from(config.max_channels).unwrap_or(usize::MAX),
             )),
@@ -147,6 +155,12 @@ impl Trunk {
             address,
             tls: self.tls.clone(),
         }
+    }
+
+    /// Whether one of its targets is at this address.
+    pub(super) fn is_at(&self, ip: IpAddr) -> bool {
+        let same = |a: SocketAddr| a.ip().to_canonical() == ip.to_canonical();
+        self.state().targets.addresses().any(same)
     }
 
     /// A target answered a call.

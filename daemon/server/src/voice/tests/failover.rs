@@ -38,7 +38,7 @@ async fn target(
         let line = text.lines().next().unwrap().to_owned();
         seen.lock().unwrap().push(line);
         let invite = text.starts_with("INVITE");
-        invite.then(|| answer(text)).unwrap_or_default()
+        if invite { answer(text) } else { vec![] }
     })
     .await;
     (address.port(), log, task)
