@@ -58,6 +58,7 @@ impl Registrar {
         mut rng: Rng,
     ) -> Option<Registrar> {
         let (username, password) = trunk.credential.clone()?;
+        trunk.registered.set(false);
         let register = Register {
             host: trunk.host.clone(),
             username,
