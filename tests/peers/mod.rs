@@ -3,3 +3,4 @@
 mod http;
 mod mail;
 mod sip;
+mod streams;

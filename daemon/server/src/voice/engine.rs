@@ -653,8 +653,19 @@ impl Shared {
 
 /// Waits for the caller's ACK; its SDP comes along. `None` if the caller went away.
 async fn acknowledged(mut sip: SipLeg) -> Option<(SipLeg, Option<String>)> {
+    let lost = sip.stream_lost();
+    tokio::pin!(lost);
     loop {
-        match sip.next().await {
+        let event = tokio::select! {
+            biased;
+            event = sip.next() => event,
+            // Our 200 cannot reach the caller, and no ACK can come.
+            () = &mut lost => {
+                sip.forget();
+                return None;
+            }
+        };
+        match event {
             SipEvent::Acked(answer) => return Some((sip, answer)),
             SipEvent::Ended | SipEvent::Failed(_) | SipEvent::Silent => return None,
             _ => {}

@@ -12,6 +12,7 @@ use rsipstack::sip::headers::untyped::{Accept, Reason};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Header, Method, Request, Response, StatusCode, StatusCodeKind};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::is_local;
@@ -85,6 +86,8 @@ pub(in crate::voice) struct SipLeg {
     is_incoming: bool,
     cancelled: bool,
     over: bool,
+    /// Ends when the stream an incoming call came by does.
+    stream: Option<CancellationToken>,
 }
 
 impl SipLeg {
@@ -95,7 +98,7 @@ impl SipLeg {
         layer: &Arc<DialogLayer>,
         tracker: &TaskTracker,
     ) -> Self {
-        let mut leg = Self::incoming(dialog, states, layer, tracker);
+        let mut leg = Self::incoming(dialog, states, None, layer, tracker);
         leg.invite = Some(invite);
         leg.is_incoming = false;
         leg
@@ -104,6 +107,7 @@ impl SipLeg {
     pub(super) fn incoming(
         dialog: InviteDialog,
         states: DialogStateReceiver,
+        stream: Option<CancellationToken>,
         layer: &Arc<DialogLayer>,
         tracker: &TaskTracker,
     ) -> Self {
@@ -117,6 +121,7 @@ impl SipLeg {
             is_incoming: true,
             cancelled: false,
             over: false,
+            stream,
         }
     }
 
@@ -168,6 +173,23 @@ impl SipLeg {
                 tracing::debug!(%error, "CANCEL failed");
             }
         });
+    }
+
+    /// Ends when the stream the call came by does; never if it came by datagrams.
+    pub(in crate::voice) fn stream_lost(&self) -> impl Future<Output = ()> + use<> {
+        let stream = self.stream.clone();
+        async move {
+            match stream {
+                Some(stream) => stream.cancelled().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Gives up a call whose peer is gone: there is nobody to send a BYE to.
+    pub(in crate::voice) fn forget(mut self) {
+        self.over = true;
+        self.layer.remove_dialog(&self.dialog.id());
     }
 
     /// BYE with a Q.850 cause.

@@ -24,3 +24,4 @@ pub(in crate::voice) use stack::{
     Admission, InviteIn, InviteOut, Listen, SipConfig, SipError, SipStack,
 };
 pub(in crate::voice) use tls::{TlsClient, server as tls_server};
+pub(in crate::voice) use unreachable::Nobody;

@@ -39,7 +39,7 @@ use super::peers::Peers;
 use super::route::{Route, Transport};
 use super::socket::GatedSocket;
 use super::streams::{NoStream, Streams};
-use super::unreachable::Unreachable;
+use super::unreachable::{Nobody, Unreachable};
 use crate::clock::Clock;
 
 /// Requests being served at once; further ones are dropped and come again.
@@ -182,8 +182,8 @@ impl SipStack {
         let peers = config.peers;
         let guard = Guard::new(Arc::clone(&peers), config.clock, config.rng, gate.clone());
         let guard = Arc::new(guard);
-        let unreachable = Unreachable::new();
-        let errors = unreachable.clone().serve(Arc::clone(&socket));
+        let unreachable = Unreachable::new(Arc::clone(&socket));
+        let errors = unreachable.clone().serve();
         let gated = GatedSocket::new(socket, Arc::clone(&guard), unreachable.clone());
         let connection =
             UdpConnection::from_socket(Arc::new(gated), Some(public), Some(cancel.child_token()))
@@ -263,9 +263,14 @@ impl SipStack {
         self.streams.hang_up(route);
     }
 
-    /// Tells from now on the addresses that ICMP says nobody is at.
-    pub(in crate::voice) fn unreachable(&self) -> broadcast::Receiver<SocketAddr> {
+    /// Tells from now on where, as ICMP says, nobody is.
+    pub(in crate::voice) fn unreachable(&self) -> broadcast::Receiver<Nobody> {
         self.unreachable.listen()
+    }
+
+    /// Looks whether ICMP said something.
+    pub(in crate::voice) fn look_for_unreachable(&self) {
+        self.unreachable.look();
     }
 
     /// What the gate refused.
@@ -291,14 +296,6 @@ impl SipStack {
             &self.layer,
             &self.tracker,
         ))
-    }
-
-    /// Bytes of an INVITE as it would be sent; a proof of the password is not counted.
-    pub(in crate::voice) fn invite_bytes(&self, invite: InviteOut) -> Result<usize, SipError> {
-        let option = self.invite_option(invite)?;
-        let body = option.offer.as_ref().map_or(0, Vec::len);
-        let request = self.layer.make_invite_request(&option)?;
-        Ok(request.to_string().len() + body)
     }
 
     fn invite_option(&self, invite: InviteOut) -> Result<InviteOption, SipError> {
@@ -486,7 +483,13 @@ impl SipStack {
             to: tx.original.uri.user().unwrap_or_default().to_owned(),
             source: source(&tx.original),
             sdp: body,
-            leg: SipLeg::incoming(dialog.clone(), events, &self.layer, &self.tracker),
+            leg: SipLeg::incoming(
+                dialog.clone(),
+                events,
+                stream_of(&tx),
+                &self.layer,
+                &self.tracker,
+            ),
             permit,
         });
         // This future is the transaction: it lives until the ACK.
@@ -582,6 +585,12 @@ fn transport_of(tx: &Transaction) -> Transport {
         Some(rsipstack::sip::Transport::Tls) => Transport::Tls,
         _ => Transport::Udp,
     }
+}
+
+/// Ends when the stream does that a request came by.
+fn stream_of(tx: &Transaction) -> Option<CancellationToken> {
+    let connection = tx.connection.as_ref();
+    connection.filter(|c| c.is_reliable())?.cancel_token()
 }
 
 /// `address`, with `port` if it has none.
