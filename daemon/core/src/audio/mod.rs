@@ -3,10 +3,12 @@
 //! elsewhere.
 
 pub mod codec;
+pub mod conceal;
 pub mod dtmf;
 pub mod frame;
 pub mod g711;
 pub mod meter;
+pub mod mix;
 pub mod player;
 pub mod rate;
 pub mod tone;
