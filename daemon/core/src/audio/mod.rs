@@ -2,6 +2,7 @@
 //! where both ends of a talk can. Machines here take frames and give frames; sockets are
 //! elsewhere.
 
+pub mod answer;
 pub mod codec;
 pub mod conceal;
 pub mod dtmf;
@@ -11,6 +12,8 @@ pub mod meter;
 pub mod mix;
 pub mod player;
 pub mod rate;
+pub mod speech;
+pub mod tape;
 pub mod tone;
 
 pub use codec::Codec;
