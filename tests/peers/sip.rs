@@ -76,15 +76,12 @@ impl World {
                 ..config::Voice::default()
             },
             trunks: vec![config::Trunk {
-                name: "t".into(),
-                target: format!("127.0.0.1:{trunk}"),
                 username: Some("u".into()),
                 password_file: Some(password),
-                realm: None,
-                caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
                 codecs: vec![config::CodecName::Pcmu],
+                ..config::Trunk::new("t", &format!("127.0.0.1:{trunk}"), "+4930000000")
             }],
             language: "en".into(),
             region: None,

@@ -128,15 +128,9 @@ pub(crate) fn config(max_calls: u32) -> Config {
 /// A trunk that is not what limits a scenario.
 pub(crate) fn trunk(name: &str) -> Trunk {
     Trunk {
-        name: name.into(),
-        target: "192.0.2.1:5060".into(),
-        username: None,
-        password_file: None,
-        realm: None,
-        caller_id: "+4930555000".into(),
         max_channels: 100,
         calls_per_second: 100.0,
-        codecs: Vec::new(),
+        ..Trunk::new(name, "192.0.2.1:5060", "+4930555000")
     }
 }
 

@@ -250,6 +250,9 @@ pub struct Trunk {
     /// Codecs in order of preference: `pcmu`, `pcma`.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<CodecName>,
+    /// From where its sound may come: `strict`, `address` or `nat`.
+    #[serde(default)]
+    pub media: MediaRule,
 }
 
 /// An audio codec of a trunk.
@@ -260,6 +263,19 @@ pub enum CodecName {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+}
+
+/// From where a call's sound may come, and where ours goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaRule {
+    /// The address and port in its SDP, nothing else.
+    #[default]
+    Strict,
+    /// The address in its SDP; the port is learned once, from its packets.
+    Address,
+    /// Behind a router: the address its signalling comes from too; the port is learned once.
+    Nat,
 }
 
 /// A queue: one line of requests.
@@ -292,6 +308,25 @@ pub struct Queue {
 pub struct Stop {
     /// Calls in progress may go on for so long after SIGTERM.
     pub drain_limit: Period,
+}
+
+impl Trunk {
+    /// A trunk with every default.
+    #[must_use]
+    pub fn new(name: &str, target: &str, caller_id: &str) -> Trunk {
+        Trunk {
+            name: name.into(),
+            target: target.into(),
+            username: None,
+            password_file: None,
+            realm: None,
+            caller_id: caller_id.into(),
+            max_channels: default_channels(),
+            calls_per_second: default_calls_per_second(),
+            codecs: default_codecs(),
+            media: MediaRule::default(),
+        }
+    }
 }
 
 fn default_channels() -> u32 {

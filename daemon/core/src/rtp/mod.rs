@@ -4,6 +4,7 @@
 mod arrival;
 pub mod digits;
 pub mod jitter;
+pub mod latch;
 pub mod packet;
 pub mod playout;
 pub mod rtcp;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::leg::Leg;
-use super::media::MediaLeg;
+use super::media::{MediaLeg, MediaSource};
 use super::sip::{InviteOut, SipEvent, SipLeg, SipStack};
 use super::trunk::Trunk;
 use super::{CallCommand, CallEvent};
@@ -95,7 +95,13 @@ impl Dial<'_> {
         };
         match self.wait(&mut sip, commands).await {
             Ok(answer) => match answer.as_deref().map(|a| sdp::accept_answer(a, &offer)) {
-                Some(Ok(agreed)) => Dialled::Up(Leg::new(sip, media, local, offer, agreed)),
+                Some(Ok(agreed)) => {
+                    let source = MediaSource {
+                        mode: self.trunk.media,
+                        signalled: Some(self.trunk.address.ip()),
+                    };
+                    Dialled::Up(Leg::new(sip, media, source, local, offer, agreed))
+                }
                 Some(Err(_)) | None => {
                     sip.bye(CAUSE_NO_MEDIA);
                     Dialled::Over(End::NoMedia)

@@ -1,7 +1,7 @@
 //! The engine: takes orders to call, answers callers, and keeps one task a call.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::call_task::{self, Answered};
 use super::counters::{Counters, EngineCounters};
 use super::dial::{Dial, Dialled};
 use super::leg::Leg;
-use super::media::{Media, MediaLeg};
+use super::media::{Media, MediaLeg, MediaSource};
 use super::prompts::Prompts;
 use super::reporter::Reporter;
 use super::sip::{
@@ -493,7 +493,7 @@ impl Shared {
             invite.leg.reject(503);
             return;
         }
-        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp)).await else {
+        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp, invite.source)).await else {
             self.counters.incoming_refused.add();
             return;
         };
@@ -534,7 +534,12 @@ impl Shared {
 
     /// Answers a caller: with our answer, or with our offer when none came. `None` if
     /// the call was refused or went away.
-    async fn answer(&self, sip: SipLeg, offer: Option<String>) -> Option<Leg> {
+    async fn answer(
+        &self,
+        sip: SipLeg,
+        offer: Option<String>,
+        source: Option<IpAddr>,
+    ) -> Option<Leg> {
         let Ok(media) = self.media.open() else {
             sip.reject(503);
             return None;
@@ -570,7 +575,19 @@ impl Shared {
                 }
             },
         };
-        Some(Leg::new(sip, media, local, ours, agreed))
+        let source = self.media_source(source);
+        Some(Leg::new(sip, media, source, local, ours, agreed))
+    }
+
+    /// From where the packets of a caller at `source` may come: as its trunk says, else
+    /// only from the address in its SDP.
+    fn media_source(&self, source: Option<IpAddr>) -> MediaSource {
+        let same = |t: &&Arc<Trunk>| source == Some(t.address.ip().to_canonical());
+        let mode = self.trunks.values().find(same).map(|t| t.media);
+        MediaSource {
+            mode: mode.unwrap_or_default(),
+            signalled: source,
+        }
     }
 
     /// A caller's number, if it is given and one.

@@ -7,6 +7,7 @@ mod dial;
 mod engine;
 pub mod flows;
 mod leg;
+pub mod load;
 pub mod media;
 pub mod phone;
 pub mod prompts;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::leg::Leg;
-use super::media::{Media, MediaEvent, SendDigits};
+use super::media::{Media, MediaEvent, MediaSource, SendDigits};
 use super::sip::{
     Demand, InviteIn, InviteOut, Peers, SipConfig, SipEvent, SipLeg, SipStack, TrunkPeer,
 };
@@ -238,7 +238,7 @@ impl TestPhone {
         self.shared.calls.spawn(Box::pin(async move {
             let (refused, by_far_end) = match shared.placed(sip, &offer).await {
                 Ok((sip, agreed)) => {
-                    let leg = Leg::new(sip, media, local, offer, agreed);
+                    let leg = Leg::new(sip, media, MediaSource::default(), local, offer, agreed);
                     (None, shared.talk(leg, &call, &user).await)
                 }
                 Err(refused) => (refused, true),
@@ -346,6 +346,7 @@ impl Shared {
         let InviteIn {
             from,
             to,
+            source: _,
             sdp: offer,
             leg: mut sip,
             permit: _permit,
@@ -379,8 +380,8 @@ impl Shared {
             return false;
         };
         sip.accept(answer.clone());
-        self.talk(Leg::new(sip, media, local, answer, agreed), call, &to)
-            .await
+        let leg = Leg::new(sip, media, MediaSource::default(), local, answer, agreed);
+        self.talk(leg, call, &to).await
     }
 
     /// Whether the caller gave up before `until`.

@@ -97,15 +97,9 @@ impl World {
                 ..config::Voice::default()
             },
             trunks: vec![config::Trunk {
-                name: "t".into(),
-                target: trunk.to_string(),
-                username: None,
-                password_file: None,
-                realm: None,
-                caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
-                codecs: vec![config::CodecName::Pcmu, config::CodecName::Pcma],
+                ..config::Trunk::new("t", &trunk.to_string(), "+4930000000")
             }],
             language: "en".into(),
             region: None,

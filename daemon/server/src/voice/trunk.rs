@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use helpline_core::rng::Rng;
+use helpline_core::rtp::latch;
 use helpline_core::sdp::Codec;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::EngineError;
 use super::sip::SipStack;
-use crate::config::{self, CodecName};
+use crate::config::{self, CodecName, MediaRule};
 
 /// How often a trunk that is up is asked.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
@@ -34,6 +35,8 @@ pub(super) struct Trunk {
     pub(super) credential: Option<(String, String)>,
     pub(super) caller_id: String,
     pub(super) codecs: Vec<Codec>,
+    /// From where its packets may come.
+    pub(super) media: latch::Mode,
     /// One permit a call.
     pub(super) channels: Arc<Semaphore>,
     up: AtomicBool,
@@ -77,6 +80,11 @@ impl Trunk {
             credential,
             caller_id: config.caller_id.clone(),
             codecs: config.codecs.iter().map(codec).collect(),
+            media: match config.media {
+                MediaRule::Strict => latch::Mode::Strict,
+                MediaRule::Address => latch::Mode::Address,
+                MediaRule::Nat => latch::Mode::Nat,
+            },
             channels: Arc::new(Semaphore::new(
                 usize::try_from(config.max_channels).unwrap_or(usize::MAX),
             )),

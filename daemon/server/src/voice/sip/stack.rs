@@ -1,6 +1,6 @@
 //! The endpoint: one UDP socket behind the gate, requests in and INVITEs out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -111,6 +111,8 @@ pub(in crate::voice) struct InviteIn {
     pub(in crate::voice) from: Option<String>,
     /// User part of the called URI.
     pub(in crate::voice) to: String,
+    /// Where it came from.
+    pub(in crate::voice) source: Option<IpAddr>,
     /// The offer; `None` if the peer wants ours.
     pub(in crate::voice) sdp: Option<String>,
     /// The leg, not yet answered.
@@ -385,12 +387,23 @@ impl SipStack {
         slot.send(InviteIn {
             from: caller(&tx.original),
             to: tx.original.uri.user().unwrap_or_default().to_owned(),
+            source: source(&tx.original),
             sdp: body,
             leg: SipLeg::incoming(dialog.clone(), events, &self.layer, &self.tracker),
             permit,
         });
         // This future is the transaction: it lives until the ACK.
         dialog.handle(&mut tx).await
+    }
+}
+
+/// Where a request came from: the stack notes it in the topmost Via (RFC 3261 section 18.2.1).
+fn source(request: &Request) -> Option<IpAddr> {
+    let via = request.via_header().ok()?.typed().ok()?;
+    // Without the note it is what the Via itself says.
+    match via.received() {
+        Some(address) => address.ok(),
+        None => via.uri.host_with_port.host.to_string().parse().ok(),
     }
 }
 
