@@ -13,6 +13,7 @@ pub mod phone;
 pub mod prompts;
 mod reporter;
 mod sip;
+pub(crate) mod sound;
 mod trunk;
 
 pub use counters::EngineCounters;
