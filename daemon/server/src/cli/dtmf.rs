@@ -12,7 +12,7 @@ use helpline_core::audio::dtmf::{Detector, KeySound};
 use crate::voice::sound::{Limits, Reader, Stretch};
 
 /// Any recording may be asked; below 4 kHz there is no room for the upper tones.
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     rate_hz: 4000..=768_000,
     channels: 32,
 };
