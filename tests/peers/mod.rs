@@ -4,3 +4,4 @@ mod dtmf;
 mod http;
 mod mail;
 mod sip;
+mod streams;
