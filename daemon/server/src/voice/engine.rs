@@ -24,6 +24,7 @@ use super::dial::{Dial, Dialled};
 use super::leg::Leg;
 use super::media::{Media, MediaLeg, MediaSource};
 use super::prompts::Prompts;
+use super::registrar::Registrar;
 use super::reporter::Reporter;
 use super::resolve::Resolver;
 use super::sip::{
@@ -133,6 +134,9 @@ struct Shared {
     stop: CancellationToken,
     /// Ends the engine's own tasks.
     quit: CancellationToken,
+    /// Ends registrations: trunks shall send no more calls.
+    leave: CancellationToken,
+    registrations: TaskTracker,
     calls: TaskTracker,
 }
 
@@ -194,6 +198,8 @@ impl Engine {
             incoming,
             stop: CancellationToken::new(),
             quit: CancellationToken::new(),
+            leave: CancellationToken::new(),
+            registrations: TaskTracker::new(),
             calls: TaskTracker::new(),
         });
         let watch = Arc::new(Watch {
@@ -203,6 +209,7 @@ impl Engine {
             ipv4: listen.is_ipv4(),
         });
         find_and_watch(&shared, &watch).await;
+        register(&shared, &mut rng);
         tokio::spawn(serve(Arc::clone(&shared), requests, invites));
         Ok((voice, callers, EngineHandle { shared }))
     }
@@ -215,6 +222,8 @@ impl EngineHandle {
         let shared = &self.shared;
         shared.admission.close();
         shared.calls.close();
+        shared.leave.cancel();
+        shared.registrations.close();
         if tokio::time::timeout(limit, shared.calls.wait())
             .await
             .is_err()
@@ -229,6 +238,8 @@ impl EngineHandle {
                 tracing::error!("calls did not end");
             }
         }
+        // Each has a limit of its own.
+        shared.registrations.wait().await;
         shared.quit.cancel();
         shared.stack.shutdown(STOP_LIMIT).await;
     }
@@ -243,6 +254,13 @@ impl EngineHandle {
     #[must_use]
     pub fn trunk_up(&self, name: &str) -> Option<bool> {
         self.shared.trunks.get(name).map(|t| t.is_up())
+    }
+
+    /// Whether the registration at the trunk holds; `None` if there is no such trunk, or
+    /// none is wanted.
+    #[must_use]
+    pub fn trunk_registered(&self, name: &str) -> Option<bool> {
+        self.shared.trunks.get(name)?.registered.get()
     }
 
     /// Counters for metrics.
@@ -331,6 +349,27 @@ async fn find_and_watch(shared: &Arc<Shared>, watch: &Arc<Watch>) {
         });
     }
     finding.join_all().await;
+}
+
+/// Registers at the trunks that want it.
+fn register(shared: &Arc<Shared>, rng: &mut Rng) {
+    for config in shared.config.trunks.iter().filter(|t| t.register) {
+        let registrar = shared.trunks.get(&config.name).and_then(|trunk| {
+            let (trunk, stack) = (Arc::clone(trunk), Arc::clone(&shared.stack));
+            let clock = shared.clock.clone();
+            Registrar::new(
+                trunk,
+                stack,
+                clock,
+                config.register_expires.0,
+                rng.derive(4),
+            )
+        });
+        if let Some(registrar) = registrar {
+            let leave = shared.leave.clone();
+            shared.registrations.spawn(registrar.run(leave));
+        }
+    }
 }
 
 async fn serve(

@@ -11,6 +11,7 @@ pub mod load;
 pub mod media;
 pub mod phone;
 pub mod prompts;
+mod registrar;
 mod reporter;
 mod resolve;
 mod sip;

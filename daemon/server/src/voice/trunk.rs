@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::EngineError;
+use super::registrar::Registered;
 use super::resolve::{ResolveError, Resolver};
 use super::sip::{Peers, Route, SipStack, TlsClient, Transport, TrunkPeer};
 use crate::clock::Clock;
@@ -49,6 +50,8 @@ pub(super) struct Trunk {
     /// One permit a call.
     pub(super) channels: Arc<Semaphore>,
     pub(super) transport: Transport,
+    /// Whether it knows where we are.
+    pub(super) registered: Registered,
     realm: Option<String>,
     tls: Option<Arc<TlsClient>>,
     place: Place,
@@ -122,6 +125,7 @@ impl Trunk {
                 usize::try_from(config.max_channels).unwrap_or(usize::MAX),
             )),
             transport,
+            registered: Registered::default(),
             tls,
             place,
             clock,

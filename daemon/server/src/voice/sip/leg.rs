@@ -385,7 +385,7 @@ fn final_answer(response: &Response) -> SipEvent {
 }
 
 /// The seconds of a Retry-After; a comment or a parameter may follow (RFC 3261 section 20.33).
-fn seconds(value: &str) -> Option<Duration> {
+pub(super) fn seconds(value: &str) -> Option<Duration> {
     let end = value.find(|c: char| !c.is_ascii_digit());
     let digits = end.map_or(value, |end| value.get(..end).unwrap_or_default());
     let seconds: u32 = digits.parse().ok()?;
