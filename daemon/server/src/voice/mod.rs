@@ -16,6 +16,7 @@ mod reporter;
 mod resolve;
 mod secrecy;
 mod sip;
+pub(crate) mod sound;
 mod trunk;
 
 pub use counters::EngineCounters;
