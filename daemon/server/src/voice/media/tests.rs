@@ -6,6 +6,7 @@ use helpline_core::sdp::{Codec, Direction};
 
 use super::*;
 
+mod secret;
 mod source;
 
 fn media() -> Media {
