@@ -110,7 +110,7 @@ impl Registrar {
         };
         let route = self.trunk.route(target);
         let expires = self.state.expires();
-        let ask = self.stack.register(&mut self.register, &route, expires);
+        let ask = Box::pin(self.stack.register(&mut self.register, &route, expires));
         let Some(answer) = leave.run_until_cancelled(ask).await else {
             return;
         };
