@@ -233,7 +233,10 @@ async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, String) {
             CallEvent::Trace(_, line) if line.kind == "key" => {
                 keys.extend(line.data.chars().next());
             }
-            CallEvent::Trace(..) => {}
+            CallEvent::Trace(..)
+            | CallEvent::Answerer(..)
+            | CallEvent::MachineListens { .. }
+            | CallEvent::Recorded(..) => {}
             CallEvent::Ended(report) => return (words, report, keys),
         }
     }
