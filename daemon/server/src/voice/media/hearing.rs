@@ -10,7 +10,7 @@ use helpline_core::audio::player::Ended;
 use helpline_core::audio::rate::{Halver, WIDE_SAMPLES};
 use helpline_core::audio::{FRAME_SAMPLES, Law, Rate};
 use helpline_core::ivr::io::Key;
-use helpline_core::rtp::digits::{self, Digits};
+use helpline_core::rtp::digits::{self, DigitSource, Digits};
 use helpline_core::rtp::jitter::{Out, PAYLOAD_BYTES_MAX, Reorder};
 use helpline_core::rtp::packet::Packet;
 use helpline_core::rtp::playout::{Heard, Playout};
@@ -138,9 +138,9 @@ impl Hearing {
         }
     }
 
-    pub(super) fn key(&mut self, key: Key) {
+    pub(super) fn key(&mut self, key: Key, source: DigitSource) {
         if let Some(recording) = &mut self.ear.recording {
-            recording.key(key);
+            recording.key(key, source);
         }
     }
 

@@ -367,7 +367,7 @@ impl Leg {
                     self.count_digit(source);
                     if let Some(key) = Key::new(digit.char()) {
                         self.tell(MediaEvent::KeyDown(key, source));
-                        self.hearing.key(key);
+                        self.hearing.key(key, source);
                     }
                     // At once, here: no round trip to whoever started the prompt.
                     self.sending.player.key();

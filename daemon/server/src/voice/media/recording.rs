@@ -10,14 +10,17 @@ use helpline_core::audio::tape::{Both, Tape};
 use helpline_core::audio::{FRAME_MS, FRAME_SAMPLES};
 use helpline_core::ivr::io::Key;
 
+use super::DigitSource;
 use super::recorder::Tap;
 
 /// Longest recording, whatever is asked for.
 pub const RECORDING_MAX: Duration = Duration::from_secs(60 * 60);
 /// The tape gives out what is so many frames old.
 const BEHIND: u32 = 9;
-/// The end that a key cuts off: its sound, told late, and a little more.
-const KEY: u32 = 5;
+/// The end that a key cuts off. One that came as sound was told up to 145 ms after its
+/// sound began; before one that came as an event, gateways leak up to 60 ms of it.
+const KEY_SOUND: u32 = BEHIND;
+const KEY_EVENT: u32 = 5;
 /// Louder than the noise of the line by this it is not silence, dB.
 const SILENCE_DB: f64 = 6.0;
 const FRAME: Duration = Duration::from_millis(FRAME_MS as u64);
@@ -96,6 +99,8 @@ pub(super) struct Recording {
     waits: bool,
     is_paused: bool,
     end: Option<RecordEnd>,
+    /// Frames that are cut off the end.
+    cut: u32,
 }
 
 impl Recording {
@@ -111,6 +116,7 @@ impl Recording {
             written: 0,
             is_paused: false,
             end: None,
+            cut: 0,
         }
     }
 
@@ -165,9 +171,13 @@ impl Recording {
     }
 
     /// A key went down.
-    pub(super) fn key(&mut self, key: Key) {
-        if !self.waits && self.plan.finish == Some(key) {
-            self.end.get_or_insert(RecordEnd::Key(key));
+    pub(super) fn key(&mut self, key: Key, source: DigitSource) {
+        if !self.waits && self.end.is_none() && self.plan.finish == Some(key) {
+            self.end = Some(RecordEnd::Key(key));
+            self.cut = match source {
+                DigitSource::Inband => KEY_SOUND,
+                DigitSource::Info | DigitSource::Rfc4733 => KEY_EVENT,
+            };
         }
     }
 
@@ -189,9 +199,8 @@ impl Recording {
     pub(super) fn finish(&mut self) -> Duration {
         let left = self.turns.min(BEHIND);
         let left = match self.end {
-            Some(RecordEnd::Key(_)) => left.saturating_sub(KEY),
             Some(RecordEnd::Limit) => 0,
-            _ => left,
+            _ => left.saturating_sub(self.cut),
         };
         // Of a recording shorter than the tape, the older part is not its own.
         for _ in self.turns..BEHIND {

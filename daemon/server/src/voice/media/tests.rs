@@ -1,4 +1,5 @@
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use helpline_core::audio::{FRAME_SAMPLES, Law};
 use helpline_core::rtp::packet::Packet;
@@ -6,6 +7,8 @@ use helpline_core::sdp::{Codec, Direction};
 
 use super::*;
 
+mod bridge;
+mod recording;
 mod source;
 
 fn media() -> Media {
