@@ -3,3 +3,5 @@
 mod http;
 mod mail;
 mod sip;
+mod streams;
+mod talk;

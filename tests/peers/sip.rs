@@ -2,7 +2,7 @@
 //! the engine in this process on free loopback ports, and is bounded in time.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::phone::{
-    baresip_order, configure_baresip, events_of, is_bound, loud_samples, peers, scenario, sound_of,
+    baresip_order, configure_baresip, events_of, loud_samples, peers, scenario, sound_of,
+    wait_bound,
 };
 use crate::support::process::free_run;
 
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 fn flows() -> Arc<FlowSet> {
     let flow = |name: &str| Source {
@@ -54,39 +55,50 @@ fn flows() -> Arc<FlowSet> {
     Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
 }
 
-struct World {
+pub(super) struct World {
     voice: Voice,
-    callers: mpsc::Receiver<Incoming>,
-    engine: EngineHandle,
-    trunk: u16,
-    dir: tempfile::TempDir,
+    pub(super) callers: mpsc::Receiver<Incoming>,
+    pub(super) engine: EngineHandle,
+    pub(super) trunk: u16,
+    pub(super) dir: tempfile::TempDir,
+    /// How SIPp speaks: its `-t`.
+    pub(super) way: &'static str,
 }
 
 impl World {
     async fn new() -> World {
+        World::with(|_, _, _| {}).await
+    }
+
+    /// `change` gets the configuration, the port of the trunk and a folder.
+    pub(super) async fn with(change: impl FnOnce(&mut EngineConfig, u16, &Path)) -> World {
         // baresip's SIP over TLS takes the port after the one it is given.
         let trunk = free_run(2);
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         std::fs::write(&password, "secret\n").unwrap();
-        let config = EngineConfig {
+        let mut config = EngineConfig {
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
                 ..config::Voice::default()
             },
             trunks: vec![config::Trunk {
+                name: "t".into(),
+                target: format!("127.0.0.1:{trunk}"),
                 username: Some("u".into()),
                 password_file: Some(password),
+                caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
                 codecs: vec![config::CodecName::Pcmu],
-                ..config::Trunk::new("t", &format!("127.0.0.1:{trunk}"), "+4930000000")
+                ..config::Trunk::default()
             }],
             language: "en".into(),
             region: None,
             open: Arc::new(|| true),
         };
+        change(&mut config, trunk, dir.path());
         let media = Media::start(MediaConfig {
             address: "127.0.0.1".parse().unwrap(),
             ports: (30_000, 32_766),
@@ -111,27 +123,23 @@ impl World {
             engine,
             trunk,
             dir,
+            way: "u1",
         }
     }
 
-    async fn place(&self, ring_limit: Duration) -> Call {
-        self.voice
-            .place(CallPlan {
-                attempt: AttemptId::from_text("a"),
-                call_id: "attempt-1@test".into(),
-                trunk: "t".into(),
-                to: PhoneNumber::from_row("+4930123456"),
-                ring_limit,
-                flow: "confirm".into(),
-                input: serde_json::Map::new(),
-                language: "en".into(),
-                open: true,
-            })
-            .await
-            .unwrap()
+    pub(super) async fn place(&self, ring_limit: Duration) -> Call {
+        let plan = plan("t", "attempt-1@test", "confirm");
+        let plan = CallPlan { ring_limit, ..plan };
+        self.voice.place(plan).await.unwrap()
     }
 
-    async fn is_clean(&self) {
+    /// A call by a trunk, with a Call-ID and a flow.
+    pub(super) async fn place_on(&self, trunk: &str, call_id: &str, flow: &str) -> Call {
+        let plan = plan(trunk, call_id, flow);
+        self.voice.place(plan).await.unwrap()
+    }
+
+    pub(super) async fn is_clean(&self) {
         let clean = async {
             while self.engine.active_calls() + self.engine.dialogs() > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -144,16 +152,19 @@ impl World {
     }
 
     /// Starts SIPp with a scenario; as trunk, or, with `target`, as caller.
-    async fn sipp(&self, name: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
+    pub(super) async fn sipp(&self, name: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
         let file = scenario(name, keys, self.dir.path());
         let mut command = Command::new("sipp");
         if calls {
-            command.arg(self.engine.sip_address().to_string());
+            let tcp = self.engine.stream_addresses().0;
+            let to = if self.way == "t1" { tcp } else { None };
+            command.arg(to.unwrap_or(self.engine.sip_address()).to_string());
         }
         command
             .arg("-sf")
             .arg(file)
-            .args(["-i", "127.0.0.1", "-p", &self.trunk.to_string()])
+            .args(["-t", self.way, "-i", "127.0.0.1"])
+            .args(["-p", &self.trunk.to_string()])
             .args(["-mi", "127.0.0.1", "-mp", &free_run(4).to_string()])
             .args([
                 "-m",
@@ -182,24 +193,35 @@ impl World {
     }
 
     /// Waits until the trunk's port is taken.
-    async fn is_bound(&self) {
-        let bound = async {
-            while !is_bound(self.trunk) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(LIMIT, bound).await.expect("the peer starts");
+    pub(super) async fn is_bound(&self) {
+        let port = self.trunk;
+        let wait = tokio::task::spawn_blocking(move || wait_bound(port));
+        wait.await.expect("the peer starts");
     }
 }
 
-struct Sipp {
+fn plan(trunk: &str, call_id: &str, flow: &str) -> CallPlan {
+    CallPlan {
+        attempt: AttemptId::from_text("a"),
+        call_id: call_id.into(),
+        trunk: trunk.into(),
+        to: PhoneNumber::from_row("+4930123456"),
+        ring_limit: LIMIT,
+        flow: flow.into(),
+        input: serde_json::Map::new(),
+        language: "en".into(),
+        open: true,
+    }
+}
+
+pub(super) struct Sipp {
     child: Child,
     dir: PathBuf,
 }
 
 impl Sipp {
     /// Waits for its end; it must have been content.
-    async fn ends_content(mut self) {
+    pub(super) async fn ends_content(mut self) {
         let status: ExitStatus = timeout(LIMIT, self.child.wait()).await.unwrap().unwrap();
         let mut why = String::new();
         for entry in std::fs::read_dir(&self.dir).unwrap().flatten() {
@@ -213,7 +235,7 @@ impl Sipp {
 }
 
 /// Plays the desk: joins to the help flow. What happened, in words, and the report.
-async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, String) {
+pub(super) async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, String) {
     let mut words = Vec::new();
     let mut keys = String::new();
     loop {
@@ -397,23 +419,53 @@ async fn a_caller_who_hangs_up_is_reported_so() {
     world.is_clean().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn baresip_answers_hears_the_tone_and_presses_1() {
-    let world = World::new().await;
+/// A baresip in the world's folder; `config` and `account` are added to its files.
+pub(super) struct Baresip {
+    child: Child,
+    orders: tokio::net::TcpStream,
+}
+
+impl Baresip {
+    pub(super) async fn start(world: &World, config: &str, account: &str) -> Baresip {
+        let dir = world.dir.path();
+        let control = configure_baresip(dir, world.trunk);
+        for (file, more) in [("config", config), ("accounts", account)] {
+            let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
+            if more.contains("audio_codecs=") {
+                text = text.replace(";audio_codecs=PCMU/8000/1", "");
+            }
+            std::fs::write(dir.join(file), text.trim_end().to_owned() + more + "\n").unwrap();
+        }
+        let child = Command::new("baresip")
+            .args(["-f", dir.to_str().unwrap(), "-t", "25"])
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(dir.join("said")).unwrap())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("baresip (package baresip-core) is installed");
+        world.is_bound().await;
+        let orders = timeout(LIMIT, connect(([127, 0, 0, 1], control).into()));
+        Baresip {
+            child,
+            orders: orders.await.unwrap(),
+        }
+    }
+
+    pub(super) async fn order(&mut self, command: &str, params: &str) {
+        let order = baresip_order(command, params);
+        self.orders.write_all(order.as_bytes()).await.unwrap();
+    }
+
+    pub(super) async fn end(mut self) {
+        self.child.start_kill().unwrap();
+        self.child.wait().await.unwrap();
+    }
+}
+
+/// We call the baresip, it presses 1, the flow plays a tone to it.
+pub(super) async fn baresip_is_called(world: &World, mut baresip: Baresip) {
     let dir = world.dir.path();
-    let control = configure_baresip(dir, world.trunk);
-    let mut baresip = Command::new("baresip")
-        .args(["-f", dir.to_str().unwrap(), "-t", "25"])
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(dir.join("said")).unwrap())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("baresip (package baresip-core) is installed");
-    world.is_bound().await;
-    let mut orders = timeout(LIMIT, connect(([127, 0, 0, 1], control).into()))
-        .await
-        .unwrap();
     let mut call = world.place(LIMIT).await;
     loop {
         match timeout(LIMIT, call.events.recv()).await.unwrap().unwrap() {
@@ -426,21 +478,26 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
         }
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let order = baresip_order("sndcode", "1");
-    orders.write_all(order.as_bytes()).await.unwrap();
+    baresip.order("sndcode", "1").await;
     let (words, report, keys) = desk(&mut call).await;
     let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
     assert_eq!((words, keys.as_str()), (vec!["join"], "1"), "{said}");
     assert_eq!(report.settled, Some(Settled::Accepted));
     assert_eq!(world.engine.counters().keys_rfc4733, 1);
     world.is_clean().await;
-    baresip.start_kill().unwrap();
-    baresip.wait().await.unwrap();
+    baresip.end().await;
     // The flow's beep is 1 kHz: a fifth of a second of it came through.
     assert!(loud_samples(dir) > 1_000, "baresip heard no beep");
 }
 
-async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baresip_answers_hears_the_tone_and_presses_1() {
+    let world = World::new().await;
+    let baresip = Baresip::start(&world, "", "").await;
+    baresip_is_called(&world, baresip).await;
+}
+
+pub(super) async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
     loop {
         if let Ok(stream) = tokio::net::TcpStream::connect(to).await {
             return stream;

@@ -128,9 +128,12 @@ pub(crate) fn config(max_calls: u32) -> Config {
 /// A trunk that is not what limits a scenario.
 pub(crate) fn trunk(name: &str) -> Trunk {
     Trunk {
+        name: name.into(),
+        target: "192.0.2.1:5060".into(),
+        caller_id: "+4930555000".into(),
         max_channels: 100,
         calls_per_second: 100.0,
-        ..Trunk::new(name, "192.0.2.1:5060", "+4930555000")
+        ..Trunk::default()
     }
 }
 

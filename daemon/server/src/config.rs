@@ -164,6 +164,16 @@ pub enum RelayTls {
 pub struct Voice {
     /// Address of the SIP socket (UDP).
     pub sip_listen: SocketAddr,
+    /// Address for SIP over TCP; without it peers cannot open such streams.
+    pub sip_tcp_listen: Option<SocketAddr>,
+    /// Address for SIP over TLS; needs a certificate.
+    pub sip_tls_listen: Option<SocketAddr>,
+    /// Certificate chain for SIP over TLS (PEM).
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key_file: Option<PathBuf>,
+    /// DNS server that finds the trunks, `address:port`. Default: those of the system.
+    pub dns: Option<SocketAddr>,
     /// Address told to peers in Contact and SDP. Default: the SIP listen address, which must then not be 0.0.0.0.
     pub public_address: Option<IpAddr>,
     /// Ports of RTP and RTCP, `"16384-32766"`.
@@ -231,8 +241,29 @@ pub struct CalendarHours {
 pub struct Trunk {
     /// Name in rows, logs and metrics.
     pub name: String,
-    /// Where it is: `host:port` or `address:port`.
+    /// Where it is: a domain (SRV, else A and AAAA), `host:port` or `address:port`.
     pub target: String,
+    /// How it is spoken to: `udp`, `tcp` or `tls`.
+    #[serde(default)]
+    pub transport: TransportName,
+    /// Certificates that vouch for the trunk's (PEM). Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, if the trunk asks for one (PEM).
+    pub cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub key_file: Option<PathBuf>,
+    /// Whether we register there, so that it sends us calls.
+    #[serde(default)]
+    pub register: bool,
+    /// How long a registration is asked for.
+    #[serde(default = "default_register_expires")]
+    pub register_expires: Period,
+    /// Encrypted media: `off`, `optional` or `required` (SDES, so only with `transport = "tls"`).
+    #[serde(default)]
+    pub srtp: SrtpUse,
+    /// Allow SRTP keys over signalling that anyone on the path can read; for tests.
+    #[serde(default)]
+    pub srtp_over_plain_sip: bool,
     /// User name for digest authentication.
     pub username: Option<String>,
     /// File that holds the password.
@@ -253,6 +284,32 @@ pub struct Trunk {
     /// From where its sound may come: `strict`, `address` or `nat`.
     #[serde(default)]
     pub media: MediaRule,
+}
+
+/// How a trunk is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportName {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// A stream.
+    Tcp,
+    /// An encrypted stream.
+    Tls,
+}
+
+/// Whether media is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SrtpUse {
+    /// Never.
+    #[default]
+    Off,
+    /// Offered first and taken when offered; without it a call is still made.
+    Optional,
+    /// No call without it.
+    Required,
 }
 
 /// An audio codec of a trunk.
@@ -314,30 +371,14 @@ pub struct Stop {
     pub drain_limit: Period,
 }
 
-impl Trunk {
-    /// A trunk with every default.
-    #[must_use]
-    pub fn new(name: &str, target: &str, caller_id: &str) -> Trunk {
-        Trunk {
-            name: name.into(),
-            target: target.into(),
-            username: None,
-            password_file: None,
-            realm: None,
-            caller_id: caller_id.into(),
-            max_channels: default_channels(),
-            calls_per_second: default_calls_per_second(),
-            codecs: default_codecs(),
-            media: MediaRule::default(),
-        }
-    }
-}
-
 fn default_channels() -> u32 {
     10
 }
 fn default_calls_per_second() -> f64 {
     2.0
+}
+fn default_register_expires() -> Period {
+    Period(Duration::from_secs(600))
 }
 fn default_codecs() -> Vec<CodecName> {
     vec![CodecName::Pcmu, CodecName::Pcma]
@@ -395,6 +436,11 @@ impl Default for Voice {
     fn default() -> Self {
         Voice {
             sip_listen: loopback(5060),
+            sip_tcp_listen: None,
+            sip_tls_listen: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            dns: None,
             public_address: None,
             rtp_ports: PortRange((16_384, 32_766)),
             media_threads: 0,
@@ -403,6 +449,31 @@ impl Default for Voice {
             inbound_from: Vec::new(),
             no_rtp_hangup: Period(Duration::from_secs(30)),
             call_limit: Period(Duration::from_secs(3_600)),
+        }
+    }
+}
+impl Default for Trunk {
+    /// A trunk without name, target and caller ID: a start for tests and the demo.
+    fn default() -> Self {
+        Trunk {
+            name: String::new(),
+            target: String::new(),
+            transport: TransportName::Udp,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            register: false,
+            register_expires: default_register_expires(),
+            srtp: SrtpUse::Off,
+            srtp_over_plain_sip: false,
+            username: None,
+            password_file: None,
+            realm: None,
+            caller_id: String::new(),
+            max_channels: default_channels(),
+            calls_per_second: default_calls_per_second(),
+            codecs: default_codecs(),
+            media: MediaRule::default(),
         }
     }
 }

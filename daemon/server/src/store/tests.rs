@@ -154,9 +154,13 @@ fn node_id(n: u64) -> NodeId {
 
 pub(crate) fn trunk_config(name: &str, channels: u32, rate: f64) -> config::Trunk {
     config::Trunk {
+        name: name.into(),
+        target: "127.0.0.1:5060".into(),
+        caller_id: "+493055500".into(),
         max_channels: channels,
         calls_per_second: rate,
-        ..config::Trunk::new(name, "127.0.0.1:5060", "+493055500")
+        codecs: vec![config::CodecName::Pcmu],
+        ..config::Trunk::default()
     }
 }
 

@@ -26,11 +26,13 @@ use super::leg::Leg;
 use super::media::{Media, MediaLeg, MediaSource};
 use super::prompts::Prompts;
 use super::reporter::Reporter;
+use super::resolve::Resolver;
 use super::sip::{
-    Admission, InviteIn, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, TrunkPeer,
+    Admission, InviteIn, Listen, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, Transport,
+    tls_server,
 };
 use super::talk::Talk;
-use super::trunk::Trunk;
+use super::trunk::{Trunk, Watch};
 use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
 use crate::clock::Clock;
 use crate::config;
@@ -89,6 +91,12 @@ pub enum EngineError {
     /// An entry of `voice.inbound_from`.
     #[error("voice.inbound_from: {0:?} is no network; write it like \"10.0.0.0/8\"")]
     Network(String),
+    /// The DNS resolver.
+    #[error("voice.dns: {0}")]
+    Dns(String),
+    /// Certificate or key of SIP over TLS.
+    #[error("{0}")]
+    Tls(String),
     /// No address could be told to peers.
     #[error("voice.public_address is needed when voice.sip_listen is 0.0.0.0 or ::")]
     PublicAddress,
@@ -153,15 +161,18 @@ impl Engine {
         };
         let mut trunks = HashMap::new();
         for trunk in &config.trunks {
-            let opened = Trunk::open(trunk, listen.is_ipv4()).await?;
+            let opened = Trunk::open(trunk, clock.clone(), rng.derive(3))?;
             trunks.insert(trunk.name.clone(), Arc::new(opened));
         }
+        let peers = Arc::new(peers(&config)?);
+        let dns = config.voice.dns;
+        let resolver = Resolver::new(dns).map_err(|e| EngineError::Dns(e.to_string()))?;
         let admission = Arc::new(Semaphore::new(config.voice.max_calls));
         let (stack, invites) = SipStack::start(SipConfig {
-            listen,
+            listen: sockets(&config.voice)?,
             public: Some(public),
             user_agent: USER_AGENT.into(),
-            peers: peers(&config, &trunks)?,
+            peers: Arc::clone(&peers),
             admission: Arc::clone(&admission),
             demand: None,
             clock: clock.clone(),
@@ -187,10 +198,13 @@ impl Engine {
             quit: CancellationToken::new(),
             calls: TaskTracker::new(),
         });
-        for trunk in shared.trunks.values() {
-            let stack = Arc::clone(&shared.stack);
-            tokio::spawn(Arc::clone(trunk).watch(stack, shared.quit.clone(), rng.derive(3)));
-        }
+        let watch = Arc::new(Watch {
+            stack: Arc::clone(&shared.stack),
+            peers,
+            resolver,
+            ipv4: listen.is_ipv4(),
+        });
+        find_and_watch(&shared, &watch).await;
         tokio::spawn(serve(Arc::clone(&shared), requests, invites));
         Ok((voice, callers, EngineHandle { shared }))
     }
@@ -261,6 +275,20 @@ impl EngineHandle {
         self.shared.stack.local()
     }
 
+    /// Where peers can open SIP streams: by TCP, by TLS.
+    #[must_use]
+    pub fn stream_addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let stack = &self.shared.stack;
+        let of = |transport| stack.stream_address(transport);
+        (of(Transport::Tcp), of(Transport::Tls))
+    }
+
+    /// SIP streams that peers hold open, and how many were turned away.
+    #[must_use]
+    pub fn sip_streams(&self) -> (usize, u64) {
+        self.shared.stack.streams()
+    }
+
     /// SIP dialogs that exist; 0 when no call is in progress.
     #[must_use]
     pub fn dialogs(&self) -> usize {
@@ -276,22 +304,49 @@ impl std::fmt::Debug for EngineHandle {
     }
 }
 
-fn peers(
-    config: &EngineConfig,
-    trunks: &HashMap<String, Arc<Trunk>>,
-) -> Result<Peers, EngineError> {
+fn peers(config: &EngineConfig) -> Result<Peers, EngineError> {
     let networks = config.voice.inbound_from.iter();
     let callers = networks
         .map(|text| Network::parse(text).ok_or_else(|| EngineError::Network(text.clone())))
         .collect::<Result<_, _>>()?;
-    let trunks = trunks.values().map(|t| TrunkPeer {
-        address: t.address,
-        realm: t.realm.clone(),
-    });
-    Ok(Peers {
-        trunks: trunks.collect(),
-        callers,
+    Ok(Peers::new(callers))
+}
+
+fn sockets(config: &config::Voice) -> Result<Listen, EngineError> {
+    let tls = match (
+        config.sip_tls_listen,
+        &config.tls_cert_file,
+        &config.tls_key_file,
+    ) {
+        (None, ..) => None,
+        (Some(address), Some(chain), Some(key)) => {
+            let server = tls_server(chain, key).map_err(|e| EngineError::Tls(e.to_string()))?;
+            Some((address, server))
+        }
+        (Some(_), ..) => {
+            let why = "voice.sip_tls_listen needs tls_cert_file and tls_key_file";
+            return Err(EngineError::Tls(why.into()));
+        }
+    };
+    Ok(Listen {
+        udp: config.sip_listen,
+        tcp: config.sip_tcp_listen,
+        tls,
     })
+}
+
+/// Finds all trunks, at once because DNS may be slow, and goes on to watch them.
+async fn find_and_watch(shared: &Arc<Shared>, watch: &Arc<Watch>) {
+    let mut finding = tokio::task::JoinSet::new();
+    for trunk in shared.trunks.values() {
+        let (trunk, watch) = (Arc::clone(trunk), Arc::clone(watch));
+        let stop = shared.quit.clone();
+        finding.spawn(async move {
+            let again = trunk.find(&watch).await;
+            tokio::spawn(trunk.watch(watch, again, stop));
+        });
+    }
+    finding.join_all().await;
 }
 
 async fn serve(
@@ -424,17 +479,13 @@ impl Shared {
         match dialled {
             Dialled::Over(end) => {
                 match end {
-                    End::Refused { .. } => {
-                        call.trunk.set_up(true);
-                        self.counters.refused.add();
-                    }
+                    End::Refused { .. } => self.counters.refused.add(),
                     End::Unreachable => self.counters.unreachable.add(),
                     _ => self.counters.unanswered.add(),
                 }
                 reporter.report.end = end;
             }
             Dialled::Up(leg) => {
-                call.trunk.set_up(true);
                 self.counters.answered.add();
                 // A reader that went away does not end the call.
                 let _ = call
@@ -609,8 +660,8 @@ impl Shared {
     /// From where the packets of a caller at `source` may come: as its trunk says, else
     /// only from the address in its SDP.
     fn media_source(&self, source: Option<IpAddr>) -> MediaSource {
-        let same = |t: &&Arc<Trunk>| source == Some(t.address.ip().to_canonical());
-        let mode = self.trunks.values().find(same).map(|t| t.media);
+        let sends = |t: &&Arc<Trunk>| source.is_some_and(|ip| t.is_at(ip));
+        let mode = self.trunks.values().find(sends).map(|t| t.media);
         MediaSource {
             mode: mode.unwrap_or_default(),
             signalled: source,
@@ -629,8 +680,19 @@ impl Shared {
 
 /// Waits for the caller's ACK; its SDP comes along. `None` if the caller went away.
 async fn acknowledged(mut sip: SipLeg) -> Option<(SipLeg, Option<String>)> {
+    let lost = sip.stream_lost();
+    tokio::pin!(lost);
     loop {
-        match sip.next().await {
+        let event = tokio::select! {
+            biased;
+            event = sip.next() => event,
+            // Our 200 cannot reach the caller, and no ACK can come.
+            () = &mut lost => {
+                sip.forget();
+                return None;
+            }
+        };
+        match event {
             SipEvent::Acked(answer) => return Some((sip, answer)),
             SipEvent::Ended | SipEvent::Failed(_) | SipEvent::Silent => return None,
             _ => {}

@@ -12,6 +12,7 @@ pub mod media;
 pub mod phone;
 pub mod prompts;
 mod reporter;
+mod resolve;
 mod sip;
 mod talk;
 mod trunk;

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::leg::Leg;
 use super::media::{Media, MediaEvent, MediaSource, RecordPlan, SendDigits};
 use super::sip::{
-    Demand, InviteIn, InviteOut, Peers, SipConfig, SipEvent, SipLeg, SipStack, TrunkPeer,
+    Demand, InviteIn, InviteOut, Listen, Peers, Route, SipConfig, SipEvent, SipLeg, SipStack,
 };
 use crate::clock::Clock;
 
@@ -181,13 +181,12 @@ impl TestPhone {
         let anyone = ["0.0.0.0/0", "::/0"];
         let password = config.behaviour.password.as_ref();
         let (stack, invites) = SipStack::start(SipConfig {
-            listen: config.listen,
+            listen: Listen::udp(config.listen),
             public: None,
             user_agent: "helpline test phone".into(),
-            peers: Peers {
-                trunks: Vec::<TrunkPeer>::new(),
-                callers: anyone.iter().filter_map(|n| Network::parse(n)).collect(),
-            },
+            peers: Arc::new(Peers::new(
+                anyone.iter().filter_map(|n| Network::parse(n)).collect(),
+            )),
             admission: Arc::new(Semaphore::new(CALLS_MAX)),
             demand: password.map(|p| demand(p, config.seed)),
             clock,
@@ -229,7 +228,7 @@ impl TestPhone {
         let local = local(media.local, &self.shared.behaviour);
         let offer = sdp::offer(&local);
         let sip = self.shared.stack.invite(InviteOut {
-            target,
+            route: Route::udp(target),
             host: target.to_string(),
             to: user.to_owned(),
             from: from.to_owned(),

@@ -22,7 +22,10 @@ use super::*;
 use crate::clock::Clock;
 use crate::config;
 
+mod dns;
+mod failover;
 mod odd;
+mod streams;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -97,9 +100,13 @@ impl World {
                 ..config::Voice::default()
             },
             trunks: vec![config::Trunk {
+                name: "t".into(),
+                target: trunk.to_string(),
+                caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
-                ..config::Trunk::new("t", &trunk.to_string(), "+4930000000")
+                codecs: vec![config::CodecName::Pcmu, config::CodecName::Pcma],
+                ..config::Trunk::default()
             }],
             language: "en".into(),
             region: None,

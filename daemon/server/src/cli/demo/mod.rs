@@ -240,9 +240,12 @@ pub(super) fn config(dir: &Path, phone: SocketAddr) -> anyhow::Result<Config> {
     config.dial.allow = vec!["GB".into()];
     config.dial.region = Some("GB".into());
     config.trunk.push(Trunk {
+        name: "demo".into(),
+        target: phone.to_string(),
+        caller_id: "+442079460000".into(),
         max_channels: 4,
         calls_per_second: 10.0,
-        ..Trunk::new("demo", &phone.to_string(), "+442079460000")
+        ..Trunk::default()
     });
     config.queue.push(Queue {
         title: "Shop help".into(),

@@ -18,7 +18,7 @@ use helpline_core::sip::network::Network;
 use tokio::sync::Semaphore;
 
 use self::pump::Pump;
-use super::sip::{InviteOut, Peers, SipConfig, SipEvent, SipLeg, SipStack};
+use super::sip::{InviteOut, Listen, Peers, Route, SipConfig, SipEvent, SipLeg, SipStack};
 use crate::clock::Clock;
 
 pub use arrivals::Heard;
@@ -51,15 +51,14 @@ impl Load {
     pub async fn start(target: SocketAddr, speech: Arc<Clip>, seed: u64) -> anyhow::Result<Load> {
         let mut rng = Rng::new(seed);
         let (stack, _) = SipStack::start(SipConfig {
-            listen: SocketAddr::new(own_address(target)?, 0),
+            listen: Listen::udp(SocketAddr::new(own_address(target)?, 0)),
             public: None,
             user_agent: "helpline bench".into(),
-            peers: Peers {
-                trunks: vec![],
-                callers: Network::parse(&target.ip().to_string())
+            peers: Arc::new(Peers::new(
+                Network::parse(&target.ip().to_string())
                     .into_iter()
                     .collect(),
-            },
+            )),
             admission: Arc::new(Semaphore::new(0)),
             demand: None,
             clock: Clock::system(),
@@ -90,7 +89,7 @@ impl Load {
         };
         let offer = sdp::offer(&local);
         let mut sip = self.stack.invite(InviteOut {
-            target: self.target,
+            route: Route::udp(self.target),
             host: self.target.to_string(),
             to: user.to_owned(),
             from: "bench".into(),

@@ -1,7 +1,7 @@
 //! Reading what waits at a socket: many datagrams a system call, into buffers that all
 //! legs of a thread share.
 
-use std::io::IoSliceMut;
+use std::io::{ErrorKind, IoSliceMut};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 
@@ -37,6 +37,24 @@ impl Inbox {
             // An answer "port unreachable" to what we sent: told once, in place of what waits.
             Err(_) => self.try_read(socket).unwrap_or(0),
         }
+    }
+
+    /// Reads one datagram, if any waits.
+    pub(super) fn read_one(&mut self, socket: &UdpSocket) -> usize {
+        let [buffer, ..] = &mut *self.buffers;
+        let [length, ..] = &mut self.lengths;
+        for _ in 0..2 {
+            match socket.recv(buffer) {
+                Ok(received) => {
+                    *length = received;
+                    return 1;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
+                // An answer "port unreachable", as above.
+                Err(_) => {}
+            }
+        }
+        0
     }
 
     fn try_read(&mut self, socket: &UdpSocket) -> nix::Result<usize> {

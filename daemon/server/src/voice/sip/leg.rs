@@ -1,6 +1,7 @@
 //! One leg's dialog, as events and orders in plain data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use helpline_core::sip::{info, reason};
 use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TransactionHandle};
@@ -11,6 +12,7 @@ use rsipstack::sip::headers::untyped::{Accept, Reason};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Header, Method, Request, Response, StatusCode, StatusCodeKind};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::is_local;
@@ -31,6 +33,8 @@ pub(in crate::voice) enum SipEvent {
         code: u16,
         /// Q.850 cause of its Reason.
         q850: Option<u8>,
+        /// How long the far end wants to be left alone (Retry-After).
+        retry_after: Option<Duration>,
     },
     /// The transaction died without a final answer.
     Silent,
@@ -82,6 +86,8 @@ pub(in crate::voice) struct SipLeg {
     is_incoming: bool,
     cancelled: bool,
     over: bool,
+    /// Ends when the stream an incoming call came by does.
+    stream: Option<CancellationToken>,
 }
 
 impl SipLeg {
@@ -92,7 +98,7 @@ impl SipLeg {
         layer: &Arc<DialogLayer>,
         tracker: &TaskTracker,
     ) -> Self {
-        let mut leg = Self::incoming(dialog, states, layer, tracker);
+        let mut leg = Self::incoming(dialog, states, None, layer, tracker);
         leg.invite = Some(invite);
         leg.is_incoming = false;
         leg
@@ -101,6 +107,7 @@ impl SipLeg {
     pub(super) fn incoming(
         dialog: InviteDialog,
         states: DialogStateReceiver,
+        stream: Option<CancellationToken>,
         layer: &Arc<DialogLayer>,
         tracker: &TaskTracker,
     ) -> Self {
@@ -114,6 +121,7 @@ impl SipLeg {
             is_incoming: true,
             cancelled: false,
             over: false,
+            stream,
         }
     }
 
@@ -165,6 +173,23 @@ impl SipLeg {
                 tracing::debug!(%error, "CANCEL failed");
             }
         });
+    }
+
+    /// Ends when the stream the call came by does; never if it came by datagrams.
+    pub(in crate::voice) fn stream_lost(&self) -> impl Future<Output = ()> + use<> {
+        let stream = self.stream.clone();
+        async move {
+            match stream {
+                Some(stream) => stream.cancelled().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Gives up a call whose peer is gone: there is nobody to send a BYE to.
+    pub(in crate::voice) fn forget(mut self) {
+        self.over = true;
+        self.layer.remove_dialog(&self.dialog.id());
     }
 
     /// BYE with a Q.850 cause.
@@ -226,6 +251,7 @@ impl SipLeg {
                 SipEvent::Refused {
                     code: status.code(),
                     q850: None,
+                    retry_after: None,
                 }
             }
             Ok(Err(error)) => SipEvent::Failed(error.to_string()),
@@ -347,7 +373,23 @@ fn final_answer(response: &Response) -> SipEvent {
         Header::Reason(h) => reason::q850(h.value()),
         _ => None,
     });
-    SipEvent::Refused { code, q850 }
+    let retry_after = response.headers.iter().find_map(|h| match h {
+        Header::RetryAfter(h) => seconds(h.value()),
+        _ => None,
+    });
+    SipEvent::Refused {
+        code,
+        q850,
+        retry_after,
+    }
+}
+
+/// The seconds of a Retry-After; a comment or a parameter may follow (RFC 3261 section 20.33).
+fn seconds(value: &str) -> Option<Duration> {
+    let end = value.find(|c: char| !c.is_ascii_digit());
+    let digits = end.map_or(value, |end| value.get(..end).unwrap_or_default());
+    let seconds: u32 = digits.parse().ok()?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 async fn read_info(request: &Request, handle: &TransactionHandle) -> Option<SipEvent> {

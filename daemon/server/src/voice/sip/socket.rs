@@ -1,88 +1,44 @@
 //! The UDP socket under the stack, with the gate in front of it: the stack never sees
 //! what the gate refuses.
 
-use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use helpline_core::rng::Rng;
-use helpline_core::sip::gate::{Buckets, Fault, Source, Verdict, check};
 use rsipstack::platform::net::UdpSocket as PlatformSocket;
 use tokio::net::UdpSocket;
 
-use super::peers::Peers;
-use crate::clock::Clock;
-
-/// What the gate refused, by reason.
-#[derive(Clone, Debug, Default)]
-pub(in crate::voice) struct GateCounters {
-    refused: Arc<Mutex<BTreeMap<Fault, u64>>>,
-}
-
-impl GateCounters {
-    /// Refused datagrams by label value.
-    pub(in crate::voice) fn snapshot(&self) -> Vec<(&'static str, u64)> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.iter().map(|(f, n)| (f.word(), *n)).collect()
-    }
-
-    fn count(&self, fault: Fault) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused.entry(fault).or_default() += 1;
-    }
-}
+use super::guard::{Guard, Judgement};
+use super::unreachable::Unreachable;
 
 /// A UDP socket that gives out only what passed the gate.
 pub(super) struct GatedSocket {
-    socket: UdpSocket,
-    peers: Arc<Peers>,
-    clock: Clock,
-    state: Mutex<(Buckets, Rng)>,
-    counters: GateCounters,
+    socket: Arc<UdpSocket>,
+    guard: Arc<Guard>,
+    unreachable: Unreachable,
 }
 
 impl GatedSocket {
-    pub(super) fn new(
-        socket: UdpSocket,
-        peers: Arc<Peers>,
-        clock: Clock,
-        rng: Rng,
-        counters: GateCounters,
-    ) -> Self {
+    pub(super) fn new(socket: Arc<UdpSocket>, guard: Arc<Guard>, unreachable: Unreachable) -> Self {
         GatedSocket {
             socket,
-            peers,
-            clock,
-            state: Mutex::new((Buckets::default(), rng)),
-            counters,
+            guard,
+            unreachable,
         }
     }
+}
 
-    /// The bytes to send back, if any; `true` if the stack may have the datagram.
-    fn judge(&self, datagram: &[u8], from: SocketAddr) -> (bool, Option<Vec<u8>>) {
-        let source = self.peers.source(from.ip());
-        let known = source != Source::Stranger;
-        let now = self.clock.time();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (buckets, rng) = &mut *state;
-        if !buckets.admit(now, from.ip(), known) {
-            self.counters.count(Fault::Rate);
-            return (false, None);
-        }
-        match check(datagram, source, rng.next_u64()) {
-            Verdict::Pass => (true, None),
-            Verdict::Drop(fault) => {
-                self.counters.count(fault);
-                (false, None)
-            }
-            Verdict::Answer(fault, bytes) => {
-                self.counters.count(fault);
-                (false, buckets.may_answer(now, from.ip()).then_some(bytes))
-            }
-        }
-    }
+/// Whether the error belongs to a datagram that was sent earlier, perhaps to another
+/// peer: the kernel reports it by the next call, whatever that is.
+fn is_of_another(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = rsipstack::Result<T>> + Send + 'a>>;
@@ -100,15 +56,19 @@ impl PlatformSocket for GatedSocket {
     {
         Box::pin(async move {
             loop {
-                let (len, from) = self.socket.recv_from(buf).await?;
-                let datagram = buf.get(..len).unwrap_or_default();
-                let (pass, answer) = self.judge(datagram, from);
-                if let Some(answer) = answer {
-                    // A full send buffer loses the answer; the sender asks again.
-                    let _ = self.socket.try_send_to(&answer, from);
-                }
-                if pass {
-                    return Ok((len, from));
+                let (len, from) = match self.socket.recv_from(buf).await {
+                    Ok(received) => received,
+                    // Its address is in the queue of errors.
+                    Err(error) if is_of_another(&error) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                match self.guard.judge(buf.get(..len).unwrap_or_default(), from) {
+                    Judgement::Pass => return Ok((len, from)),
+                    Judgement::Drop => {}
+                    Judgement::Answer(answer) => {
+                        // A full send buffer loses the answer; the sender asks again.
+                        let _ = self.socket.try_send_to(&answer, from);
+                    }
                 }
             }
         })
@@ -124,7 +84,16 @@ impl PlatformSocket for GatedSocket {
         'life1: 'async_trait,
         Self: 'async_trait,
     {
-        Box::pin(async move { Ok(self.socket.send_to(buf, to).await?) })
+        Box::pin(async move {
+            let mut sent = self.socket.send_to(buf, to).await;
+            if sent.as_ref().is_err_and(is_of_another) {
+                sent = self.socket.send_to(buf, to).await;
+            }
+            if sent.is_err() {
+                self.unreachable.tell(buf, to);
+            }
+            Ok(sent?)
+        })
     }
 
     fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
