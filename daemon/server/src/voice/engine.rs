@@ -12,7 +12,7 @@ use helpline_core::ivr::io::{CallFacts, Start};
 use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::rng::Rng;
-use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sdp::{Codec, Local};
 use helpline_core::sip::network::Network;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use super::prompts::Prompts;
 use super::registrar::Registrar;
 use super::reporter::Reporter;
 use super::resolve::Resolver;
+use super::secrecy::Secrecy;
 use super::sip::{
     Admission, InviteIn, Listen, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, Transport,
     tls_server,
@@ -34,7 +35,7 @@ use super::sip::{
 use super::trunk::{Trunk, Watch};
 use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, SrtpUse};
 
 /// Events of a call that may wait for their reader.
 const EVENTS_MAX: usize = 1_024;
@@ -640,8 +641,9 @@ impl Shared {
             version: 1,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
         };
+        let secrecy = self.secrecy_with(source, sip.is_secret())?;
         let answered = match &offer {
-            Some(theirs) => match sdp::answer(theirs, &local) {
+            Some(theirs) => match secrecy.answer(theirs, &local) {
                 Ok((ours, agreed)) => (ours, Some(agreed)),
                 Err(error) => {
                     tracing::info!(%error, "a caller's offer cannot be answered");
@@ -649,7 +651,7 @@ impl Shared {
                     return None;
                 }
             },
-            None => (sdp::offer(&local), None),
+            None => (secrecy.offer(&local), None),
         };
         let (ours, agreed) = answered;
         sip.accept(ours.clone());
@@ -657,7 +659,7 @@ impl Shared {
         let (sip, answer) = acked.ok().flatten()?;
         let agreed = match agreed {
             Some(agreed) => agreed,
-            None => match answer.map(|a| sdp::accept_answer(&a, &ours)) {
+            None => match answer.map(|a| secrecy.accept(&a, &ours)) {
                 Some(Ok(agreed)) => agreed,
                 Some(Err(_)) | None => {
                     sip.bye(47);
@@ -667,6 +669,25 @@ impl Shared {
         };
         let source = self.media_source(source);
         Some(Leg::new(sip, media, source, local, ours, agreed))
+    }
+
+    /// Whether the media of a caller at `source` is encrypted: as its trunk says. Anybody
+    /// else may have it if the keys are not seen by others. `None`: no randomness.
+    fn secrecy_with(&self, source: Option<IpAddr>, is_secret: bool) -> Option<Secrecy> {
+        let sends = |t: &&config::Trunk| {
+            let trunk = self.trunks.get(&t.name);
+            source.is_some_and(|ip| trunk.is_some_and(|t| t.is_at(ip)))
+        };
+        let trunk = self.config.trunks.iter().find(sends);
+        let wanted = match trunk {
+            Some(trunk) if is_secret || trunk.srtp_over_plain_sip => trunk.srtp,
+            // A key that anyone may read protects nothing: the call is refused.
+            Some(trunk) if trunk.srtp == SrtpUse::Required => SrtpUse::Required,
+            Some(_) => SrtpUse::Off,
+            None if is_secret => SrtpUse::Optional,
+            None => SrtpUse::Off,
+        };
+        Secrecy::new(wanted)
     }
 
     /// From where the packets of a caller at `source` may come: as its trunk says, else

@@ -14,6 +14,7 @@ pub mod prompts;
 mod registrar;
 mod reporter;
 mod resolve;
+mod secrecy;
 mod sip;
 pub(crate) mod sound;
 mod trunk;

@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::leg::Leg;
 use super::realtime::{self, PHASE};
 use super::recorder::Tap;
+use super::srtp::Srtp;
 use super::{MediaError, MediaSource, SendDigits};
 
 /// Commands that may wait for one thread.
@@ -48,6 +49,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) enum Order {
     Connect(Negotiated, MediaSource),
+    Secure(Option<Box<Srtp>>),
     Play {
         op: u32,
         items: Vec<Item>,

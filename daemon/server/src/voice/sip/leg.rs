@@ -88,6 +88,8 @@ pub(in crate::voice) struct SipLeg {
     over: bool,
     /// Ends when the stream an incoming call came by does.
     stream: Option<CancellationToken>,
+    /// An incoming call came by TLS.
+    is_secret: bool,
 }
 
 impl SipLeg {
@@ -122,6 +124,7 @@ impl SipLeg {
             cancelled: false,
             over: false,
             stream,
+            is_secret: false,
         }
     }
 
@@ -173,6 +176,17 @@ impl SipLeg {
                 tracing::debug!(%error, "CANCEL failed");
             }
         });
+    }
+
+    /// An incoming leg whose signalling nobody on the path can read.
+    pub(super) fn secret(mut self, is_secret: bool) -> Self {
+        self.is_secret = is_secret;
+        self
+    }
+
+    /// Whether an incoming call's signalling cannot be read on the path.
+    pub(in crate::voice) fn is_secret(&self) -> bool {
+        self.is_secret
     }
 
     /// Ends when the stream the call came by does; never if it came by datagrams.

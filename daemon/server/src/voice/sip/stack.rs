@@ -516,7 +516,8 @@ impl SipStack {
                 stream_of(&tx),
                 &self.layer,
                 &self.tracker,
-            ),
+            )
+            .secret(transport_of(&tx) == Transport::Tls),
             permit,
         });
         // This future is the transaction: it lives until the ACK.
