@@ -4,6 +4,7 @@ mod calls;
 mod crash;
 mod crash_mail;
 mod database;
+mod dtmf;
 mod faults;
 mod line;
 mod mail;

@@ -1,5 +1,6 @@
 //! Tests that talk to real programs: SIPp, baresip, swaks, curl.
 
+mod dtmf;
 mod http;
 mod mail;
 mod sip;

@@ -3,6 +3,7 @@
 
 mod calls;
 mod dial;
+mod dtmf;
 mod idle;
 mod process;
 mod setup;
@@ -30,6 +31,8 @@ enum What {
     Calls(calls::Calls),
     /// From a POST on an idle daemon to the INVITE at the trunk.
     Dial(dial::Dial),
+    /// The in-band detector: its speed, and how often it is right.
+    Dtmf(dtmf::Dtmf),
     /// How many calls a second can be set up, and whether memory stays where it was.
     Setup(setup::Setup),
     /// Memory of an idle daemon in a process of its own.
@@ -41,6 +44,7 @@ impl Bench {
         match self.what {
             What::Calls(calls) => calls.run().await,
             What::Dial(dial) => dial.run().await,
+            What::Dtmf(dtmf) => dtmf.run(),
             What::Setup(setup) => setup.run().await,
             What::Idle(idle) => idle.run().await,
         }

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod client;
 mod demo;
+mod dtmf;
 mod health;
 mod schema;
 mod serve;
@@ -34,6 +35,8 @@ enum Command {
     Check(check::Check),
     /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
     Health(health::Health),
+    /// Find the DTMF keys in a recording.
+    Dtmf(dtmf::Dtmf),
     /// Print a JSON Schema: config, help-request, ivr-flow, openapi.
     Schema(schema::Schema),
     /// Measure on this machine.
@@ -59,6 +62,7 @@ impl Cli {
             Command::Demo(demo) => demo.run().await,
             Command::Check(check) => check.run(),
             Command::Health(health) => health.run().await,
+            Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,
         }

@@ -13,7 +13,7 @@ use helpline_core::ivr::io::{CallFacts, Start};
 use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::rng::Rng;
-use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sdp::{Codec, Local};
 use helpline_core::sip::network::Network;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +25,10 @@ use super::dial::{Dial, Dialled};
 use super::leg::Leg;
 use super::media::{Media, MediaLeg, MediaSource};
 use super::prompts::Prompts;
+use super::registrar::Registrar;
 use super::reporter::Reporter;
 use super::resolve::Resolver;
+use super::secrecy::Secrecy;
 use super::sip::{
     Admission, InviteIn, Listen, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, Transport,
     tls_server,
@@ -35,7 +37,7 @@ use super::talk::Talk;
 use super::trunk::{Trunk, Watch};
 use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, SrtpUse};
 
 /// Events of a call that may wait for their reader.
 const EVENTS_MAX: usize = 1_024;
@@ -135,6 +137,9 @@ struct Shared {
     stop: CancellationToken,
     /// Ends the engine's own tasks.
     quit: CancellationToken,
+    /// Ends registrations: trunks shall send no more calls.
+    leave: CancellationToken,
+    registrations: TaskTracker,
     calls: TaskTracker,
 }
 
@@ -196,6 +201,8 @@ impl Engine {
             incoming,
             stop: CancellationToken::new(),
             quit: CancellationToken::new(),
+            leave: CancellationToken::new(),
+            registrations: TaskTracker::new(),
             calls: TaskTracker::new(),
         });
         let watch = Arc::new(Watch {
@@ -205,6 +212,7 @@ impl Engine {
             ipv4: listen.is_ipv4(),
         });
         find_and_watch(&shared, &watch).await;
+        register(&shared, &mut rng);
         tokio::spawn(serve(Arc::clone(&shared), requests, invites));
         Ok((voice, callers, EngineHandle { shared }))
     }
@@ -231,6 +239,8 @@ impl EngineHandle {
         let shared = &self.shared;
         shared.admission.close();
         shared.calls.close();
+        shared.leave.cancel();
+        shared.registrations.close();
         if tokio::time::timeout(limit, shared.calls.wait())
             .await
             .is_err()
@@ -245,6 +255,8 @@ impl EngineHandle {
                 tracing::error!("calls did not end");
             }
         }
+        // Each has a limit of its own.
+        shared.registrations.wait().await;
         shared.quit.cancel();
         shared.stack.shutdown(STOP_LIMIT).await;
     }
@@ -259,6 +271,13 @@ impl EngineHandle {
     #[must_use]
     pub fn trunk_up(&self, name: &str) -> Option<bool> {
         self.shared.trunks.get(name).map(|t| t.is_up())
+    }
+
+    /// Whether the registration at the trunk holds; `None` if there is no such trunk, or
+    /// none is wanted.
+    #[must_use]
+    pub fn trunk_registered(&self, name: &str) -> Option<bool> {
+        self.shared.trunks.get(name)?.registered.get()
     }
 
     /// Counters for metrics.
@@ -347,6 +366,27 @@ async fn find_and_watch(shared: &Arc<Shared>, watch: &Arc<Watch>) {
         });
     }
     finding.join_all().await;
+}
+
+/// Registers at the trunks that want it.
+fn register(shared: &Arc<Shared>, rng: &mut Rng) {
+    for config in shared.config.trunks.iter().filter(|t| t.register) {
+        let registrar = shared.trunks.get(&config.name).and_then(|trunk| {
+            let (trunk, stack) = (Arc::clone(trunk), Arc::clone(&shared.stack));
+            let clock = shared.clock.clone();
+            Registrar::new(
+                trunk,
+                stack,
+                clock,
+                config.register_expires.0,
+                rng.derive(4),
+            )
+        });
+        if let Some(registrar) = registrar {
+            let leave = shared.leave.clone();
+            shared.registrations.spawn(registrar.run(leave));
+        }
+    }
 }
 
 async fn serve(
@@ -628,8 +668,9 @@ impl Shared {
             version: 1,
             codecs: self.codecs_in(),
         };
+        let secrecy = self.secrecy_with(source, sip.is_secret())?;
         let answered = match &offer {
-            Some(theirs) => match sdp::answer(theirs, &local) {
+            Some(theirs) => match secrecy.answer(theirs, &local) {
                 Ok((ours, agreed)) => (ours, Some(agreed)),
                 Err(error) => {
                     tracing::info!(%error, "a caller's offer cannot be answered");
@@ -637,7 +678,7 @@ impl Shared {
                     return None;
                 }
             },
-            None => (sdp::offer(&local), None),
+            None => (secrecy.offer(&local), None),
         };
         let (ours, agreed) = answered;
         sip.accept(ours.clone());
@@ -645,7 +686,7 @@ impl Shared {
         let (sip, answer) = acked.ok().flatten()?;
         let agreed = match agreed {
             Some(agreed) => agreed,
-            None => match answer.map(|a| sdp::accept_answer(&a, &ours)) {
+            None => match answer.map(|a| secrecy.accept(&a, &ours)) {
                 Some(Ok(agreed)) => agreed,
                 Some(Err(_)) | None => {
                     sip.bye(47);
@@ -655,6 +696,25 @@ impl Shared {
         };
         let source = self.media_source(source);
         Some(Leg::new(sip, media, source, local, ours, agreed))
+    }
+
+    /// Whether the media of a caller at `source` is encrypted: as its trunk says. Anybody
+    /// else may have it if the keys are not seen by others. `None`: no randomness.
+    fn secrecy_with(&self, source: Option<IpAddr>, is_secret: bool) -> Option<Secrecy> {
+        let sends = |t: &&config::Trunk| {
+            let trunk = self.trunks.get(&t.name);
+            source.is_some_and(|ip| trunk.is_some_and(|t| t.is_at(ip)))
+        };
+        let trunk = self.config.trunks.iter().find(sends);
+        let wanted = match trunk {
+            Some(trunk) if is_secret || trunk.srtp_over_plain_sip => trunk.srtp,
+            // A key that anyone may read protects nothing: the call is refused.
+            Some(trunk) if trunk.srtp == SrtpUse::Required => SrtpUse::Required,
+            Some(_) => SrtpUse::Off,
+            None if is_secret => SrtpUse::Optional,
+            None => SrtpUse::Off,
+        };
+        Secrecy::new(wanted)
     }
 
     /// From where the packets of a caller at `source` may come: as its trunk says, else

@@ -11,9 +11,12 @@ pub mod load;
 pub mod media;
 pub mod phone;
 pub mod prompts;
+mod registrar;
 mod reporter;
 mod resolve;
+mod secrecy;
 mod sip;
+pub(crate) mod sound;
 mod talk;
 mod trunk;
 

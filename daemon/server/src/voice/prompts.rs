@@ -1,23 +1,32 @@
 //! Prompts: files become clips ready for the wire, once, at load. Decode, one channel,
 //! 8 kHz, one loudness, clean ends, both G.711 laws; in a call nothing is computed.
 
-mod decode;
 mod shape;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use helpline_core::audio::{Clip, SAMPLE_RATE_HZ};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Fft, FixedSync, Resampler, WindowFunction};
+use rubato::{Fft, Resampler};
+
+use super::sound::{Limits, Reader, whole};
 
 /// Threads that load; the rest of the machine may be carrying calls.
 const THREADS: usize = 2;
-/// Samples the resampler takes at once.
-const CHUNK: usize = 4096;
+/// Largest file.
+const FILE_BYTES_MAX: usize = 50_000_000;
+/// Longest prompt, seconds.
+const SECONDS_MAX: usize = 600;
+/// Sample rates and channels that make sense for speech.
+const LIMITS: Limits = Limits {
+    rate_hz: 8000..=192_000,
+    channels: 8,
+};
 
 /// A prompt file as found.
 #[derive(Clone, Debug)]
@@ -142,8 +151,8 @@ impl Loader {
     }
 
     fn clip(&mut self, name: &str, bytes: Cow<'static, [u8]>) -> Result<Clip, String> {
-        let sound = decode::mono(name, bytes)?;
-        let samples = self.resample(sound.samples, sound.rate_hz)?;
+        let (samples, rate_hz) = mono(name, bytes)?;
+        let samples = self.resample(samples, rate_hz)?;
         let samples = shape::shape(samples)?;
         Ok(Clip::from_pcm(&samples))
     }
@@ -155,7 +164,7 @@ impl Loader {
         }
         let resampler = match self.resamplers.entry(rate_hz) {
             Entry::Occupied(made) => made.into_mut(),
-            Entry::Vacant(free) => free.insert(resampler(rate_hz)?),
+            Entry::Vacant(free) => free.insert(whole(rate_hz, SAMPLE_RATE_HZ)?),
         };
         let frames = samples.len();
         let input = InterleavedSlice::new(&samples, 1, frames).map_err(not_resampled)?;
@@ -167,17 +176,27 @@ impl Loader {
     }
 }
 
-fn resampler(rate_hz: u32) -> Result<Fft<f32>, String> {
-    Fft::new_custom(
-        usize::try_from(rate_hz).map_err(not_resampled)?,
-        usize::try_from(SAMPLE_RATE_HZ).map_err(not_resampled)?,
-        CHUNK,
-        1,
-        1,
-        WindowFunction::BlackmanHarris2,
-        FixedSync::Both,
-    )
-    .map_err(not_resampled)
+/// All samples of a file in memory, one channel, and their rate.
+fn mono(name: &str, bytes: Cow<'static, [u8]>) -> Result<(Vec<f32>, u32), String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(format!("larger than {} MB", FILE_BYTES_MAX / 1_000_000));
+    }
+    let mut reader = Reader::open(name, Box::new(Cursor::new(bytes)), LIMITS)?;
+    let mut samples = Vec::new();
+    while let Some(more) = reader.next()? {
+        samples.extend_from_slice(more);
+        let rate = reader.rate_hz().and_then(|hz| usize::try_from(hz).ok());
+        if samples.len() > rate.unwrap_or(0) * SECONDS_MAX {
+            return Err(format!("longer than {} minutes", SECONDS_MAX / 60));
+        }
+    }
+    match reader.rate_hz() {
+        Some(rate_hz) if !samples.is_empty() => Ok((samples, rate_hz)),
+        _ => Err("no sound could be decoded".into()),
+    }
 }
 
 fn not_resampled(error: impl std::fmt::Display) -> String {

@@ -25,6 +25,7 @@ use crate::config;
 mod dns;
 mod failover;
 mod odd;
+mod registration;
 mod streams;
 
 const LIMIT: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! One leg on its media thread: its sockets, what it hears and what it sends, in slots
 //! of 20 ms. Nothing here waits, opens a file or writes a log line.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use super::inbox::{DATAGRAMS_MAX, Inbox};
 use super::ports::Pair;
 use super::realtime;
 use super::sending::{Narrow, Sending, Source};
+use super::srtp::Srtp;
 use super::thread::{Codecs, Order};
 use super::{MediaEvent, MediaSource};
 
@@ -65,6 +67,8 @@ pub(super) struct Leg {
     is_filtered: bool,
     /// More than one packet waited when the socket was last emptied.
     has_backlog: bool,
+    /// Packets are encrypted.
+    srtp: Option<Box<Srtp>>,
     hearing: Hearing,
     sending: Sending,
     /// While it is bridged.
@@ -94,6 +98,7 @@ impl Leg {
             latch: None,
             is_filtered: false,
             has_backlog: false,
+            srtp: None,
             hearing: Hearing::default(),
             member: None,
             sending: Sending::new(&mut rng),
@@ -121,6 +126,7 @@ impl Leg {
             Order::Connect(negotiated, source, codecs) => {
                 self.connect(now, negotiated, source, *codecs);
             }
+            Order::Secure(srtp) => self.srtp = srtp,
             Order::Play {
                 op,
                 items,
@@ -320,7 +326,10 @@ impl Leg {
             inbox.read_one(&self.pair.rtp)
         };
         for index in 0..count {
-            self.datagram(now, inbox.datagram(index));
+            match open(&mut self.srtp, inbox.datagram(index)) {
+                Some(bytes) => self.datagram(now, &bytes),
+                None => self.shared.packets_bad.add(1),
+            }
         }
     }
 
@@ -334,18 +343,22 @@ impl Leg {
                 // An answer "port unreachable" to what we sent, told here by the kernel.
                 Err(_) => continue,
             };
-            let bytes = buffer.get(..length).unwrap_or(&[]);
-            let packet = self.hearing.packet(bytes);
+            // A packet that does not prove the key counts for nothing, wherever it is from.
+            let Some(bytes) = open(&mut self.srtp, buffer.get(..length).unwrap_or(&[])) else {
+                self.shared.packets_bad.add(1);
+                continue;
+            };
+            let packet = self.hearing.packet(&bytes);
             // Before an agreement nobody is the right source.
             let verdict = match &mut self.latch {
                 Some(latch) => latch.judge(now, from, packet.as_ref()),
                 None => Verdict::Refuse,
             };
             match verdict {
-                Verdict::Take => self.datagram(now, bytes),
+                Verdict::Take => self.datagram(now, &bytes),
                 Verdict::Lock(_) => {
                     self.filter(now);
-                    self.datagram(now, bytes);
+                    self.datagram(now, &bytes);
                 }
                 Verdict::Wait => {}
                 Verdict::Refuse => {
@@ -415,6 +428,15 @@ impl Leg {
         let Some(peer) = latch.peer() else {
             return;
         };
+        let sealed = match &mut self.srtp {
+            None => None,
+            Some(srtp) => match srtp.seal(packet) {
+                Some(sealed) => Some(sealed),
+                // Nothing goes out in the clear.
+                None => return,
+            },
+        };
+        let packet = sealed.as_deref().unwrap_or(packet);
         let sent = if self.is_filtered {
             self.pair.rtp.send(packet)
         } else {
@@ -493,6 +515,12 @@ impl Leg {
                 continue;
             }
             let bytes = buffer.get(..length).unwrap_or(&[]);
+            let opened = self.srtp.as_mut().map(|srtp| srtp.open_rtcp(bytes));
+            let bytes = match &opened {
+                None => bytes,
+                Some(Some(bytes)) => bytes,
+                Some(None) => continue,
+            };
             // A bye, or no report at all, never ends a call: that is SIP's to say.
             if let Some(heard) = rtcp::read(bytes, self.sending.ssrc()) {
                 self.stats.remote_lost.set(u64::from(heard.lost));
@@ -520,8 +548,14 @@ impl Leg {
             bytes: self.sending.bytes,
         };
         let report = rtcp::report(&sent, &self.hearing.source.received(), self.name, bye);
+        let sealed = self.srtp.as_mut().map(|srtp| srtp.seal_rtcp(&report));
+        let report = match &sealed {
+            None => &report[..],
+            Some(Some(sealed)) => sealed,
+            Some(None) => return,
+        };
         // A report that gets lost is followed by another.
-        let _ = self.pair.rtcp.send_to(&report, to);
+        let _ = self.pair.rtcp.send_to(report, to);
     }
 
     /// Tells of a leg on which nothing comes.
@@ -555,5 +589,13 @@ impl Leg {
         if self.events.try_send(event).is_err() {
             self.shared.events_dropped.add(1);
         }
+    }
+}
+
+/// The RTP packet in a datagram: itself, or what it decrypts to.
+fn open<'a>(srtp: &mut Option<Box<Srtp>>, datagram: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    match srtp {
+        None => Some(Cow::Borrowed(datagram)),
+        Some(srtp) => srtp.open(datagram).map(|plain| Cow::Owned(plain.to_vec())),
     }
 }

@@ -13,6 +13,7 @@ mod realtime;
 mod recorder;
 mod recording;
 mod sending;
+mod srtp;
 mod thread;
 
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,7 @@ use helpline_core::audio::tone::{self, Tone};
 use helpline_core::ivr::io::{Barge, Key, ToneName};
 use helpline_core::rtp::latch;
 use helpline_core::sdp::Negotiated;
+use helpline_core::sdp::sdes::SrtpKeys;
 use tokio::sync::mpsc;
 
 pub use counters::{MediaCounters, MediaReport};
@@ -302,6 +304,20 @@ impl MediaLeg {
     pub fn detect(&self, limits: Limits) {
         let answering = Box::new(Answering::new(limits));
         self.order(thread::Order::Detect(answering));
+    }
+
+    /// From now on packets are encrypted with `keys`, or not at all. Comes before
+    /// [`MediaLeg::connect`]. False: it cannot be done, and the call must not go on.
+    #[must_use]
+    pub fn secure(&self, keys: Option<&SrtpKeys>) -> bool {
+        // The keys are worked out here, not on the media thread.
+        let srtp = keys.map(|keys| srtp::Srtp::new(keys).map(Box::new));
+        match srtp {
+            None => self.order(thread::Order::Secure(None)),
+            Some(Some(srtp)) => self.order(thread::Order::Secure(Some(srtp))),
+            Some(None) => return false,
+        }
+        true
     }
 
     /// Plays `items` as one list from the next frame on, in place of what plays. Ends in

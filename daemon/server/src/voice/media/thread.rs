@@ -25,6 +25,7 @@ use super::inbox::Inbox;
 use super::leg::Leg;
 use super::realtime::{self, PHASE};
 use super::recording::Recording;
+use super::srtp::Srtp;
 use super::{MediaError, MediaSource, SendDigits};
 
 /// Commands that may wait for one thread.
@@ -73,6 +74,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) enum Order {
     Connect(Negotiated, MediaSource, Box<Codecs>),
+    Secure(Option<Box<Srtp>>),
     Play {
         op: u32,
         items: Vec<Item>,
