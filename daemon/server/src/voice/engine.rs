@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use helpline_core::audio::mix::Scene;
 use helpline_core::call::End;
 use helpline_core::ivr::flow::FlowSet;
 use helpline_core::ivr::io::{CallFacts, Start};
@@ -32,6 +33,7 @@ use super::sip::{
     Admission, InviteIn, Listen, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, Transport,
     tls_server,
 };
+use super::talk::Talk;
 use super::trunk::{Trunk, Watch};
 use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
 use crate::clock::Clock;
@@ -217,6 +219,20 @@ impl Engine {
 }
 
 impl EngineHandle {
+    /// Lets answered calls hear each other; their places are those in `calls`, at most
+    /// five: customer, agent, whoever joined third. May take the time of a frame.
+    ///
+    /// # Errors
+    /// [`VoiceError::NoChannel`] for more than five, [`VoiceError::Internal`] if a call
+    /// has ended.
+    pub async fn join(
+        &self,
+        calls: &[&mpsc::Sender<CallCommand>],
+        scene: Scene,
+    ) -> Result<Talk, VoiceError> {
+        Talk::begin(&self.shared.media, calls, scene).await
+    }
+
     /// No new calls; those in progress may go on for `limit`, then they are ended.
     /// Returns when everything has stopped; every call has given its report.
     pub async fn drain(&self, limit: Duration) {
@@ -607,6 +623,17 @@ impl Shared {
         reporter.tell().await;
     }
 
+    /// What callers may speak: G.711, and whatever else a trunk is allowed.
+    fn codecs_in(&self) -> Vec<Codec> {
+        let mut codecs: Vec<Codec> = self
+            .trunks
+            .values()
+            .flat_map(|t| t.codecs.clone())
+            .collect();
+        codecs.extend([Codec::Pcmu, Codec::Pcma]);
+        codecs
+    }
+
     fn start_in(&self, id: &str, from: Option<&PhoneNumber>, to: &str) -> Start {
         Start {
             flow: self.config.voice.inbound_flow.clone(),
@@ -639,7 +666,7 @@ impl Shared {
             address: media.local,
             session: self.session(),
             version: 1,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            codecs: self.codecs_in(),
         };
         let Some(secrecy) = self.secrecy_with(source, sip.is_secret()) else {
             sip.reject(488);

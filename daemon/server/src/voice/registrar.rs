@@ -85,7 +85,7 @@ impl Registrar {
             let lapse = self.state.holds(now);
             tokio::select! {
                 () = leave.cancelled() => break,
-                () = tokio::time::sleep(pause) => self.refresh(&leave).await,
+                () = tokio::time::sleep(pause) => Box::pin(self.refresh(&leave)).await,
                 () = stream_ends(&self.stack, self.route.as_ref()), if lapse => {
                     self.route = None;
                     self.state.lost(self.clock.time());
@@ -110,8 +110,8 @@ impl Registrar {
         };
         let route = self.trunk.route(target);
         let expires = self.state.expires();
-        let ask = Box::pin(self.stack.register(&mut self.register, &route, expires));
-        let Some(answer) = leave.run_until_cancelled(ask).await else {
+        let ask = self.stack.register(&mut self.register, &route, expires);
+        let Some(answer) = Box::pin(leave.run_until_cancelled(ask)).await else {
             return;
         };
         match answer {

@@ -347,5 +347,7 @@ fn codec(name: &CodecName) -> Codec {
     match name {
         CodecName::Pcmu => Codec::Pcmu,
         CodecName::Pcma => Codec::Pcma,
+        CodecName::G722 => Codec::G722,
+        CodecName::Opus => Codec::Opus,
     }
 }
