@@ -625,12 +625,13 @@ impl Shared {
 
     /// What callers may speak: G.711, and whatever else a trunk is allowed.
     fn codecs_in(&self) -> Vec<Codec> {
-        let mut codecs: Vec<Codec> = self
-            .trunks
-            .values()
-            .flat_map(|t| t.codecs.clone())
-            .collect();
-        codecs.extend([Codec::Pcmu, Codec::Pcma]);
+        let allowed = self.trunks.values().flat_map(|t| t.codecs.clone());
+        let mut codecs = Vec::new();
+        for codec in allowed.chain([Codec::Pcmu, Codec::Pcma]) {
+            if !codecs.contains(&codec) {
+                codecs.push(codec);
+            }
+        }
         codecs
     }
 
