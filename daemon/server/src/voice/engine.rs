@@ -668,7 +668,10 @@ impl Shared {
             version: 1,
             codecs: self.codecs_in(),
         };
-        let secrecy = self.secrecy_with(source, sip.is_secret())?;
+        let Some(secrecy) = self.secrecy_with(source, sip.is_secret()) else {
+            sip.reject(488);
+            return None;
+        };
         let answered = match &offer {
             Some(theirs) => match secrecy.answer(theirs, &local) {
                 Ok((ours, agreed)) => (ours, Some(agreed)),
@@ -699,7 +702,7 @@ impl Shared {
     }
 
     /// Whether the media of a caller at `source` is encrypted: as its trunk says. Anybody
-    /// else may have it if the keys are not seen by others. `None`: no randomness.
+    /// else may have it if the keys are not seen by others. `None`: it must be, and cannot.
     fn secrecy_with(&self, source: Option<IpAddr>, is_secret: bool) -> Option<Secrecy> {
         let sends = |t: &&config::Trunk| {
             let trunk = self.trunks.get(&t.name);
@@ -708,8 +711,8 @@ impl Shared {
         let trunk = self.config.trunks.iter().find(sends);
         let wanted = match trunk {
             Some(trunk) if is_secret || trunk.srtp_over_plain_sip => trunk.srtp,
-            // A key that anyone may read protects nothing: the call is refused.
-            Some(trunk) if trunk.srtp == SrtpUse::Required => SrtpUse::Required,
+            // A key that anyone may read protects nothing.
+            Some(trunk) if trunk.srtp == SrtpUse::Required => return None,
             Some(_) => SrtpUse::Off,
             None if is_secret => SrtpUse::Optional,
             None => SrtpUse::Off,

@@ -9,6 +9,7 @@ use super::*;
 
 mod bridge;
 mod recording;
+mod secret;
 mod source;
 
 fn media() -> Media {

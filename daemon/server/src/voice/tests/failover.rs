@@ -240,3 +240,36 @@ async fn a_trunk_dns_does_not_know_fails_its_calls_and_is_found_later() {
     timeout(LIMIT, found).await.expect("DNS is asked again");
     assert_eq!(world.engine.trunk_up("t"), Some(true));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trunk_that_cannot_encrypt_is_asked_again_without_if_that_is_allowed() {
+    for (srtp, invites) in [
+        (config::SrtpUse::Optional, 2),
+        (config::SrtpUse::Required, 1),
+    ] {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let (port, _, _task) = target(move |text| {
+            log.lock().unwrap().push(text.to_owned());
+            let status = if text.contains("RTP/SAVP") {
+                "488 Not Acceptable Here"
+            } else {
+                "486 Busy Here"
+            };
+            vec![reply(text, status, "")]
+        })
+        .await;
+        let trunk = SocketAddr::from(([127, 0, 0, 1], port));
+        let world = World::with(trunk, |config| {
+            config.trunks[0].srtp = srtp;
+            config.trunks[0].srtp_over_plain_sip = true;
+        })
+        .await;
+        let end = end_of(&world, "secret").await;
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), invites, "{end:?}");
+        assert!(seen[0].contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"));
+        assert_eq!(end == BUSY, invites == 2, "{end:?}");
+        assert!(invites == 1 || !seen[1].contains("crypto"));
+    }
+}
