@@ -75,6 +75,7 @@ impl World {
                 inbound_flow: "greet".into(),
                 ..config::Voice::default()
             },
+            phones: Vec::new(),
             trunks: vec![config::Trunk {
                 name: "t".into(),
                 target: format!("127.0.0.1:{trunk}"),

@@ -171,6 +171,32 @@ pub fn offer(local: &Local) -> String {
     text
 }
 
+/// The same description with another direction of its stream: how an offer of ours holds
+/// the far end, or takes it back.
+#[must_use]
+pub fn with_direction(ours: &str, direction: Direction) -> String {
+    let wanted = format!("a={}", direction.name());
+    let all = [
+        Direction::SendRecv,
+        Direction::SendOnly,
+        Direction::RecvOnly,
+        Direction::Inactive,
+    ];
+    let is_direction = |line: &str| {
+        all.iter()
+            .any(|d| line.strip_prefix("a=") == Some(d.name()))
+    };
+    let lines = ours.split("\r\n");
+    let lines = lines.map(|line| {
+        if is_direction(line) {
+            wanted.as_str()
+        } else {
+            line
+        }
+    });
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
 /// Answers an offer: the first of its codecs that we allow, telephone events under its
 /// number, every other stream turned down.
 ///

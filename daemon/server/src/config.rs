@@ -42,6 +42,8 @@ pub struct Config {
     pub calendar: BTreeMap<String, CalendarHours>,
     /// SIP trunks, tried in this order.
     pub trunk: Vec<Trunk>,
+    /// Agents' telephones that register here; without any nobody can register.
+    pub phone: Vec<Phone>,
     /// Queues; without any there is one named `help`.
     pub queue: Vec<Queue>,
     /// How the daemon stops.
@@ -250,6 +252,17 @@ pub struct Trunk {
     /// Codecs in order of preference: `pcmu`, `pcma`.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<CodecName>,
+}
+
+/// A telephone of an agent. It registers over the SIP socket, may call in, and may
+/// transfer its calls.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Phone {
+    /// User name it registers with, and under which it is called.
+    pub username: String,
+    /// File that holds its password.
+    pub password_file: PathBuf,
 }
 
 /// An audio codec of a trunk.

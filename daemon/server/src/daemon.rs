@@ -393,6 +393,7 @@ async fn start_engine(
     );
     let engine = EngineConfig {
         voice: config.voice.clone(),
+        phones: config.phone.clone(),
         trunks: config.trunk.clone(),
         language: config.site.language.clone(),
         region: config.dial.region.clone(),

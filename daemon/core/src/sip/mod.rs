@@ -1,9 +1,13 @@
 //! What is decided about SIP without a socket: which datagrams may reach the stack,
 //! which challenges may be answered, what an INFO body means, what a Reason says.
 
+pub mod address;
 pub mod digest;
 pub mod gate;
+pub mod guard;
 pub mod info;
 pub mod message;
 pub mod network;
 pub mod reason;
+pub mod registrar;
+pub mod timer;

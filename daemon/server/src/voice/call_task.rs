@@ -182,6 +182,16 @@ impl Task {
                     leg.acked(answer);
                 }
             }
+            SipEvent::Reanswered(answer) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.reanswered(answer);
+                }
+            }
+            SipEvent::OfferRefused(code) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.offer_refused(code);
+                }
+            }
             SipEvent::Digit(key, millis) => {
                 if let (Some(leg), Some(key)) = (&self.leg, Key::new(key)) {
                     leg.media.other_digit(key, u32::from(millis));
@@ -192,7 +202,7 @@ impl Task {
                 self.ended = Some((self.clock.time(), true));
                 self.feed(Input::Hangup).await;
             }
-            SipEvent::Trying | SipEvent::Ringing | SipEvent::Answered(_) => {}
+            SipEvent::Trying | SipEvent::Ringing(_) | SipEvent::Answered(_) => {}
         }
     }
 
@@ -239,6 +249,11 @@ impl Task {
                 if self.answered(op, Pending::Store) {
                     self.ledger.stored(op, &reply);
                     self.feed(Input::Stored(op, reply)).await;
+                }
+            }
+            CallCommand::Hold(held) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.hold(held);
                 }
             }
             CallCommand::HangUp => self.hang_up(CAUSE_NORMAL).await,

@@ -93,7 +93,7 @@ impl Dial<'_> {
                 return Dialled::Over(End::Unreachable);
             }
         };
-        match self.wait(&mut sip, commands).await {
+        match self.wait(&mut sip, commands, (&media, &offer)).await {
             Ok(answer) => match answer.as_deref().map(|a| sdp::accept_answer(a, &offer)) {
                 Some(Ok(agreed)) => Dialled::Up(Leg::new(sip, media, local, offer, agreed)),
                 Some(Err(_)) | None => {
@@ -115,6 +115,7 @@ impl Dial<'_> {
         &mut self,
         sip: &mut SipLeg,
         commands: &mut mpsc::Receiver<CallCommand>,
+        (media, offer): (&MediaLeg, &str),
     ) -> Result<Option<String>, End> {
         let began = Instant::now();
         let mut silence = Silence::Waiting(began + SILENCE_LIMIT);
@@ -123,8 +124,9 @@ impl Dial<'_> {
         loop {
             match self.next(sip, commands, listening, &silence, began).await {
                 Next::Sip(SipEvent::Trying) => (heard, silence) = (true, Silence::Broken),
-                Next::Sip(SipEvent::Ringing) => {
+                Next::Sip(SipEvent::Ringing(early)) => {
                     (heard, silence) = (true, Silence::Broken);
+                    hear_early(media, early, offer);
                     if !std::mem::replace(self.rang, true) {
                         // A reader that went away does not stop the call.
                         let _ = self.events.try_send(CallEvent::Ringing);
@@ -142,7 +144,13 @@ impl Dial<'_> {
                     return Err(End::Unreachable);
                 }
                 // Only after an answer.
-                Next::Sip(SipEvent::Acked(_) | SipEvent::Reoffer(_) | SipEvent::Digit(..)) => {}
+                Next::Sip(
+                    SipEvent::Acked(_)
+                    | SipEvent::Reoffer(_)
+                    | SipEvent::Reanswered(_)
+                    | SipEvent::OfferRefused(_)
+                    | SipEvent::Digit(..),
+                ) => {}
                 Next::Command(Some(CallCommand::HangUp)) | Next::Stop => {
                     return Err(End::Cancelled);
                 }
@@ -192,11 +200,20 @@ impl Dial<'_> {
     }
 }
 
+/// Media runs as soon as the far end says where (RFC 3960): nothing of the first words is
+/// lost. It is no answer.
+pub(super) fn hear_early(media: &MediaLeg, early: Option<String>, offer: &str) {
+    if let Some(Ok(agreed)) = early.map(|text| sdp::accept_answer(&text, offer)) {
+        media.connect(&agreed);
+    }
+}
+
 /// Cancels, and waits a little for the final answer so that the line is free again.
 /// A 200 that crosses is acknowledged and ended by the stack.
 async fn take_back(sip: &mut SipLeg) {
     sip.cancel();
-    let done = async { while matches!(sip.next().await, SipEvent::Trying | SipEvent::Ringing) {} };
+    let done =
+        async { while matches!(sip.next().await, SipEvent::Trying | SipEvent::Ringing(_)) {} };
     // The transaction ends by itself if the trunk stays silent.
     let _ = tokio::time::timeout(CANCEL_LIMIT, done).await;
 }

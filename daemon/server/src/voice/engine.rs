@@ -1,6 +1,6 @@
 //! The engine: takes orders to call, answers callers, and keeps one task a call.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::rng::Rng;
 use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sip::guard::Ha1;
 use helpline_core::sip::network::Network;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,10 @@ use super::leg::Leg;
 use super::media::{Media, MediaLeg};
 use super::prompts::Prompts;
 use super::reporter::Reporter;
+use super::ring::Ring;
 use super::sip::{
-    Admission, InviteIn, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, TrunkPeer,
+    Admission, InviteIn, Peers, Phones, REALM, SipConfig, SipError, SipEvent, SipLeg, SipStack,
+    TrunkPeer,
 };
 use super::trunk::Trunk;
 use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
@@ -58,6 +61,8 @@ pub struct EngineConfig {
     pub voice: config::Voice,
     /// Trunks.
     pub trunks: Vec<config::Trunk>,
+    /// Agents' telephones.
+    pub phones: Vec<config::Phone>,
     /// Language of callers (BCP 47).
     pub language: String,
     /// Region that completes national caller numbers (ISO 3166).
@@ -84,6 +89,9 @@ pub enum EngineError {
     /// A trunk: its name and what is wrong.
     #[error("trunk {0:?}: {1}")]
     Trunk(String, String),
+    /// A telephone: its name and what is wrong.
+    #[error("phone {0:?}: {1}")]
+    Phone(String, String),
     /// An entry of `voice.inbound_from`.
     #[error("voice.inbound_from: {0:?} is no network; write it like \"10.0.0.0/8\"")]
     Network(String),
@@ -116,6 +124,7 @@ struct Shared {
     flows: FlowSource,
     clock: Clock,
     trunks: HashMap<String, Arc<Trunk>>,
+    phones: Option<Arc<Phones>>,
     admission: Admission,
     active: Arc<AtomicUsize>,
     counters: Arc<Counters>,
@@ -154,6 +163,7 @@ impl Engine {
             let opened = Trunk::open(trunk, listen.is_ipv4()).await?;
             trunks.insert(trunk.name.clone(), Arc::new(opened));
         }
+        let phones = open_phones(&config.phones, &clock, &mut rng)?;
         let admission = Arc::new(Semaphore::new(config.voice.max_calls));
         let (stack, invites) = SipStack::start(SipConfig {
             listen,
@@ -162,6 +172,7 @@ impl Engine {
             peers: peers(&config, &trunks)?,
             admission: Arc::clone(&admission),
             demand: None,
+            phones: phones.clone(),
             clock: clock.clone(),
             rng: rng.derive(1),
         })
@@ -176,6 +187,7 @@ impl Engine {
             flows,
             clock,
             trunks,
+            phones,
             admission,
             active: Arc::default(),
             counters: Arc::default(),
@@ -188,6 +200,10 @@ impl Engine {
         for trunk in shared.trunks.values() {
             let stack = Arc::clone(&shared.stack);
             tokio::spawn(Arc::clone(trunk).watch(stack, shared.quit.clone(), rng.derive(3)));
+        }
+        if let Some(phones) = &shared.phones {
+            let stack = Arc::clone(&shared.stack);
+            tokio::spawn(Arc::clone(phones).watch(stack, shared.quit.clone()));
         }
         tokio::spawn(serve(Arc::clone(&shared), requests, invites));
         Ok((voice, callers, EngineHandle { shared }))
@@ -231,6 +247,20 @@ impl EngineHandle {
         self.shared.trunks.get(name).map(|t| t.is_up())
     }
 
+    /// Agents' telephones, and whether each is registered.
+    #[must_use]
+    pub fn phones(&self) -> Vec<(String, bool)> {
+        let phones = self.shared.phones.as_ref();
+        phones.map(|p| p.all()).unwrap_or_default()
+    }
+
+    /// Proofs of telephones that failed since the start.
+    #[must_use]
+    pub fn failed_proofs(&self) -> u64 {
+        let phones = self.shared.phones.as_ref();
+        phones.map_or(0, |p| p.failures())
+    }
+
     /// Counters for metrics.
     #[must_use]
     pub fn counters(&self) -> EngineCounters {
@@ -258,6 +288,29 @@ impl std::fmt::Debug for EngineHandle {
             .field("active_calls", &self.active_calls())
             .finish_non_exhaustive()
     }
+}
+
+/// Reads the passwords; they are kept as hashes only.
+fn open_phones(
+    config: &[config::Phone],
+    clock: &Clock,
+    rng: &mut Rng,
+) -> Result<Option<Arc<Phones>>, EngineError> {
+    if config.is_empty() {
+        return Ok(None);
+    }
+    let mut accounts = BTreeMap::new();
+    for phone in config {
+        let name = &phone.username;
+        let password = config::read_secret(&phone.password_file)
+            .map_err(|e| EngineError::Phone(name.clone(), e.to_string()))?;
+        let ha1 = Ha1::new(name, REALM, password.trim_end_matches(['\r', '\n']));
+        accounts.insert(name.clone(), ha1);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| EngineError::Sip(e.to_string()))?;
+    let phones = Phones::new(accounts, key, clock.clone(), rng.derive(4));
+    Ok(Some(Arc::new(phones)))
 }
 
 fn peers(
@@ -310,14 +363,25 @@ async fn serve(
 /// An outgoing call that may be dialled.
 struct Outgoing {
     plan: CallPlan,
-    trunk: Arc<Trunk>,
+    way: Way,
     media: MediaLeg,
     flows: Arc<FlowSet>,
     events: mpsc::Sender<CallEvent>,
     commands: mpsc::Receiver<CallCommand>,
     /// Held for the length of the call.
-    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
+
+/// What carries an outgoing call.
+#[derive(Clone)]
+enum Way {
+    Trunk(Arc<Trunk>),
+    /// A telephone of ours, by its user name.
+    Phone(String),
+}
+
+/// A plan names a telephone instead of a trunk with this before its user name.
+const PHONE: &str = "phone:";
 
 impl Shared {
     fn session(&self) -> u64 {
@@ -330,10 +394,7 @@ impl Shared {
     }
 
     fn prepare(&self, plan: CallPlan) -> Result<(Call, Outgoing), VoiceError> {
-        let trunk = self
-            .trunks
-            .get(&plan.trunk)
-            .ok_or_else(|| VoiceError::NoTrunk(plan.trunk.clone()))?;
+        let way = self.way(&plan.trunk)?;
         let take = |semaphore: &Arc<Semaphore>| {
             Arc::clone(semaphore)
                 .try_acquire_owned()
@@ -342,7 +403,11 @@ impl Shared {
                     TryAcquireError::NoPermits => VoiceError::NoChannel,
                 })
         };
-        let permits = (take(&self.admission)?, take(&trunk.channels)?);
+        let channel = match &way {
+            Way::Trunk(trunk) => Some(take(&trunk.channels)?),
+            Way::Phone(_) => None,
+        };
+        let permits = (take(&self.admission)?, channel);
         let flows = (self.flows)();
         // A flow that cannot begin is known before anybody's telephone rings.
         FlowMachine::new(Arc::clone(&flows), self.start_out(&plan))
@@ -358,10 +423,9 @@ impl Shared {
             events: receiver,
             commands: sender,
         };
-        let trunk = Arc::clone(trunk);
         let outgoing = Outgoing {
             plan,
-            trunk,
+            way,
             media,
             flows,
             events,
@@ -369,6 +433,37 @@ impl Shared {
             _permits: permits,
         };
         Ok((call, outgoing))
+    }
+
+    fn way(&self, name: &str) -> Result<Way, VoiceError> {
+        let none = || VoiceError::NoTrunk(name.to_owned());
+        if let Some(user) = name.strip_prefix(PHONE) {
+            let known = self.phones.as_ref().is_some_and(|p| p.has(user));
+            return known.then(|| Way::Phone(user.to_owned())).ok_or_else(none);
+        }
+        let trunk = self.trunks.get(name).ok_or_else(none)?;
+        Ok(Way::Trunk(Arc::clone(trunk)))
+    }
+
+    /// Rings a telephone of ours.
+    async fn ring(&self, user: &str, plan: &CallPlan, media: MediaLeg) -> Dialled {
+        let Some(phones) = &self.phones else {
+            return Dialled::Over(End::Unreachable);
+        };
+        let ring = Ring {
+            stack: &self.stack,
+            phones,
+            user,
+            from: "helpline",
+            call_id: Some(plan.call_id.clone()),
+            ring_limit: plan.ring_limit,
+            session: self.session(),
+            stop: &self.stop,
+        };
+        match ring.run(media).await {
+            Ok(leg) => Dialled::Up(leg),
+            Err(end) => Dialled::Over(end),
+        }
     }
 
     fn start_out(&self, plan: &CallPlan) -> Start {
@@ -393,32 +488,37 @@ impl Shared {
     async fn call_out(self: Arc<Self>, mut call: Outgoing) {
         let mut reporter = Reporter::new(&self.active, &self.counters, call.events.clone());
         self.counters.placed.add();
-        let dial = Dial {
-            stack: &self.stack,
-            trunk: &call.trunk,
-            to: call.plan.to.as_str(),
-            call_id: call.plan.call_id.clone(),
-            ring_limit: call.plan.ring_limit,
-            session: self.session(),
-            events: &call.events,
-            stop: &self.stop,
-            rang: &mut reporter.report.rang,
+        let dialled = match &call.way {
+            Way::Phone(user) => Box::pin(self.ring(user, &call.plan, call.media)).await,
+            Way::Trunk(trunk) => {
+                let dial = Dial {
+                    stack: &self.stack,
+                    trunk,
+                    to: call.plan.to.as_str(),
+                    call_id: call.plan.call_id.clone(),
+                    ring_limit: call.plan.ring_limit,
+                    session: self.session(),
+                    events: &call.events,
+                    stop: &self.stop,
+                    rang: &mut reporter.report.rang,
+                };
+                let dialled = Box::pin(dial.run(call.media, &mut call.commands)).await;
+                if matches!(dialled, Dialled::Up(_) | Dialled::Over(End::Refused { .. })) {
+                    trunk.set_up(true);
+                }
+                dialled
+            }
         };
-        let dialled = Box::pin(dial.run(call.media, &mut call.commands)).await;
         match dialled {
             Dialled::Over(end) => {
                 match end {
-                    End::Refused { .. } => {
-                        call.trunk.set_up(true);
-                        self.counters.refused.add();
-                    }
+                    End::Refused { .. } => self.counters.refused.add(),
                     End::Unreachable => self.counters.unreachable.add(),
                     _ => self.counters.unanswered.add(),
                 }
                 reporter.report.end = end;
             }
             Dialled::Up(leg) => {
-                call.trunk.set_up(true);
                 self.counters.answered.add();
                 // A reader that went away does not end the call.
                 let _ = call
@@ -534,7 +634,7 @@ impl Shared {
 
     /// Answers a caller: with our answer, or with our offer when none came. `None` if
     /// the call was refused or went away.
-    async fn answer(&self, sip: SipLeg, offer: Option<String>) -> Option<Leg> {
+    async fn answer(&self, mut sip: SipLeg, offer: Option<String>) -> Option<Leg> {
         let Ok(media) = self.media.open() else {
             sip.reject(503);
             return None;

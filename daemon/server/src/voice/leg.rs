@@ -1,6 +1,6 @@
 //! A leg that is up: its dialog, its media, and what both sides agreed on.
 
-use helpline_core::sdp::{self, Local, Negotiated};
+use helpline_core::sdp::{self, Direction, Local, Negotiated};
 
 use super::media::MediaLeg;
 use super::sip::{Reoffer, SipLeg};
@@ -15,6 +15,8 @@ pub(super) struct Leg {
     negotiated: Negotiated,
     /// An offer of ours in a 200; its answer comes in the ACK.
     offered: Option<String>,
+    /// An offer of ours in a re-INVITE that is under way.
+    reoffered: Option<String>,
 }
 
 impl Leg {
@@ -34,6 +36,7 @@ impl Leg {
             ours,
             negotiated,
             offered: None,
+            reoffered: None,
         }
     }
 
@@ -41,11 +44,11 @@ impl Leg {
     /// What cannot be done is refused and the call stays as it was.
     pub(super) async fn reoffer(&mut self, reoffer: Reoffer) {
         match &reoffer.sdp {
-            None if reoffer.is_update => reoffer.accept(None).await,
+            None if reoffer.is_update => reoffer.accept(&mut self.sip, None).await,
             None => {
                 let offer = self.versioned(sdp::offer(&self.local), sdp::offer);
                 self.offered = Some(offer.clone());
-                reoffer.accept(Some(offer)).await;
+                reoffer.accept(&mut self.sip, Some(offer)).await;
             }
             Some(theirs) => {
                 let theirs = theirs.clone();
@@ -57,7 +60,7 @@ impl Leg {
                     sdp::answer(&theirs, local).map_or_else(|_| text.clone(), |(text, _)| text)
                 };
                 let answer = self.versioned(text.clone(), again);
-                reoffer.accept(Some(answer)).await;
+                reoffer.accept(&mut self.sip, Some(answer)).await;
                 self.agree(negotiated);
             }
         }
@@ -72,6 +75,33 @@ impl Leg {
         if let Some(Ok(negotiated)) = answer.map(|a| sdp::accept_answer(&a, &offer)) {
             self.agree(negotiated);
         }
+    }
+
+    /// Puts the far end on hold, or takes it back: a re-INVITE that says so.
+    pub(super) fn hold(&mut self, held: bool) {
+        let direction = if held {
+            Direction::SendOnly
+        } else {
+            Direction::SendRecv
+        };
+        let offer = |local: &Local| sdp::with_direction(&sdp::offer(local), direction);
+        let text = self.versioned(offer(&self.local), offer);
+        self.reoffered = Some(text.clone());
+        self.sip.offer(text);
+    }
+
+    /// Our offer, or the refresh that repeats it, was answered.
+    pub(super) fn reanswered(&mut self, answer: Option<String>) {
+        let offer = self.reoffered.take().unwrap_or_else(|| self.ours.clone());
+        if let Some(Ok(negotiated)) = answer.map(|a| sdp::accept_answer(&a, &offer)) {
+            self.agree(negotiated);
+        }
+    }
+
+    /// Our offer was refused: everything stays as it was.
+    pub(super) fn offer_refused(&mut self, code: u16) {
+        tracing::debug!(code, "the far end refused a re-INVITE");
+        self.reoffered = None;
     }
 
     /// Ends the call with a Q.850 cause.

@@ -11,6 +11,7 @@ pub mod media;
 pub mod phone;
 pub mod prompts;
 mod reporter;
+mod ring;
 mod sip;
 mod trunk;
 
@@ -106,6 +107,8 @@ pub enum CallCommand {
     LeftQueue(OpId, Why),
     /// Answer to [`CallEvent::Store`].
     Stored(OpId, CallbackReply),
+    /// Put the far end on hold by re-INVITE, or take it back.
+    Hold(bool),
     /// End the call: CANCEL before the answer, BYE after it.
     HangUp,
 }

@@ -184,6 +184,7 @@ impl TestPhone {
                 callers: anyone.iter().filter_map(|n| Network::parse(n)).collect(),
             },
             admission: Arc::new(Semaphore::new(CALLS_MAX)),
+            phones: None,
             demand: password.map(|p| demand(p, config.seed)),
             clock,
             rng: Rng::new(config.seed),
@@ -349,6 +350,7 @@ impl Shared {
             sdp: offer,
             leg: mut sip,
             permit: _permit,
+            phone: _,
         } = invite;
         self.tell(PhoneEvent::Rang {
             call: call.to_owned(),
@@ -424,6 +426,7 @@ impl Shared {
                 event = leg.sip.next() => match event {
                     SipEvent::Reoffer(reoffer) => leg.reoffer(reoffer).await,
                     SipEvent::Acked(answer) => leg.acked(answer),
+                    SipEvent::Reanswered(answer) => leg.reanswered(answer),
                     SipEvent::Ended | SipEvent::Failed(_) => return true,
                     _ => {}
                 },

@@ -96,6 +96,7 @@ impl World {
                 inbound_flow: "greet".into(),
                 ..config::Voice::default()
             },
+            phones: Vec::new(),
             trunks: vec![config::Trunk {
                 name: "t".into(),
                 target: trunk.to_string(),

@@ -12,6 +12,7 @@ use rsipstack::transaction::endpoint::MessageInspector;
 use rsipstack::transport::SipAddr;
 
 use super::peers::Peers;
+use super::phones::Phones;
 
 /// Marks an answer the stack made up itself when a transaction died.
 const LOCAL: &str = "X-Helpline-Local";
@@ -19,6 +20,7 @@ const LOCAL: &str = "X-Helpline-Local";
 /// Looks at every message between transaction and transport.
 pub(super) struct AuthInspector {
     pub(super) peers: Arc<Peers>,
+    pub(super) phones: Option<Arc<Phones>>,
 }
 
 /// Whether the stack made this response up (time-out, failed send).
@@ -48,6 +50,9 @@ impl MessageInspector for AuthInspector {
     }
 
     fn after_received(&self, mut msg: SipMessage, from: Option<&SipAddr>) -> SipMessage {
+        if let (Some(phones), Some(from)) = (&self.phones, from) {
+            phones.mend(&mut msg, from);
+        }
         let SipMessage::Response(response) = &mut msg else {
             return msg;
         };

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use helpline_core::rng::Rng;
-use helpline_core::sip::gate::{Buckets, Fault, Source, Verdict, check};
+use helpline_core::sip::gate::{Buckets, Dialog, Fault, Source, Verdict, check};
+use rsipstack::dialog::DialogId;
+use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::platform::net::UdpSocket as PlatformSocket;
 use tokio::net::UdpSocket;
 
 use super::peers::Peers;
+use super::phones::Phones;
 use crate::clock::Clock;
 
 /// What the gate refused, by reason.
@@ -41,7 +44,12 @@ pub(super) struct GatedSocket {
     clock: Clock,
     state: Mutex<(Buckets, Rng)>,
     counters: GateCounters,
+    phones: Option<Arc<Phones>>,
+    dialogs: Dialogs,
 }
+
+/// The dialogs that exist, known once the stack over the socket runs.
+pub(super) type Dialogs = Arc<OnceLock<Weak<DialogLayer>>>;
 
 impl GatedSocket {
     pub(super) fn new(
@@ -50,6 +58,7 @@ impl GatedSocket {
         clock: Clock,
         rng: Rng,
         counters: GateCounters,
+        (phones, dialogs): (Option<Arc<Phones>>, Dialogs),
     ) -> Self {
         GatedSocket {
             socket,
@@ -57,6 +66,8 @@ impl GatedSocket {
             clock,
             state: Mutex::new((Buckets::default(), rng)),
             counters,
+            phones,
+            dialogs,
         }
     }
 
@@ -71,8 +82,21 @@ impl GatedSocket {
             self.counters.count(Fault::Rate);
             return (false, None);
         }
-        match check(datagram, source, rng.next_u64()) {
-            Verdict::Pass => (true, None),
+        let tag = rng.next_u64();
+        let verdict = match &self.phones {
+            None => check(datagram, source, tag, None),
+            Some(phones) => {
+                phones.at_door(from.ip(), |door| check(datagram, source, tag, Some(door)))
+            }
+        };
+        let verdict = match verdict {
+            Verdict::Within(dialog, _) if self.exists(dialog.clone()) => Verdict::Pass,
+            Verdict::Within(_, bytes) if bytes.is_empty() => Verdict::Drop(Fault::Dialog),
+            Verdict::Within(_, bytes) => Verdict::Answer(Fault::Dialog, bytes),
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Pass | Verdict::Within(..) => (true, None),
             Verdict::Drop(fault) => {
                 self.counters.count(fault);
                 (false, None)
@@ -82,6 +106,18 @@ impl GatedSocket {
                 (false, buckets.may_answer(now, from.ip()).then_some(bytes))
             }
         }
+    }
+}
+
+impl GatedSocket {
+    fn exists(&self, dialog: Dialog) -> bool {
+        let id = DialogId {
+            call_id: dialog.call_id,
+            local_tag: dialog.local_tag,
+            remote_tag: dialog.remote_tag,
+        };
+        let layer = self.dialogs.get().and_then(Weak::upgrade);
+        layer.is_some_and(|layer| layer.get_dialog(&id).is_some())
     }
 }
 

@@ -1,16 +1,18 @@
 //! The endpoint: one UDP socket behind the gate, requests in and INVITEs out.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use helpline_core::rng::Rng;
-use helpline_core::sip::gate;
+use helpline_core::sip::gate::{self, Source};
+use helpline_core::sip::timer;
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::dialog::invitation::InviteOption;
+use rsipstack::sip::headers::make_header;
 use rsipstack::sip::headers::untyped::{Accept, Allow, ContentType, RetryAfter};
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{
@@ -32,7 +34,9 @@ use super::auth::{AuthInspector, is_local};
 use super::demand::Demand;
 use super::leg::SipLeg;
 use super::peers::Peers;
-use super::socket::{GateCounters, GatedSocket};
+use super::phones::Phones;
+use super::socket::{Dialogs, GateCounters, GatedSocket};
+use super::upkeep::{self, Upkeep};
 use crate::clock::Clock;
 
 /// Requests being served at once; further ones are dropped and come again.
@@ -61,6 +65,8 @@ pub(in crate::voice) struct SipConfig {
     pub(in crate::voice) admission: Admission,
     /// What a caller has to prove; only the test phone demands it.
     pub(in crate::voice) demand: Option<Demand>,
+    /// Our telephones; `None`: nobody registers.
+    pub(in crate::voice) phones: Option<Arc<Phones>>,
     /// For the gate's limits.
     pub(in crate::voice) clock: Clock,
     /// For tags of stateless answers.
@@ -93,7 +99,7 @@ pub(in crate::voice) struct InviteOut {
     pub(in crate::voice) target: SocketAddr,
     /// Host part of the URIs: the trunk's name.
     pub(in crate::voice) host: String,
-    /// User part of the called URI.
+    /// User part of the called URI, or all of it if it has a scheme.
     pub(in crate::voice) to: String,
     /// User part of the calling URI.
     pub(in crate::voice) from: String,
@@ -109,6 +115,8 @@ pub(in crate::voice) struct InviteOut {
 pub(in crate::voice) struct InviteIn {
     /// User part of the caller's URI: the asserted identity if there is one.
     pub(in crate::voice) from: Option<String>,
+    /// The telephone of ours that called, proven.
+    pub(in crate::voice) phone: Option<String>,
     /// User part of the called URI.
     pub(in crate::voice) to: String,
     /// The offer; `None` if the peer wants ours.
@@ -127,6 +135,10 @@ pub(in crate::voice) struct SipStack {
     local: SocketAddr,
     admission: Admission,
     demand: Option<Demand>,
+    peers: Arc<Peers>,
+    phones: Option<Arc<Phones>>,
+    clock: Clock,
+    rng: Mutex<Rng>,
     invites: mpsc::Sender<InviteIn>,
     served: AtomicU32,
     cancel: CancellationToken,
@@ -155,12 +167,15 @@ impl SipStack {
         let cancel = CancellationToken::new();
         let gate = GateCounters::default();
         let peers = Arc::new(config.peers);
+        let dialogs = Dialogs::default();
+        let mut rng = config.rng;
         let gated = GatedSocket::new(
             socket,
             Arc::clone(&peers),
-            config.clock,
-            config.rng,
+            config.clock.clone(),
+            rng.derive(1),
             gate.clone(),
+            (config.phones.clone(), Arc::clone(&dialogs)),
         );
         let connection =
             UdpConnection::from_socket(Arc::new(gated), Some(public), Some(cancel.child_token()))
@@ -171,7 +186,10 @@ impl SipStack {
             .with_transport_layer(transport)
             .with_cancel_token(cancel.child_token())
             .with_user_agent(&config.user_agent)
-            .with_inspector(Box::new(AuthInspector { peers }))
+            .with_inspector(Box::new(AuthInspector {
+                peers: Arc::clone(&peers),
+                phones: config.phones.clone(),
+            }))
             .with_option(EndpointOption {
                 callid_suffix: Some(public.ip().to_string()),
                 ..EndpointOption::default()
@@ -179,13 +197,20 @@ impl SipStack {
             .build();
         let incoming = endpoint.incoming_transactions()?;
         let (invites, receiver) = mpsc::channel(INVITES_MAX);
+        let layer = Arc::new(DialogLayer::new(Arc::clone(&endpoint.inner)));
+        // Set once, here.
+        let _ = dialogs.set(Arc::downgrade(&layer));
         let stack = Arc::new(SipStack {
-            layer: Arc::new(DialogLayer::new(Arc::clone(&endpoint.inner))),
+            layer,
             contact: uri(Some("helpline"), public.into()),
             endpoint,
             local,
             admission: config.admission,
             demand: config.demand,
+            peers,
+            phones: config.phones,
+            clock: config.clock,
+            rng: Mutex::new(rng.derive(2)),
             invites,
             served: AtomicU32::new(0),
             cancel,
@@ -219,9 +244,14 @@ impl SipStack {
         let host = HostWithPort::try_from(invite.host.as_str())
             .map_err(|_| SipError::Uri(invite.host.clone()))?;
         let (states, events) = self.layer.new_dialog_state_channel();
+        let callee = if invite.to.contains(':') {
+            Uri::try_from(invite.to.as_str()).map_err(|_| SipError::Uri(invite.to.clone()))?
+        } else {
+            uri(Some(&invite.to), host.clone())
+        };
         let option = InviteOption {
-            caller: uri(Some(&invite.from), host.clone()),
-            callee: uri(Some(&invite.to), host),
+            caller: uri(Some(&invite.from), host),
+            callee,
             destination: Some(udp(invite.target)),
             content_type: Some("application/sdp".into()),
             offer: Some(invite.sdp.into_bytes()),
@@ -231,18 +261,28 @@ impl SipStack {
                 password,
                 ..Credential::default()
             }),
-            headers: Some(vec![Header::Allow(Allow::new(gate::METHODS.join(", ")))]),
+            headers: Some(vec![
+                Header::Allow(Allow::new(gate::METHODS.join(", "))),
+                make_header("Supported", "timer, replaces".into()),
+                make_header("Session-Expires", timer::request_field(None, None)),
+                make_header("Min-SE", timer::MIN_SE.to_string()),
+            ]),
             call_id: invite.call_id,
             ..InviteOption::default()
         };
-        let (dialog, task) = self.layer.do_invite_async(option, states)?;
+        let (dialog, task) = self.layer.do_invite_async(option.clone(), states)?;
         Ok(SipLeg::outgoing(
-            dialog,
-            events,
-            task,
+            (dialog, events),
+            (task, option),
             &self.layer,
             &self.tracker,
+            self.upkeep(),
         ))
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        Upkeep::new(self.clock.clone(), rng.derive(3))
     }
 
     /// Asks whether anything answers at `target`: any final answer counts.
@@ -343,6 +383,7 @@ impl SipStack {
         match tx.original.method {
             Method::Ack | Method::Cancel => Ok(()),
             Method::Invite if !in_dialog => self.handle_invite(tx).await,
+            Method::Register => self.handle_register(tx).await,
             Method::Options if !in_dialog => {
                 let headers = vec![
                     Header::Allow(Allow::new(gate::METHODS.join(", "))),
@@ -354,7 +395,40 @@ impl SipStack {
         }
     }
 
+    async fn handle_register(&self, mut tx: Transaction) -> rsipstack::Result<()> {
+        let (Some(phones), Some(source)) = (&self.phones, source(&tx)) else {
+            return tx.reply(StatusCode::from(405)).await;
+        };
+        let (code, headers) = match phones.prove(&tx.original, source.ip()) {
+            Ok(user) => phones.register(&tx.original, &user, source),
+            Err(challenges) => (401, challenges),
+        };
+        tx.reply_with(StatusCode::from(code), headers, None).await
+    }
+
+    /// The telephone of ours that a caller proves to be; `None` for one who need not.
+    ///
+    /// # Errors
+    /// Code and fields of a refusal.
+    fn caller_right(&self, tx: &Transaction) -> Result<Option<String>, (u16, Vec<Header>)> {
+        let Some(source) = source(tx) else {
+            return Err((403, Vec::new()));
+        };
+        if self.peers.source(source.ip()) != Source::Stranger {
+            return Ok(None);
+        }
+        let Some(phones) = &self.phones else {
+            return Err((403, Vec::new()));
+        };
+        let proven = phones.prove(&tx.original, source.ip());
+        proven.map(Some).map_err(|challenges| (401, challenges))
+    }
+
     async fn handle_invite(&self, mut tx: Transaction) -> rsipstack::Result<()> {
+        let phone = match self.caller_right(&tx) {
+            Ok(phone) => phone,
+            Err((code, headers)) => return refuse(&mut tx, code, headers).await,
+        };
         if let Some(demand) = &self.demand
             && !demand.is_met(&tx.original)
         {
@@ -375,6 +449,13 @@ impl SipStack {
             let accept = Header::Accept(Accept::new("application/sdp"));
             return refuse(&mut tx, 415, vec![accept]).await;
         }
+        let agreed = match timer::answer(upkeep::asked(&tx.original.headers)) {
+            Ok(agreed) => agreed,
+            Err(least) => {
+                let least = make_header("Min-SE", least.to_string());
+                return refuse(&mut tx, 422, vec![least]).await;
+            }
+        };
         let (states, events) = self.layer.new_dialog_state_channel();
         let contact = Some(self.contact.clone());
         let mut dialog = self
@@ -382,16 +463,30 @@ impl SipStack {
             .get_or_create_server_invite(&tx, states, None, contact)?;
         let body = (!tx.original.body.is_empty())
             .then(|| String::from_utf8_lossy(&tx.original.body).into_owned());
+        let mut leg = SipLeg::incoming(
+            (dialog.clone(), events),
+            &self.layer,
+            &self.tracker,
+            self.upkeep(),
+        );
+        leg.will_agree(agreed);
         slot.send(InviteIn {
             from: caller(&tx.original),
+            phone,
             to: tx.original.uri.user().unwrap_or_default().to_owned(),
             sdp: body,
-            leg: SipLeg::incoming(dialog.clone(), events, &self.layer, &self.tracker),
+            leg,
             permit,
         });
         // This future is the transaction: it lives until the ACK.
         dialog.handle(&mut tx).await
     }
+}
+
+/// Where a request came from.
+fn source(tx: &Transaction) -> Option<SocketAddr> {
+    let remote = tx.connection.as_ref()?.get_remote_addr()?;
+    remote.get_socketaddr().ok()
 }
 
 /// Answers finally and waits for the ACK.
