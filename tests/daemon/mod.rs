@@ -5,6 +5,7 @@ mod crash;
 mod crash_mail;
 mod database;
 mod faults;
+mod flood;
 mod line;
 mod mail;
 mod readme;

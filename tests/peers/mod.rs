@@ -1,5 +1,10 @@
 //! Tests that talk to real programs: SIPp, baresip, swaks, curl.
 
+mod dialog;
 mod http;
 mod mail;
+mod phones;
 mod sip;
+mod timers;
+
+pub(crate) use sip::World;

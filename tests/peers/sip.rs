@@ -28,8 +28,9 @@ use crate::support::phone::{
     baresip_order, configure_baresip, events_of, is_bound, loud_samples, peers, scenario, sound_of,
 };
 use crate::support::process::free_run;
+use crate::support::sipp::Script;
 
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 fn flows() -> Arc<FlowSet> {
     let flow = |name: &str| Source {
@@ -54,22 +55,28 @@ fn flows() -> Arc<FlowSet> {
     Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
 }
 
-struct World {
-    voice: Voice,
-    callers: mpsc::Receiver<Incoming>,
-    engine: EngineHandle,
-    trunk: u16,
-    dir: tempfile::TempDir,
+/// An engine, and where its trunk is.
+pub(crate) struct World {
+    pub(super) voice: Voice,
+    pub(super) callers: mpsc::Receiver<Incoming>,
+    pub(crate) engine: EngineHandle,
+    pub(super) trunk: u16,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl World {
-    async fn new() -> World {
+    pub(super) async fn new() -> World {
+        World::with(|_, _| {}).await
+    }
+
+    /// With a configuration changed by `change`, which may use the folder.
+    pub(crate) async fn with(change: impl FnOnce(&mut EngineConfig, &std::path::Path)) -> World {
         // baresip's SIP over TLS takes the port after the one it is given.
         let trunk = free_run(2);
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         std::fs::write(&password, "secret\n").unwrap();
-        let config = EngineConfig {
+        let mut config = EngineConfig {
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
@@ -91,6 +98,7 @@ impl World {
             region: None,
             open: Arc::new(|| true),
         };
+        change(&mut config, dir.path());
         let media = Media::start(MediaConfig {
             address: "127.0.0.1".parse().unwrap(),
             ports: (30_000, 32_766),
@@ -118,15 +126,23 @@ impl World {
         }
     }
 
-    async fn place(&self, ring_limit: Duration) -> Call {
+    pub(super) async fn place(&self, ring_limit: Duration) -> Call {
+        self.place_on("t", ring_limit).await
+    }
+
+    pub(super) async fn place_on(&self, trunk: &str, ring_limit: Duration) -> Call {
+        self.place_for(trunk, "confirm", ring_limit).await
+    }
+
+    pub(super) async fn place_for(&self, trunk: &str, flow: &str, ring_limit: Duration) -> Call {
         self.voice
             .place(CallPlan {
                 attempt: AttemptId::from_text("a"),
                 call_id: "attempt-1@test".into(),
-                trunk: "t".into(),
+                trunk: trunk.into(),
                 to: PhoneNumber::from_row("+4930123456"),
                 ring_limit,
-                flow: "confirm".into(),
+                flow: flow.into(),
                 input: serde_json::Map::new(),
                 language: "en".into(),
                 open: true,
@@ -135,7 +151,7 @@ impl World {
             .unwrap()
     }
 
-    async fn is_clean(&self) {
+    pub(super) async fn is_clean(&self) {
         let clean = async {
             while self.engine.active_calls() + self.engine.dialogs() > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -150,6 +166,16 @@ impl World {
     /// Starts SIPp with a scenario; as trunk, or, with `target`, as caller.
     async fn sipp(&self, name: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
         let file = scenario(name, keys, self.dir.path());
+        self.run_sipp(file, calls).await
+    }
+
+    /// Starts SIPp with a script written in the test.
+    pub(super) async fn script(&self, script: Script) -> Sipp {
+        let (file, calls) = script.write(self.dir.path());
+        self.run_sipp(file, calls).await
+    }
+
+    async fn run_sipp(&self, file: PathBuf, calls: bool) -> Sipp {
         let mut command = Command::new("sipp");
         if calls {
             command.arg(self.engine.sip_address().to_string());
@@ -186,7 +212,7 @@ impl World {
     }
 
     /// Waits until the trunk's port is taken.
-    async fn is_bound(&self) {
+    pub(super) async fn is_bound(&self) {
         let bound = async {
             while !is_bound(self.trunk) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -196,14 +222,14 @@ impl World {
     }
 }
 
-struct Sipp {
+pub(super) struct Sipp {
     child: Child,
     dir: PathBuf,
 }
 
 impl Sipp {
     /// Waits for its end; it must have been content.
-    async fn ends_content(mut self) {
+    pub(super) async fn ends_content(mut self) {
         let status: ExitStatus = timeout(LIMIT, self.child.wait()).await.unwrap().unwrap();
         let mut why = String::new();
         for entry in std::fs::read_dir(&self.dir).unwrap().flatten() {
@@ -217,7 +243,7 @@ impl Sipp {
 }
 
 /// Plays the desk: joins to the help flow. What happened, in words, and the report.
-async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, String) {
+pub(super) async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, String) {
     let mut words = Vec::new();
     let mut keys = String::new();
     loop {
@@ -441,7 +467,7 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
     assert!(loud_samples(dir) > 1_000, "baresip heard no beep");
 }
 
-async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
+pub(super) async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {
     loop {
         if let Ok(stream) = tokio::net::TcpStream::connect(to).await {
             return stream;

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::address::Address;
 use super::guard::Guard;
 use super::message::{self, Message, ShapeError, StartLine};
-use super::reason::split_quoted;
 use crate::time::Time;
 
 /// Largest SIP datagram in bytes.
@@ -21,6 +21,8 @@ pub const METHODS: [&str; 10] = [
 /// Extensions a peer may insist on. Not `100rel`: we never send a provisional answer
 /// reliably.
 pub const EXTENSIONS: [&str; 2] = ["timer", "replaces"];
+/// Seconds told to a caller who comes while no call is taken.
+pub const RETRY_AFTER_SECONDS: u32 = 10;
 /// Programs that only ever search for open relays.
 const SCANNERS: [&str; 8] = [
     "friendly-scanner",
@@ -107,6 +109,8 @@ pub enum Fault {
     Dialog,
     /// A proof of identity is asked for.
     Proof,
+    /// No further call is taken now.
+    Full,
     /// A known scanner.
     Scanner,
     /// A challenge from an address nothing was sent to.
@@ -132,6 +136,7 @@ impl Fault {
             Fault::Stranger => "stranger",
             Fault::Dialog => "dialog",
             Fault::Proof => "proof",
+            Fault::Full => "full",
             Fault::Scanner => "scanner",
             Fault::Challenge => "challenge",
             Fault::Rate => "rate",
@@ -151,11 +156,26 @@ struct Asked<'a, 'm> {
     known: bool,
 }
 
-/// Judges a datagram. `tag` becomes the To tag of an answer. Without a `door` nobody
-/// registers and no stranger calls; with one they are asked for proof, in the same words
-/// whoever they claim to be.
+/// What is known besides the datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// Of the address it came from.
+    pub source: Source,
+    /// Becomes the To tag of an answer.
+    pub tag: u64,
+    /// No further call is taken now.
+    pub full: bool,
+    /// Without one nobody registers and no stranger calls; with one they are asked for
+    /// proof, in the same words whoever they claim to be.
+    pub door: Option<Door<'a>>,
+}
+
+/// Judges a datagram.
 #[must_use]
-pub fn check(datagram: &[u8], source: Source, tag: u64, door: Option<Door<'_>>) -> Verdict {
+pub fn check(datagram: &[u8], beside: &Beside<'_>) -> Verdict {
+    let &Beside {
+        source, tag, door, ..
+    } = beside;
     let known = source != Source::Stranger;
     if datagram.is_empty() || datagram.len() > DATAGRAM_BYTES_MAX {
         return Verdict::Drop(Fault::Size);
@@ -195,7 +215,8 @@ pub fn check(datagram: &[u8], source: Source, tag: u64, door: Option<Door<'_>>) 
             let refusal = check_version(version)
                 .and_then(|()| check_fields(&message, method))
                 .and_then(|()| check_request(&asked, door.is_some()))
-                .and_then(|()| check_right(&asked, tag, door));
+                .and_then(|()| check_right(&asked, tag, door))
+                .and_then(|()| check_room(&asked, beside.full));
             if let Some(door) = door
                 && message.first("Authorization", None).is_some()
                 && door.guard.is_silenced(door.now, door.from)
@@ -249,7 +270,10 @@ fn check_fields(message: &Message<'_>, method: &str) -> Result<(), Refusal> {
     bad(cseq_fits(message, method))?;
     bad(body_fits(message))?;
     for (long, short) in [("From", Some("f")), ("To", Some("t"))] {
-        bad(message.first(long, short).is_some_and(quotes_close))?;
+        let address = message.first(long, short).and_then(Address::parse);
+        let has_tag = address.as_ref().and_then(|a| a.parameter("tag")).is_some();
+        // RFC 3261 section 8.1.1.3: the stack would say nothing at all.
+        bad(address.is_some() && (has_tag || long != "From"))?;
     }
     Ok(())
 }
@@ -278,25 +302,6 @@ fn body_fits(message: &Message<'_>) -> bool {
         }
         None => message.body.is_empty(),
     }
-}
-
-/// Double quotes and angle brackets of an address come in pairs.
-fn quotes_close(address: &str) -> bool {
-    let (mut quoted, mut escaped, mut angle) = (false, false, 0i32);
-    for c in address.chars() {
-        match (quoted, c) {
-            _ if escaped => escaped = false,
-            (true, '\\') => escaped = true,
-            (_, '"') => quoted = !quoted,
-            (false, '<') => angle += 1,
-            (false, '>') => angle -= 1,
-            _ => {}
-        }
-        if !(0..=1).contains(&angle) {
-            return false;
-        }
-    }
-    !quoted && angle == 0
 }
 
 fn check_version(version: &str) -> Result<(), Refusal> {
@@ -357,9 +362,9 @@ fn check_contact(asked: &Asked<'_, '_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let mut contacts = asked.message.all("Contact", Some("m"));
-    let one = contacts.next().is_some_and(|c| {
-        c != "*" && !c.is_empty() && quotes_close(c) && split_quoted(c, ',').len() == 1
-    });
+    let one = contacts
+        .next()
+        .is_some_and(|c| c != "*" && Address::parse(c).is_some());
     let refuse = || Refusal(Fault::Header, "400 Bad Request", String::new());
     (one && contacts.next().is_none())
         .then_some(())
@@ -368,7 +373,8 @@ fn check_contact(asked: &Asked<'_, '_>) -> Result<(), Refusal> {
 
 fn check_uri(uri: &str) -> Result<(), Refusal> {
     let refuse = |fault, line| Err(Refusal(fault, line, String::new()));
-    if uri.contains(['<', '>', '"']) {
+    // Header fields in it would be ours to send on (RFC 3261 section 19.1.5).
+    if uri.contains(['<', '>', '"', '?']) {
         return refuse(Fault::Uri, "400 Bad Request");
     }
     let (scheme, rest) = uri.split_once(':').unwrap_or_default();
@@ -401,13 +407,27 @@ fn check_right(asked: &Asked<'_, '_>, tag: u64, door: Option<Door<'_>>) -> Resul
         }
         let given = message.first("Authorization", None).is_some();
         let challenges = guard.challenges(now, tag, given);
-        let fields = challenges.map(|c| format!("WWW-Authenticate: {c}\r\n"));
-        return Err(Refusal(Fault::Proof, "401 Unauthorized", fields.concat()));
+        let fields = challenges
+            .iter()
+            .map(|c| format!("WWW-Authenticate: {c}\r\n"));
+        let fields = fields.collect::<String>();
+        return Err(Refusal(Fault::Proof, "401 Unauthorized", fields));
     }
     if asked.known || in_dialog || matches!(method, "ACK" | "CANCEL") {
         return Ok(());
     }
     Err(Refusal(Fault::Stranger, "403 Forbidden", String::new()))
+}
+
+/// A new call while none is taken: answered here, so that a flood of calls costs no more
+/// than a flood of anything else.
+fn check_room(asked: &Asked<'_, '_>, full: bool) -> Result<(), Refusal> {
+    let to = asked.message.first("To", Some("t"));
+    if !full || asked.method != "INVITE" || to.is_some_and(has_tag) {
+        return Ok(());
+    }
+    let retry = format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n");
+    Err(Refusal(Fault::Full, "503 Service Unavailable", retry))
 }
 
 /// A stranger's request within a dialog leaves the gate with the dialog's name.

@@ -82,6 +82,7 @@ struct Counts {
 pub struct Guard {
     realm: String,
     key: [u8; 32],
+    offered: Vec<Algorithm>,
     /// Stands in for an unknown user, so that he costs the same time.
     nobody: Ha1,
     counts: HashMap<String, (Time, Counts)>,
@@ -89,30 +90,33 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Of a realm; `key` seals nonces and comes from the operating system.
+    /// Of a realm; `key` seals nonces and comes from the operating system. `offered` are
+    /// the algorithms, the preferred one first; no other is accepted.
     #[must_use]
-    pub fn new(realm: &str, key: [u8; 32]) -> Self {
+    pub fn new(realm: &str, key: [u8; 32], offered: Vec<Algorithm>) -> Self {
         Guard {
             realm: realm.to_owned(),
             key,
+            offered,
             nobody: Ha1::new("", realm, &HEXLOWER.encode(&key)),
             counts: HashMap::new(),
             failures: HashMap::new(),
         }
     }
 
-    /// Values of two WWW-Authenticate fields, the better algorithm first. `stale` tells
-    /// the client to try again without asking its user.
+    /// Values of WWW-Authenticate fields, one an algorithm. `stale` tells the client to try
+    /// again without asking its user.
     #[must_use]
-    pub fn challenges(&self, now: Time, chance: u64, stale: bool) -> [String; 2] {
+    pub fn challenges(&self, now: Time, chance: u64, stale: bool) -> Vec<String> {
         let nonce = self.nonce(now, chance);
         let stale = if stale { ", stale=true" } else { "" };
-        [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
+        let one = |algorithm: &Algorithm| {
             let (realm, name) = (&self.realm, algorithm.wire());
             format!(
                 "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={name}, qop=\"auth\"{stale}"
             )
-        })
+        };
+        self.offered.iter().map(one).collect()
     }
 
     /// Whether an Authorization value names a nonce of ours that is still good. Cheap, and
@@ -146,6 +150,7 @@ impl Guard {
         let digits = |nc: &&str| nc.len() == 8 && nc.bytes().all(|b| b.is_ascii_hexdigit());
         let count = Some(get("nc")).filter(digits);
         let count = count.and_then(|nc| u32::from_str_radix(nc, 16).ok());
+        let algorithm = algorithm.filter(|a| self.offered.contains(a));
         let (Some(algorithm), Some(count)) = (algorithm, count) else {
             return Proof::Fails;
         };

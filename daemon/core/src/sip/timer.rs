@@ -5,14 +5,23 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// What we ask for and the most we answer, seconds.
-pub const EXPIRES: u32 = 1_800;
-/// The least we accept, seconds (RFC 4028 section 4: never below 90).
+/// The least anybody may accept, seconds (RFC 4028 section 4).
 pub const MIN_SE: u32 = 90;
+/// The most a 422 may demand, seconds: more than a day is no session timer.
+const DEMAND_MAX: u32 = 86_400;
 /// How long before its end a session counts as dead at most (section 10).
 const MARGIN: Duration = Duration::from_secs(32);
 /// Pause after a refresh that crossed one of the peer, or failed for a reason that may pass.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// What we want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What we ask for and the most we answer, seconds.
+    pub expires: u32,
+    /// The least we accept, seconds: [`MIN_SE`] but in tests.
+    pub least: u32,
+}
 
 /// Who refreshes, named as in one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +72,8 @@ impl Agreed {
 /// Value of Session-Expires in a request of ours; with `again` it asks for at least what a
 /// 422 demanded.
 #[must_use]
-pub fn request_field(again: Option<u32>, refresher: Option<Refresher>) -> String {
-    let expires = EXPIRES.max(again.unwrap_or(0));
+pub fn request_field(limits: Limits, again: Option<u32>, refresher: Option<Refresher>) -> String {
+    let expires = limits.expires.max(again.unwrap_or(0));
     match refresher {
         Some(Refresher::Uac) => format!("{expires};refresher=uac"),
         Some(Refresher::Uas) => format!("{expires};refresher=uas"),
@@ -76,20 +85,24 @@ pub fn request_field(again: Option<u32>, refresher: Option<Refresher>) -> String
 ///
 /// # Errors
 /// The least we accept, for the Min-SE of a 422.
-pub fn answer(asked: Asked<'_>) -> Result<Agreed, u32> {
+pub fn answer(limits: Limits, asked: Asked<'_>) -> Result<Agreed, u32> {
+    let Limits {
+        expires: most,
+        least,
+    } = limits;
     let wish = asked.session_expires.and_then(read);
     if let Some((expires, _)) = wish
-        && expires < MIN_SE
+        && expires < least
         && asked.supports
     {
-        return Err(MIN_SE);
+        return Err(least);
     }
-    let floor = asked.min_se.and_then(number).unwrap_or(0).max(MIN_SE);
+    let floor = asked.min_se.and_then(number).unwrap_or(0).max(least);
     let expires = match wish {
         // Who does not know the extension passed on what a proxy put in: that one lives
         // with ours.
-        Some((expires, _)) if expires >= MIN_SE => expires.min(EXPIRES.max(floor)),
-        Some(_) | None => EXPIRES.max(floor),
+        Some((expires, _)) if expires >= least => expires.min(most.max(floor)),
+        Some(_) | None => most.max(floor),
     };
     let refresher = match wish.and_then(|(_, refresher)| refresher) {
         Some(refresher) if asked.supports => refresher,
@@ -107,12 +120,12 @@ pub fn answer(asked: Asked<'_>) -> Result<Agreed, u32> {
 /// Reads what a 2xx to a request of ours says. `None`: the peer runs no timer; we ask from
 /// time to time all the same, so that a dead one is found.
 #[must_use]
-pub fn accepted(session_expires: Option<&str>) -> Agreed {
+pub fn accepted(limits: Limits, session_expires: Option<&str>) -> Agreed {
     let told = session_expires.and_then(read);
-    let (expires, refresher) = told.unwrap_or((EXPIRES, None));
+    let (expires, refresher) = told.unwrap_or((limits.expires, None));
     let refresher = refresher.unwrap_or(Refresher::Uac);
     Agreed {
-        expires: expires.max(MIN_SE),
+        expires: expires.max(limits.least),
         refresher,
         ours: refresher == Refresher::Uac,
         firm: told.is_some(),
@@ -122,10 +135,8 @@ pub fn accepted(session_expires: Option<&str>) -> Agreed {
 /// The Min-SE of a 422, if it lets us try again.
 #[must_use]
 pub fn demanded(min_se: Option<&str>) -> Option<u32> {
-    // A day is no session timer but a trap.
-    min_se
-        .and_then(number)
-        .filter(|n| (MIN_SE..=86_400).contains(n))
+    let number = min_se.and_then(number);
+    number.filter(|n| (1..=DEMAND_MAX).contains(n))
 }
 
 fn read(value: &str) -> Option<(u32, Option<Refresher>)> {
@@ -254,6 +265,11 @@ impl Timer {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits {
+        expires: 1_800,
+        least: MIN_SE,
+    };
+
     fn asked<'a>(expires: &'a str, min_se: &'a str, supports: bool) -> Asked<'a> {
         let given = |text: &'a str| (!text.is_empty()).then_some(text);
         Asked {
@@ -281,7 +297,7 @@ mod tests {
             ("60", "", false, Ok("1800;refresher=uas")),
             ("x", "y", true, Ok("1800;refresher=uac")),
         ] {
-            let got = answer(asked(expires, min_se, supports));
+            let got = answer(LIMITS, asked(expires, min_se, supports));
             let text = got.map(|a| a.field());
             assert_eq!(
                 text,
@@ -297,19 +313,19 @@ mod tests {
 
     #[test]
     fn the_callers_side_reads_the_answer_and_a_422() {
-        let plain = accepted(Some("600;refresher=uas"));
+        let plain = accepted(LIMITS, Some("600;refresher=uas"));
         assert_eq!((plain.expires, plain.ours), (600, false));
-        assert!(accepted(Some("600")).ours);
-        assert!(accepted(None).ours && !accepted(None).firm);
-        assert_eq!(accepted(Some("1")).expires, 90);
+        assert!(accepted(LIMITS, Some("600")).ours);
+        assert!(accepted(LIMITS, None).ours && !accepted(LIMITS, None).firm);
+        assert_eq!(accepted(LIMITS, Some("1")).expires, 90);
         assert_eq!(demanded(Some("3600")), Some(3_600));
-        for bad in [None, Some("x"), Some("89"), Some("86401"), Some("-1")] {
+        for bad in [None, Some("x"), Some("0"), Some("86401"), Some("-1")] {
             assert_eq!(demanded(bad), None);
         }
-        assert_eq!(request_field(None, None), "1800");
-        assert_eq!(request_field(Some(3_600), None), "3600");
+        assert_eq!(request_field(LIMITS, None, None), "1800");
+        assert_eq!(request_field(LIMITS, Some(3_600), None), "3600");
         assert_eq!(
-            request_field(Some(90), Some(Refresher::Uac)),
+            request_field(LIMITS, Some(90), Some(Refresher::Uac)),
             "1800;refresher=uac"
         );
     }
@@ -371,7 +387,7 @@ mod tests {
         assert_eq!(timer.poll(), Some(Output::Expired));
         // One that knows no timers may refuse: it lives.
         let mut timer = Timer::default();
-        timer.handle(at(0), Input::Agreed(accepted(None)));
+        timer.handle(at(0), Input::Agreed(accepted(LIMITS, None)));
         timer.handle(at(900), Input::Timeout);
         assert_eq!(timer.poll(), Some(Output::Refresh));
         timer.handle(at(901), Input::Failed(405));

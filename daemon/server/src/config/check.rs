@@ -109,6 +109,10 @@ impl Check<'_> {
         self.numbers(config);
         self.trunks(config);
         self.phones(config);
+        if !(90..=86_400).contains(&config.voice.session_expires.0.as_secs()) {
+            let why = "must be 90s to 1d (RFC 4028)";
+            self.fault("voice.session_expires", "session_expires", why);
+        }
         self.queues(config);
         for hours in config.calendar.values() {
             if let Err(reason) = Calendar::parse(&hours.zone, &hours.week, &hours.days) {

@@ -13,8 +13,10 @@ use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::rng::Rng;
 use helpline_core::sdp::{self, Codec, Local};
-use helpline_core::sip::guard::Ha1;
+use helpline_core::sip::digest::Algorithm;
+use helpline_core::sip::guard::{Guard, Ha1};
 use helpline_core::sip::network::Network;
+use helpline_core::sip::timer::{self, Limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -163,7 +165,7 @@ impl Engine {
             let opened = Trunk::open(trunk, listen.is_ipv4()).await?;
             trunks.insert(trunk.name.clone(), Arc::new(opened));
         }
-        let phones = open_phones(&config.phones, &clock, &mut rng)?;
+        let phones = open_phones(&config, &clock, &mut rng)?;
         let admission = Arc::new(Semaphore::new(config.voice.max_calls));
         let (stack, invites) = SipStack::start(SipConfig {
             listen,
@@ -172,6 +174,7 @@ impl Engine {
             peers: peers(&config, &trunks)?,
             admission: Arc::clone(&admission),
             demand: None,
+            limits: limits(config.voice.session_expires.0),
             phones: phones.clone(),
             clock: clock.clone(),
             rng: rng.derive(1),
@@ -290,17 +293,26 @@ impl std::fmt::Debug for EngineHandle {
     }
 }
 
+fn limits(session_expires: Duration) -> Limits {
+    let expires = u32::try_from(session_expires.as_secs()).unwrap_or(u32::MAX);
+    Limits {
+        expires,
+        // The check of the configuration allows no less; tests have no minutes to wait.
+        least: timer::MIN_SE.min(expires),
+    }
+}
+
 /// Reads the passwords; they are kept as hashes only.
 fn open_phones(
-    config: &[config::Phone],
+    config: &EngineConfig,
     clock: &Clock,
     rng: &mut Rng,
 ) -> Result<Option<Arc<Phones>>, EngineError> {
-    if config.is_empty() {
+    if config.phones.is_empty() {
         return Ok(None);
     }
     let mut accounts = BTreeMap::new();
-    for phone in config {
+    for phone in &config.phones {
         let name = &phone.username;
         let password = config::read_secret(&phone.password_file)
             .map_err(|e| EngineError::Phone(name.clone(), e.to_string()))?;
@@ -309,7 +321,13 @@ fn open_phones(
     }
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| EngineError::Sip(e.to_string()))?;
-    let phones = Phones::new(accounts, key, clock.clone(), rng.derive(4));
+    let offered = match config.voice.phone_digest {
+        config::PhoneDigest::Md5 => vec![Algorithm::Md5],
+        config::PhoneDigest::Sha256 => vec![Algorithm::Sha256],
+        config::PhoneDigest::Both => vec![Algorithm::Sha256, Algorithm::Md5],
+    };
+    let guard = Guard::new(REALM, key, offered);
+    let phones = Phones::new(accounts, guard, clock.clone(), rng.derive(4));
     Ok(Some(Arc::new(phones)))
 }
 

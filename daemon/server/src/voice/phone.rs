@@ -12,6 +12,7 @@ use helpline_core::rng::Rng;
 use helpline_core::sdp::{self, Codec, Local};
 use helpline_core::sip::digest::Algorithm;
 use helpline_core::sip::network::Network;
+use helpline_core::sip::timer::{self, Limits};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -184,6 +185,10 @@ impl TestPhone {
                 callers: anyone.iter().filter_map(|n| Network::parse(n)).collect(),
             },
             admission: Arc::new(Semaphore::new(CALLS_MAX)),
+            limits: Limits {
+                expires: 1_800,
+                least: timer::MIN_SE,
+            },
             phones: None,
             demand: password.map(|p| demand(p, config.seed)),
             clock,

@@ -379,7 +379,11 @@ fn a_straggler_of_another_press_does_not_overlap_the_one_held() {
         ssrc: 1,
         payload: bytes,
     };
-    let (held, late, more) = (payload(5, false, 160), payload(3, true, 800), payload(5, true, 480));
+    let (held, late, more) = (
+        payload(5, false, 160),
+        payload(3, true, 800),
+        payload(5, true, 480),
+    );
     receiver.handle(Time::ZERO, Input::Event(&packet(9, 1_600, &held)));
     receiver.handle(Time::ZERO, Input::LateEvent(&packet(4, 160, &late)));
     receiver.handle(Time::ZERO, Input::Event(&packet(10, 1_600, &more)));

@@ -1,5 +1,16 @@
 use super::*;
 use crate::rng::Rng;
+use crate::sip::digest::Algorithm;
+
+fn check(datagram: &[u8], source: Source, tag: u64, door: Option<Door<'_>>) -> Verdict {
+    let beside = Beside {
+        source,
+        tag,
+        full: false,
+        door,
+    };
+    super::check(datagram, &beside)
+}
 
 const GOOD: &str = "INVITE sip:+4930123@192.0.2.1 SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK1\r\n\
@@ -190,7 +201,7 @@ fn a_stranger_gets_the_same_answer_whatever_it_asks_for() {
 
 #[test]
 fn with_a_door_strangers_are_asked_for_proof_of_either_kind() {
-    let guard = Guard::new("r", [7; 32]);
+    let guard = Guard::new("r", [7; 32], vec![Algorithm::Sha256, Algorithm::Md5]);
     let now = Time::from_millis(5);
     let from = "192.0.2.9".parse().unwrap();
     let at = |now| {
@@ -215,7 +226,7 @@ fn with_a_door_strangers_are_asked_for_proof_of_either_kind() {
             assert!(answer.find("SHA-256") < answer.find("MD5"));
         }
         // With a fresh nonce of ours the stack sees it, from wherever.
-        let [challenge, _] = guard.challenges(now, 9, false);
+        let challenge = guard.challenges(now, 9, false).remove(0);
         let nonce = challenge.split("nonce=").nth(1).unwrap();
         let proof = format!("Authorization: Digest username=\"u\", nonce={nonce}\r\nMax-Forwards");
         let text = text.replace("Max-Forwards", &proof);
@@ -233,6 +244,27 @@ fn with_a_door_strangers_are_asked_for_proof_of_either_kind() {
     assert_eq!(code_of(GOOD, Source::Caller), "pass");
     let register = GOOD.replace("INVITE", "REGISTER");
     assert_eq!(code_of(&register, Source::Trunk), "401");
+}
+
+#[test]
+fn while_no_call_is_taken_new_ones_are_put_off_and_others_go_on() {
+    let full = |text: &str| {
+        let beside = Beside {
+            source: Source::Trunk,
+            tag: 7,
+            full: true,
+            door: None,
+        };
+        super::check(text.as_bytes(), &beside)
+    };
+    let Verdict::Answer(Fault::Full, bytes) = full(GOOD) else {
+        panic!("not put off");
+    };
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.starts_with("SIP/2.0 503 ") && text.contains("Retry-After: 10\r\n"));
+    let within = GOOD.replace("To: <sip:b@192.0.2.1>", "To: <sip:b@192.0.2.1>;tag=9");
+    assert_eq!(code(full(&within)), "pass");
+    assert_eq!(code(full(&GOOD.replace("INVITE", "OPTIONS"))), "pass");
 }
 
 #[test]

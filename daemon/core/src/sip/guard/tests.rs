@@ -1,5 +1,6 @@
 use super::*;
 
+const BOTH: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
 const URI: &str = "sip:192.0.2.1";
 
 fn at(seconds: u64) -> Time {
@@ -34,7 +35,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         Desk {
-            guard: Guard::new("helpline", [3; 32]),
+            guard: Guard::new("helpline", [3; 32], BOTH.to_vec()),
             ha1: Ha1::new("ada", "helpline", "secret"),
         }
     }
@@ -119,8 +120,10 @@ fn old_foreign_and_forged_nonces_are_stale() {
     );
     assert_eq!(desk.judge(121, &proof(&nonce, 2)), Proof::Stale);
     assert!(!desk.guard.is_fresh(at(121), &proof(&nonce, 2)));
-    let foreign = nonce_of(&Guard::new("helpline", [4; 32]).challenges(at(0), 5, false)[0]);
-    let elsewhere = nonce_of(&Guard::new("other", [3; 32]).challenges(at(0), 5, false)[0]);
+    let foreign =
+        nonce_of(&Guard::new("helpline", [4; 32], BOTH.to_vec()).challenges(at(0), 5, false)[0]);
+    let elsewhere =
+        nonce_of(&Guard::new("other", [3; 32], BOTH.to_vec()).challenges(at(0), 5, false)[0]);
     for forged in [&foreign, &elsewhere, "", "AAAA", &nonce[1..]] {
         assert_eq!(desk.judge(1, &proof(forged, 1)), Proof::Stale, "{forged}");
         assert!(!desk.guard.is_fresh(at(1), &proof(forged, 1)));
@@ -182,4 +185,15 @@ fn what_is_kept_is_bounded() {
     let nonce = desk.nonce(200);
     let proof = answer(Algorithm::Md5, &nonce, 1, "secret");
     assert_eq!(desk.judge(200, &proof), Proof::Holds("ada".into()));
+}
+
+#[test]
+fn an_algorithm_that_was_not_offered_is_not_accepted() {
+    let mut desk = Desk::new();
+    desk.guard = Guard::new("helpline", [3; 32], vec![Algorithm::Sha256]);
+    let nonce = desk.nonce(0);
+    let weak = answer(Algorithm::Md5, &nonce, 1, "secret");
+    assert_eq!(desk.judge(1, &weak), Proof::Fails);
+    let strong = answer(Algorithm::Sha256, &nonce, 1, "secret");
+    assert_eq!(desk.judge(1, &strong), Proof::Holds("ada".into()));
 }

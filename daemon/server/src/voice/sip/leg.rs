@@ -298,7 +298,7 @@ impl SipLeg {
         for header in option.headers.iter_mut().flatten() {
             match header.name() {
                 "Session-Expires" => {
-                    let field = timer::request_field(Some(least), None);
+                    let field = timer::request_field(self.upkeep.limits(), Some(least), None);
                     *header = make_header("Session-Expires", field);
                 }
                 "Min-SE" => *header = make_header("Min-SE", least.to_string()),
@@ -326,7 +326,8 @@ impl SipLeg {
             Ok(Ok((_, Some(response)))) => {
                 if response.status_code.kind() == StatusCodeKind::Successful {
                     let expires = fields(&response.headers, "Session-Expires").next();
-                    self.upkeep.agreed(timer::accepted(expires));
+                    self.upkeep
+                        .agreed(timer::accepted(self.upkeep.limits(), expires));
                     self.upkeep.allows(&response.headers);
                 }
                 final_answer(&response)
@@ -393,7 +394,7 @@ impl SipLeg {
             respond(&handle, 491, None, None).await;
             return None;
         }
-        let agreed = match timer::answer(upkeep::asked(&request.headers)) {
+        let agreed = match timer::answer(self.upkeep.limits(), upkeep::asked(&request.headers)) {
             Ok(agreed) => agreed,
             Err(least) => {
                 let headers = vec![make_header("Min-SE", least.to_string())];

@@ -45,17 +45,17 @@ struct State {
 }
 
 impl Phones {
-    /// Of these accounts; `key` seals nonces.
+    /// Of these accounts; `guard` asks them for proof.
     pub(in crate::voice) fn new(
         accounts: BTreeMap<String, Ha1>,
-        key: [u8; 32],
+        guard: Guard,
         clock: Clock,
         rng: Rng,
     ) -> Self {
         Phones {
             accounts,
             state: Mutex::new(State {
-                guard: Guard::new(REALM, key),
+                guard,
                 registrar: Registrar::default(),
                 rng,
                 failures: 0,

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use helpline_core::rng::Rng;
-use helpline_core::sip::gate::{Buckets, Dialog, Fault, Source, Verdict, check};
+use helpline_core::sip::gate::{Beside, Buckets, Dialog, Fault, Source, Verdict, check};
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::platform::net::UdpSocket as PlatformSocket;
@@ -16,6 +16,7 @@ use tokio::net::UdpSocket;
 
 use super::peers::Peers;
 use super::phones::Phones;
+use super::stack::Admission;
 use crate::clock::Clock;
 
 /// What the gate refused, by reason.
@@ -46,6 +47,7 @@ pub(super) struct GatedSocket {
     counters: GateCounters,
     phones: Option<Arc<Phones>>,
     dialogs: Dialogs,
+    admission: Admission,
 }
 
 /// The dialogs that exist, known once the stack over the socket runs.
@@ -58,7 +60,7 @@ impl GatedSocket {
         clock: Clock,
         rng: Rng,
         counters: GateCounters,
-        (phones, dialogs): (Option<Arc<Phones>>, Dialogs),
+        (phones, dialogs, admission): (Option<Arc<Phones>>, Dialogs, Admission),
     ) -> Self {
         GatedSocket {
             socket,
@@ -68,6 +70,7 @@ impl GatedSocket {
             counters,
             phones,
             dialogs,
+            admission,
         }
     }
 
@@ -83,11 +86,19 @@ impl GatedSocket {
             return (false, None);
         }
         let tag = rng.next_u64();
+        let beside = Beside {
+            source,
+            tag,
+            // Closed while the daemon stops; then no permit can be had either.
+            full: self.admission.is_closed() || self.admission.available_permits() == 0,
+            door: None,
+        };
         let verdict = match &self.phones {
-            None => check(datagram, source, tag, None),
-            Some(phones) => {
-                phones.at_door(from.ip(), |door| check(datagram, source, tag, Some(door)))
-            }
+            None => check(datagram, &beside),
+            Some(phones) => phones.at_door(from.ip(), |door| {
+                let door = Some(door);
+                check(datagram, &Beside { door, ..beside })
+            }),
         };
         let verdict = match verdict {
             Verdict::Within(dialog, _) if self.exists(dialog.clone()) => Verdict::Pass,
@@ -137,7 +148,9 @@ impl PlatformSocket for GatedSocket {
         Box::pin(async move {
             loop {
                 let (len, from) = self.socket.recv_from(buf).await?;
-                let datagram = buf.get(..len).unwrap_or_default();
+                // A datagram that fills the buffer was cut off.
+                let whole = len < buf.len();
+                let datagram = buf.get(..len).filter(|_| whole).unwrap_or_default();
                 let (pass, answer) = self.judge(datagram, from);
                 if let Some(answer) = answer {
                     // A full send buffer loses the answer; the sender asks again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use helpline_core::rng::Rng;
 use helpline_core::sip::gate::{self, Source};
-use helpline_core::sip::timer;
+use helpline_core::sip::timer::{self, Limits};
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog_layer::DialogLayer;
@@ -41,10 +41,6 @@ use crate::clock::Clock;
 
 /// Requests being served at once; further ones are dropped and come again.
 const SERVED_MAX: u32 = 4_000;
-/// Seconds told to a caller who comes while every channel is taken.
-const RETRY_AFTER_SECONDS: u32 = 10;
-/// How long a refused INVITE is kept for its ACK: 64 times T1 (RFC 3261 section 17.2.1).
-const REFUSAL_LIMIT: Duration = Duration::from_secs(32);
 /// New calls that may wait for the engine.
 const INVITES_MAX: usize = 64;
 
@@ -65,6 +61,8 @@ pub(in crate::voice) struct SipConfig {
     pub(in crate::voice) admission: Admission,
     /// What a caller has to prove; only the test phone demands it.
     pub(in crate::voice) demand: Option<Demand>,
+    /// What we want of session timers.
+    pub(in crate::voice) limits: Limits,
     /// Our telephones; `None`: nobody registers.
     pub(in crate::voice) phones: Option<Arc<Phones>>,
     /// For the gate's limits.
@@ -136,6 +134,7 @@ pub(in crate::voice) struct SipStack {
     admission: Admission,
     demand: Option<Demand>,
     peers: Arc<Peers>,
+    limits: Limits,
     phones: Option<Arc<Phones>>,
     clock: Clock,
     rng: Mutex<Rng>,
@@ -175,7 +174,11 @@ impl SipStack {
             config.clock.clone(),
             rng.derive(1),
             gate.clone(),
-            (config.phones.clone(), Arc::clone(&dialogs)),
+            (
+                config.phones.clone(),
+                Arc::clone(&dialogs),
+                Arc::clone(&config.admission),
+            ),
         );
         let connection =
             UdpConnection::from_socket(Arc::new(gated), Some(public), Some(cancel.child_token()))
@@ -208,6 +211,7 @@ impl SipStack {
             admission: config.admission,
             demand: config.demand,
             peers,
+            limits: config.limits,
             phones: config.phones,
             clock: config.clock,
             rng: Mutex::new(rng.derive(2)),
@@ -264,8 +268,11 @@ impl SipStack {
             headers: Some(vec![
                 Header::Allow(Allow::new(gate::METHODS.join(", "))),
                 make_header("Supported", "timer, replaces".into()),
-                make_header("Session-Expires", timer::request_field(None, None)),
-                make_header("Min-SE", timer::MIN_SE.to_string()),
+                make_header(
+                    "Session-Expires",
+                    timer::request_field(self.limits, None, None),
+                ),
+                make_header("Min-SE", self.limits.least.to_string()),
             ]),
             call_id: invite.call_id,
             ..InviteOption::default()
@@ -282,7 +289,7 @@ impl SipStack {
 
     fn upkeep(&self) -> Upkeep {
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        Upkeep::new(self.clock.clone(), rng.derive(3))
+        Upkeep::new(self.clock.clone(), rng.derive(3), self.limits)
     }
 
     /// Asks whether anything answers at `target`: any final answer counts.
@@ -436,7 +443,7 @@ impl SipStack {
         }
         let retry = || {
             vec![Header::RetryAfter(RetryAfter::new(
-                RETRY_AFTER_SECONDS.to_string(),
+                gate::RETRY_AFTER_SECONDS.to_string(),
             ))]
         };
         let (Ok(permit), Ok(slot)) = (
@@ -449,7 +456,7 @@ impl SipStack {
             let accept = Header::Accept(Accept::new("application/sdp"));
             return refuse(&mut tx, 415, vec![accept]).await;
         }
-        let agreed = match timer::answer(upkeep::asked(&tx.original.headers)) {
+        let agreed = match timer::answer(self.limits, upkeep::asked(&tx.original.headers)) {
             Ok(agreed) => agreed,
             Err(least) => {
                 let least = make_header("Min-SE", least.to_string());
@@ -489,13 +496,9 @@ fn source(tx: &Transaction) -> Option<SocketAddr> {
     remote.get_socketaddr().ok()
 }
 
-/// Answers finally and waits for the ACK.
+/// Answers finally. The stack keeps the answer for repetitions of the request without us.
 async fn refuse(tx: &mut Transaction, code: u16, headers: Vec<Header>) -> rsipstack::Result<()> {
-    tx.reply_with(StatusCode::from(code), headers, None).await?;
-    let acked = async { while tx.receive().await.is_some() {} };
-    // Without an ACK the transaction dies of its own timers about now.
-    let _ = tokio::time::timeout(REFUSAL_LIMIT, acked).await;
-    Ok(())
+    tx.reply_with(StatusCode::from(code), headers, None).await
 }
 
 /// An INVITE without a body, or with SDP.

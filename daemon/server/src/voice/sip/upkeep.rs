@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use helpline_core::rng::Rng;
-use helpline_core::sip::timer::{self, Agreed, Asked, Input, Output, Timer};
+use helpline_core::sip::timer::{self, Agreed, Asked, Input, Limits, Output, Timer};
 use helpline_core::time::Time;
 use rsipstack::dialog::invite_dialog::InviteDialog;
 use rsipstack::sip::headers::make_header;
@@ -55,6 +55,7 @@ struct Offer {
 pub(super) struct Upkeep {
     clock: Clock,
     rng: Rng,
+    limits: Limits,
     timer: Timer,
     allows_update: bool,
     /// Our description as last sent: what a refresh by re-INVITE repeats.
@@ -64,8 +65,9 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(super) fn new(clock: Clock, rng: Rng) -> Self {
+    pub(super) fn new(clock: Clock, rng: Rng, limits: Limits) -> Self {
         Upkeep {
+            limits,
             clock,
             rng,
             timer: Timer::default(),
@@ -79,6 +81,11 @@ impl Upkeep {
     /// A 2xx agreed on this, in either direction.
     pub(super) fn agreed(&mut self, agreed: Agreed) {
         self.timer.handle(self.clock.time(), Input::Agreed(agreed));
+    }
+
+    /// What we want of session timers.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Our description as last sent.
@@ -146,8 +153,11 @@ impl Upkeep {
         let refresher = Some(timer::Refresher::Uac);
         let mut headers = vec![
             make_header("Supported", "timer, replaces".into()),
-            make_header("Session-Expires", timer::request_field(None, refresher)),
-            make_header("Min-SE", timer::MIN_SE.to_string()),
+            make_header(
+                "Session-Expires",
+                timer::request_field(self.limits, None, refresher),
+            ),
+            make_header("Min-SE", self.limits.least.to_string()),
         ];
         let (dialog, describes) = (dialog.clone(), sdp.is_some());
         let task = tokio::spawn(async move {
@@ -180,7 +190,7 @@ impl Upkeep {
         {
             let expires = fields(&response.headers, "Session-Expires").next();
             self.timer
-                .handle(now, Input::Agreed(timer::accepted(expires)));
+                .handle(now, Input::Agreed(timer::accepted(self.limits, expires)));
             let answer = body(&response.body);
             let Some(offer) = running.offer else {
                 return running.describes.then_some(Upkept::Refreshed(answer));
