@@ -88,11 +88,11 @@ impl World {
                 target: format!("127.0.0.1:{trunk}"),
                 username: Some("u".into()),
                 password_file: Some(password),
-                realm: None,
                 caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
                 codecs: vec![config::CodecName::Pcmu],
+                ..config::Trunk::default()
             }],
             language: "en".into(),
             region: None,

@@ -130,13 +130,10 @@ pub(crate) fn trunk(name: &str) -> Trunk {
     Trunk {
         name: name.into(),
         target: "192.0.2.1:5060".into(),
-        username: None,
-        password_file: None,
-        realm: None,
         caller_id: "+4930555000".into(),
         max_channels: 100,
         calls_per_second: 100.0,
-        codecs: Vec::new(),
+        ..Trunk::default()
     }
 }
 

@@ -166,6 +166,16 @@ pub enum RelayTls {
 pub struct Voice {
     /// Address of the SIP socket (UDP).
     pub sip_listen: SocketAddr,
+    /// Address for SIP over TCP; without it peers cannot open such streams.
+    pub sip_tcp_listen: Option<SocketAddr>,
+    /// Address for SIP over TLS; needs a certificate.
+    pub sip_tls_listen: Option<SocketAddr>,
+    /// Certificate chain for SIP over TLS (PEM).
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key_file: Option<PathBuf>,
+    /// DNS server that finds the trunks, `address:port`. Default: those of the system.
+    pub dns: Option<SocketAddr>,
     /// Address told to peers in Contact and SDP. Default: the SIP listen address, which must then not be 0.0.0.0.
     pub public_address: Option<IpAddr>,
     /// Ports of RTP and RTCP, `"16384-32766"`.
@@ -238,8 +248,29 @@ pub struct CalendarHours {
 pub struct Trunk {
     /// Name in rows, logs and metrics.
     pub name: String,
-    /// Where it is: `host:port` or `address:port`.
+    /// Where it is: a domain (SRV, else A and AAAA), `host:port` or `address:port`.
     pub target: String,
+    /// How it is spoken to: `udp`, `tcp` or `tls`.
+    #[serde(default)]
+    pub transport: TransportName,
+    /// Certificates that vouch for the trunk's (PEM). Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, if the trunk asks for one (PEM).
+    pub cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub key_file: Option<PathBuf>,
+    /// Whether we register there, so that it sends us calls.
+    #[serde(default)]
+    pub register: bool,
+    /// How long a registration is asked for.
+    #[serde(default = "default_register_expires")]
+    pub register_expires: Period,
+    /// Encrypted media: `off`, `optional` or `required` (SDES, so only with `transport = "tls"`).
+    #[serde(default)]
+    pub srtp: SrtpUse,
+    /// Allow SRTP keys over signalling that anyone on the path can read; for tests.
+    #[serde(default)]
+    pub srtp_over_plain_sip: bool,
     /// User name for digest authentication.
     pub username: Option<String>,
     /// File that holds the password.
@@ -257,6 +288,35 @@ pub struct Trunk {
     /// Codecs in order of preference: `pcmu`, `pcma`.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<CodecName>,
+    /// From where its sound may come: `strict`, `address` or `nat`.
+    #[serde(default)]
+    pub media: MediaRule,
+}
+
+/// How a trunk is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportName {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// A stream.
+    Tcp,
+    /// An encrypted stream.
+    Tls,
+}
+
+/// Whether media is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SrtpUse {
+    /// Never.
+    #[default]
+    Off,
+    /// Offered first and taken when offered; without it a call is still made.
+    Optional,
+    /// No call without it.
+    Required,
 }
 
 /// A telephone of an agent. It registers over the SIP socket, may call in, and may
@@ -290,6 +350,19 @@ pub enum CodecName {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+}
+
+/// From where a call's sound may come, and where ours goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaRule {
+    /// The address and port in its SDP, nothing else.
+    #[default]
+    Strict,
+    /// The address in its SDP; the port is learned once, from its packets.
+    Address,
+    /// Behind a router: the address its signalling comes from too; the port is learned once.
+    Nat,
 }
 
 /// A queue: one line of requests.
@@ -329,6 +402,9 @@ fn default_channels() -> u32 {
 }
 fn default_calls_per_second() -> f64 {
     2.0
+}
+fn default_register_expires() -> Period {
+    Period(Duration::from_secs(600))
 }
 fn default_codecs() -> Vec<CodecName> {
     vec![CodecName::Pcmu, CodecName::Pcma]
@@ -386,6 +462,11 @@ impl Default for Voice {
     fn default() -> Self {
         Voice {
             sip_listen: loopback(5060),
+            sip_tcp_listen: None,
+            sip_tls_listen: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            dns: None,
             public_address: None,
             rtp_ports: PortRange((16_384, 32_766)),
             media_threads: 0,
@@ -396,6 +477,31 @@ impl Default for Voice {
             call_limit: Period(Duration::from_secs(3_600)),
             session_expires: Period(Duration::from_secs(1_800)),
             phone_digest: PhoneDigest::Md5,
+        }
+    }
+}
+impl Default for Trunk {
+    /// A trunk without name, target and caller ID: a start for tests and the demo.
+    fn default() -> Self {
+        Trunk {
+            name: String::new(),
+            target: String::new(),
+            transport: TransportName::Udp,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            register: false,
+            register_expires: default_register_expires(),
+            srtp: SrtpUse::Off,
+            srtp_over_plain_sip: false,
+            username: None,
+            password_file: None,
+            realm: None,
+            caller_id: String::new(),
+            max_channels: default_channels(),
+            calls_per_second: default_calls_per_second(),
+            codecs: default_codecs(),
+            media: MediaRule::default(),
         }
     }
 }

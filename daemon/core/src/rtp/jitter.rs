@@ -47,6 +47,8 @@ pub struct Reorder {
     ssrc: Option<u32>,
     /// Sequence number that comes next.
     next: u16,
+    /// Packets kept.
+    waiting: usize,
     /// Since when a packet waits behind a gap.
     waiting_since: Option<Time>,
     /// Gap to tell before the next packet.
@@ -70,6 +72,7 @@ impl Default for Reorder {
             slots: vec![slot; SLOTS],
             ssrc: None,
             next: 0,
+            waiting: 0,
             waiting_since: None,
             gap: 0,
         }
@@ -77,6 +80,19 @@ impl Default for Reorder {
 }
 
 impl Reorder {
+    /// Whether the packet is the next one while nothing waits: it need not be pushed,
+    /// take it at once. Nearly every packet is.
+    pub fn pass(&mut self, packet: &Packet<'_>) -> bool {
+        let is_next = self.ssrc == Some(packet.ssrc)
+            && packet.sequence == self.next
+            && self.waiting == 0
+            && self.gap == 0;
+        if is_next {
+            self.next = self.next.wrapping_add(1);
+        }
+        is_next
+    }
+
     /// Takes a packet; drain [`Reorder::pop`] after each. A new source or a jump of the
     /// sequence starts afresh.
     pub fn push(&mut self, now: Time, packet: &Packet<'_>) {
@@ -91,9 +107,10 @@ impl Reorder {
         }
         if let Some(slot) = self.slots.iter_mut().find(|s| !s.used) {
             slot.fill(packet, late);
+            self.waiting += 1;
         }
         // A full buffer waits no longer.
-        let full = self.slots.iter().all(|s| s.used);
+        let full = self.waiting == SLOTS;
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
         }
@@ -104,6 +121,9 @@ impl Reorder {
 
     /// The next thing in order, or `None` until more comes or [`Reorder::deadline`].
     pub fn pop(&mut self, now: Time) -> Option<Out<'_>> {
+        if self.waiting == 0 && self.gap == 0 {
+            return None;
+        }
         if let Some(at) = self.slots.iter().position(|s| s.used && s.late) {
             return self.take(at).map(Out::Late);
         }
@@ -121,17 +141,15 @@ impl Reorder {
         self.next = next.wrapping_add(1);
         // The wait of whatever is still behind a gap begins anew with each packet that
         // passes before it.
-        let more = self.slots.iter().filter(|s| s.used).count() > 1;
-        self.waiting_since = more.then_some(now);
+        self.waiting_since = (self.waiting > 1).then_some(now);
         self.take(at).map(Out::Packet)
     }
 
     /// When a waiting gap is given up: call [`Reorder::pop`] then.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let waits = self.slots.iter().any(|s| s.used);
         self.waiting_since
-            .filter(|_| waits)
+            .filter(|_| self.waiting > 0)
             .map(|since| since + GAP_WAIT)
     }
 
@@ -139,6 +157,7 @@ impl Reorder {
     pub fn reset(&mut self) {
         self.ssrc = None;
         self.gap = 0;
+        self.waiting = 0;
         self.waiting_since = None;
         for slot in &mut self.slots {
             slot.used = false;
@@ -170,6 +189,7 @@ impl Reorder {
     fn take(&mut self, at: usize) -> Option<Packet<'_>> {
         let slot = self.slots.get_mut(at)?;
         slot.used = false;
+        self.waiting = self.waiting.saturating_sub(1);
         Some(Packet {
             marker: slot.marker,
             payload_type: slot.payload_type,
@@ -240,6 +260,20 @@ mod tests {
             );
         }
         assert_eq!(buffer.deadline(), None);
+    }
+
+    #[test]
+    fn packet_passes_only_as_the_next_one_with_nothing_waiting() {
+        let mut buffer = Reorder::default();
+        assert!(!buffer.pass(&packet(10, 1)), "a stream begins with a push");
+        feed(&mut buffer, 0, 10);
+        assert!(buffer.pass(&packet(11, 1)));
+        assert!(!buffer.pass(&packet(11, 1)), "twice");
+        assert!(!buffer.pass(&packet(12, 2)), "another source");
+        assert!(feed(&mut buffer, 20, 13).is_empty());
+        assert!(!buffer.pass(&packet(12, 1)), "one waits behind it");
+        assert_eq!(feed(&mut buffer, 25, 12), ["12", "13"]);
+        assert!(buffer.pass(&packet(14, 1)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod digits;
 pub mod jitter;
+pub mod latch;
 pub mod packet;
 pub mod rtcp;
 pub mod source;

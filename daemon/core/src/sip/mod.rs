@@ -1,5 +1,6 @@
 //! What is decided about SIP without a socket: which datagrams may reach the stack,
-//! which challenges may be answered, what an INFO body means, what a Reason says.
+//! which challenges may be answered, what an INFO body means, what a Reason says, which
+//! target of a trunk is asked next.
 
 pub mod address;
 pub mod digest;
@@ -8,6 +9,9 @@ pub mod guard;
 pub mod info;
 pub mod message;
 pub mod network;
+pub mod place;
 pub mod reason;
 pub mod registrar;
+pub mod stream;
+pub mod targets;
 pub mod timer;

@@ -23,6 +23,16 @@ pub struct Limits {
     pub least: u32,
 }
 
+impl Default for Limits {
+    /// Half an hour, as RFC 4028 section 4 recommends.
+    fn default() -> Self {
+        Limits {
+            expires: 1_800,
+            least: MIN_SE,
+        }
+    }
+}
+
 /// Who refreshes, named as in one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresher {

@@ -1,12 +1,21 @@
 //! `helpline bench`: measure on this machine. Each bench prints, last, one JSON object
 //! on one line.
 
+mod calls;
 mod dial;
 mod idle;
+mod process;
+mod setup;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Subcommand;
+use helpline_core::audio::Clip;
+
+use crate::voice::flows::Flows;
+use crate::voice::prompts::Prompts;
 
 /// Arguments of `helpline bench`.
 #[derive(Debug, clap::Args)]
@@ -17,8 +26,12 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Calls at once: CPU and memory a call, lateness of each packet, digits heard.
+    Calls(calls::Calls),
     /// From a POST on an idle daemon to the INVITE at the trunk.
     Dial(dial::Dial),
+    /// How many calls a second can be set up, and whether memory stays where it was.
+    Setup(setup::Setup),
     /// Memory of an idle daemon in a process of its own.
     Idle(idle::Idle),
 }
@@ -26,7 +39,9 @@ enum What {
 impl Bench {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.what {
+            What::Calls(calls) => calls.run().await,
             What::Dial(dial) => dial.run().await,
+            What::Setup(setup) => setup.run().await,
             What::Idle(idle) => idle.run().await,
         }
     }
@@ -42,6 +57,22 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     // a share of a length is a small whole number
     let index = ((sorted.len().saturating_sub(1)) as f64 * share).round() as usize;
     sorted.get(index).copied().unwrap_or(f64::NAN)
+}
+
+/// What the bench's callers say: a quarter of a minute of the shipped prompts.
+fn speech() -> anyhow::Result<Arc<Clip>> {
+    let words = ["welcome", "main", "ask_number", "accept"];
+    let flows = Flows::load(&crate::config::Ivr::default())
+        .map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
+    let mut sources = flows.prompt_sources();
+    sources.retain(|source| words.iter().any(|word| source.id.ends_with(word)));
+    let prompts = Prompts::load(sources).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let mut said = Vec::new();
+    for id in words {
+        let clip = prompts.get(&format!("en-US/{id}"));
+        said.extend(clip.with_context(|| format!("no prompt {id}"))?.pcm());
+    }
+    Ok(Arc::new(Clip::from_pcm(&said)))
 }
 
 /// A folder of its own, removed when dropped.

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::path::Path;
 
 use helpline_core::calendar::{Calendar, zone_named};
 use helpline_core::phone::PhoneNumber;
+use helpline_core::sip::place::Place;
 
-use super::{Config, Queue, RelayTls};
+use super::{Config, Queue, RelayTls, SrtpUse, TransportName, Trunk};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -150,8 +151,13 @@ impl Check<'_> {
             ("ops.listen", config.ops.listen),
             ("smtp.listen", config.smtp.listen),
         ];
+        let streams = [
+            ("voice.sip_tcp_listen", config.voice.sip_tcp_listen),
+            ("voice.sip_tls_listen", config.voice.sip_tls_listen),
+        ];
+        let streams = streams.into_iter().filter_map(|(k, a)| Some((k, a?)));
         let mut seen = BTreeSet::new();
-        for (key, address) in addresses {
+        for (key, address) in addresses.into_iter().chain(streams) {
             if address.port() != 0 && !seen.insert(address) {
                 self.fault(
                     key,
@@ -159,6 +165,14 @@ impl Check<'_> {
                     &format!("{address} is already the address of another listener"),
                 );
             }
+        }
+        let (chain, key) = (&config.voice.tls_cert_file, &config.voice.tls_key_file);
+        if config.voice.sip_tls_listen.is_some() && (chain.is_none() || key.is_none()) {
+            self.fault(
+                "voice.sip_tls_listen",
+                "sip_tls_listen",
+                "needs tls_cert_file and tls_key_file",
+            );
         }
         for network in &config.voice.inbound_from {
             if parse_network(network).is_none() {
@@ -248,13 +262,7 @@ impl Check<'_> {
                     &format!("two trunks are named {:?}", trunk.name),
                 );
             }
-            if trunk.target.to_socket_addrs().is_err() {
-                self.fault(
-                    "trunk.target",
-                    &trunk.target,
-                    &format!("{:?} cannot be resolved; write \"host:port\"", trunk.target),
-                );
-            }
+            self.trunk_way(trunk);
             if !is_caller_id(&trunk.caller_id) {
                 self.fault(
                     "trunk.caller_id",
@@ -287,6 +295,40 @@ impl Check<'_> {
                 );
             }
             self.secret("trunk.password_file", trunk.password_file.as_deref());
+        }
+    }
+
+    /// Where a trunk is and how it is spoken to.
+    fn trunk_way(&mut self, trunk: &Trunk) {
+        if Place::parse(&trunk.target, 5060).is_none() {
+            self.fault(
+                "trunk.target",
+                &trunk.target,
+                &format!(
+                    "{:?} is no target; write a domain, \"host:port\" or \"address:port\"",
+                    trunk.target
+                ),
+            );
+        }
+        if trunk.cert_file.is_some() != trunk.key_file.is_some() {
+            let remedy = "cert_file and key_file go together";
+            self.fault("trunk.cert_file", "_file", remedy);
+        }
+        let tls = trunk.transport == TransportName::Tls;
+        if trunk.srtp != SrtpUse::Off && !tls && !trunk.srtp_over_plain_sip {
+            self.fault(
+                "trunk.srtp",
+                "srtp",
+                "keys travel in SIP, so this needs transport = \"tls\"",
+            );
+        }
+        if trunk.register && trunk.username.is_none() {
+            let remedy = "a registration needs username and password_file";
+            self.fault("trunk.register", "register", remedy);
+        }
+        if !(60..=86_400).contains(&trunk.register_expires.0.as_secs()) {
+            let remedy = "must be 60s to 1d";
+            self.fault("trunk.register_expires", "register_expires", remedy);
         }
     }
 
@@ -451,6 +493,31 @@ mod tests {
                 "[[trunk]]\nname=\"a\"\ntarget=\"127.0.0.1:5070\"\ncaller_id=\"x1\"",
                 "trunk.caller_id",
                 4,
+            ),
+            (
+                "[[trunk]]\nname=\"a\"\ntarget=\"sip:a@b\"\ncaller_id=\"+15550100\"",
+                "trunk.target",
+                3,
+            ),
+            (
+                "[[trunk]]\nname=\"a\"\ntarget=\"a.test\"\ncaller_id=\"+15550100\"\nregister=true",
+                "trunk.register",
+                5,
+            ),
+            (
+                "[[trunk]]\nname=\"a\"\ntarget=\"a.test\"\ncaller_id=\"+15550100\"\nsrtp=\"required\"",
+                "trunk.srtp",
+                5,
+            ),
+            (
+                "[voice]\nsip_tls_listen = \"127.0.0.1:5061\"",
+                "voice.sip_tls_listen",
+                2,
+            ),
+            (
+                "[voice]\nsip_tcp_listen = \"127.0.0.1:8080\"",
+                "voice.sip_tcp_listen",
+                2,
             ),
         ] {
             let found = faults(text);

@@ -156,13 +156,11 @@ pub(crate) fn trunk_config(name: &str, channels: u32, rate: f64) -> config::Trun
     config::Trunk {
         name: name.into(),
         target: "127.0.0.1:5060".into(),
-        username: None,
-        password_file: None,
-        realm: None,
         caller_id: "+493055500".into(),
         max_channels: channels,
         calls_per_second: rate,
         codecs: vec![config::CodecName::Pcmu],
+        ..config::Trunk::default()
     }
 }
 

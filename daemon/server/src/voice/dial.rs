@@ -1,16 +1,18 @@
 //! One outgoing call from its INVITE to its answer or end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use helpline_core::call::End;
-use helpline_core::sdp::{self, Local};
-use tokio::sync::mpsc;
+use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sip::targets::{Attempt, Failure, Verdict};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::leg::Leg;
-use super::media::MediaLeg;
-use super::sip::{InviteOut, SipEvent, SipLeg, SipStack};
+use super::media::{MediaLeg, MediaSource};
+use super::sip::{InviteOut, Route, SipEvent, SipLeg, SipStack, Transport};
 use super::trunk::Trunk;
 use super::{CallCommand, CallEvent};
 
@@ -18,6 +20,13 @@ use super::{CallCommand, CallEvent};
 const SILENCE_LIMIT: Duration = Duration::from_secs(4);
 /// How long the trunk has to answer that question.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
+/// ICMP speaks of the first INVITE if it comes before T1, when the second one leaves; an
+/// earlier INVITE that arrived may have rung (RFC 3261 section 17.1.1.2).
+const ICMP_LIMIT: Duration = Duration::from_millis(450);
+/// A larger INVITE goes by TCP if the target speaks it (RFC 3261 section 18.1.1).
+const DATAGRAM_BYTES_MAX: usize = 1_300;
+/// How long the target has to show that it speaks TCP.
+const TCP_LIMIT: Duration = Duration::from_secs(1);
 /// How long a cancelled INVITE may take to its final answer before it is left to itself.
 const CANCEL_LIMIT: Duration = Duration::from_secs(3);
 /// Q.850 cause of a BYE to a 200 whose SDP cannot be used: resource unavailable.
@@ -54,114 +63,211 @@ enum Silence {
     Broken,
 }
 
+/// What became of the INVITE at one target.
+enum Asked {
+    /// A 200, with its SDP.
+    Answered(SipLeg, Option<String>),
+    /// It failed there: for the rules, and for the report.
+    Failed(Failure, End),
+    /// It ended, whatever the target.
+    Ended(End),
+}
+
+/// The same without the leg.
+enum Heard {
+    Answered(Option<String>),
+    Failed(Failure, End),
+    Ended(End),
+}
+
 enum Next {
     Sip(SipEvent),
     Command(Option<CallCommand>),
     RingLimit,
     AskTrunk,
+    NobodyThere,
     Stop,
 }
 
 impl Dial<'_> {
-    /// Sends the INVITE and waits.
+    /// Sends the INVITE and waits; asks further targets of the trunk while the call
+    /// surely did not start.
     pub(super) async fn run(
         mut self,
         media: MediaLeg,
         commands: &mut mpsc::Receiver<CallCommand>,
     ) -> Dialled {
-        let local = Local {
+        let began = Instant::now();
+        let mut attempt = Attempt::new(self.trunk.order());
+        let Some(mut target) = attempt.first() else {
+            return Dialled::Over(self.no_target());
+        };
+        let mut local = Local {
             address: media.local,
             session: self.session,
             version: 1,
             codecs: self.trunk.codecs.clone(),
         };
-        let offer = sdp::offer(&local);
-        let sent = self.stack.invite(InviteOut {
-            target: self.trunk.address,
-            host: self.trunk.host.clone(),
-            to: self.to.to_owned(),
-            from: self.trunk.caller_id.clone(),
-            call_id: Some(std::mem::take(&mut self.call_id)),
-            sdp: offer.clone(),
-            credential: self.trunk.credential.clone(),
-        });
-        let mut sip = match sent {
+        loop {
+            let offer = sdp::offer(&local);
+            match self.ask(target, (&media, &offer), began, commands).await {
+                Asked::Answered(sip, answer) => {
+                    self.trunk.served(target);
+                    let agreed = answer.as_deref().map(|a| sdp::accept_answer(a, &offer));
+                    let Some(Ok(agreed)) = agreed else {
+                        sip.bye(CAUSE_NO_MEDIA);
+                        return Dialled::Over(End::NoMedia);
+                    };
+                    let source = self.media_source(target);
+                    return Dialled::Up(Leg::new(sip, media, source, local, offer, agreed));
+                }
+                Asked::Ended(end) => return Dialled::Over(end),
+                Asked::Failed(failure, end) => {
+                    self.trunk.failed(target, failure);
+                    if *self.rang {
+                        attempt.ringing();
+                    } else if let Some(codecs) = fewer(&failure, &local.codecs) {
+                        local.codecs = codecs;
+                        continue;
+                    }
+                    match attempt.failed(&failure) {
+                        Verdict::Next(next) => target = next,
+                        Verdict::Stands => return Dialled::Over(end),
+                    }
+                    tracing::info!(trunk = self.trunk.name, "the call goes to the next target");
+                }
+            }
+        }
+    }
+
+    /// Why there is nobody to ask: the trunk wants to be left alone, or DNS never found it.
+    fn no_target(&self) -> End {
+        if self.trunk.is_closed() {
+            let (code, q850) = (503, None);
+            End::Refused { code, q850 }
+        } else {
+            End::Unreachable
+        }
+    }
+
+    /// The INVITE at one target, to its end there.
+    async fn ask(
+        &mut self,
+        target: SocketAddr,
+        (media, offer): (&MediaLeg, &str),
+        began: Instant,
+        commands: &mut mpsc::Receiver<CallCommand>,
+    ) -> Asked {
+        let route = self.fitting(target, offer).await;
+        if self.stack.reach(&route).await.is_err() {
+            return Asked::Failed(Failure::NotSent, End::Unreachable);
+        }
+        let mut icmp = self.stack.unreachable();
+        let mut sip = match self.stack.invite(self.invite(route.clone(), offer)) {
             Ok(sip) => sip,
             Err(error) => {
                 tracing::debug!(%error, "an INVITE could not be sent");
                 tracing::warn!(trunk = self.trunk.name, "an INVITE could not be sent");
-                return Dialled::Over(End::Unreachable);
+                return Asked::Ended(End::Unreachable);
             }
         };
-        match self.wait(&mut sip, commands, (&media, &offer)).await {
-            Ok(answer) => match answer.as_deref().map(|a| sdp::accept_answer(a, &offer)) {
-                Some(Ok(agreed)) => Dialled::Up(Leg::new(sip, media, local, offer, agreed)),
-                Some(Err(_)) | None => {
-                    sip.bye(CAUSE_NO_MEDIA);
-                    Dialled::Over(End::NoMedia)
-                }
-            },
-            Err(end) => {
+        match self
+            .wait(&mut sip, &route, began, &mut icmp, commands, (media, offer))
+            .await
+        {
+            Heard::Answered(answer) => Asked::Answered(sip, answer),
+            // Dropping the leg takes it back: a late 1xx is cancelled, a late 200 ended.
+            Heard::Failed(failure, end) => Asked::Failed(failure, end),
+            Heard::Ended(end) => {
                 if matches!(end, End::RingLimit | End::Cancelled | End::Silent) {
                     take_back(&mut sip).await;
                 }
-                Dialled::Over(end)
+                Asked::Ended(end)
             }
         }
+    }
+
+    fn invite(&self, route: Route, offer: &str) -> InviteOut {
+        InviteOut {
+            route,
+            host: self.trunk.host.clone(),
+            to: self.to.to_owned(),
+            from: self.trunk.caller_id.clone(),
+            call_id: Some(self.call_id.clone()),
+            sdp: offer.to_owned(),
+            credential: self.trunk.credential.clone(),
+        }
+    }
+
+    /// The trunk's own way to the target, or TCP if the INVITE is large.
+    async fn fitting(&self, target: SocketAddr, offer: &str) -> Route {
+        let route = self.trunk.route(target);
+        let bytes = self.stack.invite_bytes(self.invite(route.clone(), offer));
+        let is_small = bytes.is_ok_and(|b| b <= DATAGRAM_BYTES_MAX);
+        if route.transport != Transport::Udp || is_small || !self.trunk.may_have_tcp(target) {
+            return route;
+        }
+        let stream = Route {
+            transport: Transport::Tcp,
+            ..route.clone()
+        };
+        let reach = self.stack.reach(&stream);
+        if let Ok(Ok(())) = tokio::time::timeout(TCP_LIMIT, reach).await {
+            return stream;
+        }
+        self.trunk.has_no_tcp(target);
+        route
     }
 
     /// The SDP of the 200, or why there was none.
     async fn wait(
         &mut self,
         sip: &mut SipLeg,
+        route: &Route,
+        began: Instant,
+        icmp: &mut broadcast::Receiver<SocketAddr>,
         commands: &mut mpsc::Receiver<CallCommand>,
         (media, offer): (&MediaLeg, &str),
-    ) -> Result<Option<String>, End> {
-        let began = Instant::now();
-        let mut silence = Silence::Waiting(began + SILENCE_LIMIT);
+    ) -> Heard {
+        let sent = Instant::now();
+        let mut silence = Silence::Waiting(sent + SILENCE_LIMIT);
         let mut heard = false;
         let mut listening = true;
         loop {
-            match self.next(sip, commands, listening, &silence, began).await {
+            let ring_limit = began + self.ring_limit;
+            let nobody = nobody_at(icmp, route, sent, !heard);
+            let next = tokio::select! {
+                biased;
+                event = sip.next() => Next::Sip(event),
+                command = commands.recv(), if listening => Next::Command(command),
+                () = self.stop.cancelled() => Next::Stop,
+                () = sleep_until(ring_limit) => Next::RingLimit,
+                () = nobody => Next::NobodyThere,
+                () = broken(&silence) => Next::AskTrunk,
+            };
+            match next {
                 Next::Sip(SipEvent::Trying) => (heard, silence) = (true, Silence::Broken),
                 Next::Sip(SipEvent::Ringing(early)) => {
                     (heard, silence) = (true, Silence::Broken);
-                    hear_early(media, early, offer);
-                    if !std::mem::replace(self.rang, true) {
-                        // A reader that went away does not stop the call.
-                        let _ = self.events.try_send(CallEvent::Ringing);
+                    self.hear_early(media, route, early, offer);
+                    self.ringing(route.address);
+                }
+                Next::Sip(event) => {
+                    if let Some(end) = self.ended(event) {
+                        return end;
                     }
                 }
-                Next::Sip(SipEvent::Answered(sdp)) => return Ok(sdp),
-                Next::Sip(SipEvent::Refused { code, q850 }) => {
-                    return Err(End::Refused { code, q850 });
-                }
-                Next::Sip(SipEvent::Silent | SipEvent::Ended) => return Err(End::Silent),
-                Next::Sip(SipEvent::Failed(why)) => {
-                    // The stack's words may hold addresses.
-                    tracing::debug!(why, "an INVITE failed");
-                    tracing::warn!(trunk = self.trunk.name, "an INVITE failed");
-                    return Err(End::Unreachable);
-                }
-                // Only after an answer.
-                Next::Sip(
-                    SipEvent::Acked(_)
-                    | SipEvent::Reoffer(_)
-                    | SipEvent::Reanswered(_)
-                    | SipEvent::OfferRefused(_)
-                    | SipEvent::Digit(..),
-                ) => {}
                 Next::Command(Some(CallCommand::HangUp)) | Next::Stop => {
-                    return Err(End::Cancelled);
+                    return Heard::Ended(End::Cancelled);
                 }
                 Next::Command(Some(_)) => {}
                 Next::Command(None) => listening = false,
-                Next::RingLimit if heard => return Err(End::RingLimit),
-                Next::RingLimit => return Err(End::Silent),
+                Next::RingLimit if heard => return Heard::Ended(End::RingLimit),
+                Next::RingLimit => return Heard::Ended(End::Silent),
+                Next::NobodyThere => return Heard::Failed(Failure::NotSent, End::Unreachable),
                 Next::AskTrunk => {
-                    if !self.trunk_lives(sip).await {
-                        self.trunk.set_up(false);
-                        return Err(End::Unreachable);
+                    if !self.target_lives(sip, route).await {
+                        return Heard::Failed(Failure::Silent, End::Unreachable);
                     }
                     silence = Silence::Broken;
                 }
@@ -169,43 +275,111 @@ impl Dial<'_> {
         }
     }
 
-    async fn next(
-        &self,
-        sip: &mut SipLeg,
-        commands: &mut mpsc::Receiver<CallCommand>,
-        listening: bool,
-        silence: &Silence,
-        began: Instant,
-    ) -> Next {
-        let ask = async {
-            match silence {
-                Silence::Waiting(until) => sleep_until(*until).await,
-                Silence::Broken => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            event = sip.next() => Next::Sip(event),
-            command = commands.recv(), if listening => Next::Command(command),
-            () = self.stop.cancelled() => Next::Stop,
-            () = sleep_until(began + self.ring_limit) => Next::RingLimit,
-            () = ask => Next::AskTrunk,
+    /// Media runs as soon as the far end says where (RFC 3960): nothing of the first words
+    /// is lost. It is no answer.
+    fn hear_early(&self, media: &MediaLeg, route: &Route, early: Option<String>, offer: &str) {
+        if let Some(Ok(agreed)) = early.map(|text| sdp::accept_answer(&text, offer)) {
+            let source = self.media_source(route.address);
+            media.connect(&agreed, source);
         }
     }
 
-    /// Whether the silent trunk answers an OPTIONS; or the INVITE meanwhile, in which
+    fn media_source(&self, target: SocketAddr) -> MediaSource {
+        MediaSource {
+            mode: self.trunk.media,
+            signalled: Some(target.ip()),
+        }
+    }
+
+    fn ringing(&mut self, target: SocketAddr) {
+        self.trunk.served(target);
+        if !std::mem::replace(self.rang, true) {
+            // A reader that went away does not stop the call.
+            let _ = self.events.try_send(CallEvent::Ringing);
+        }
+    }
+
+    /// What a final event means; `None` for those that are none.
+    fn ended(&self, event: SipEvent) -> Option<Heard> {
+        match event {
+            SipEvent::Answered(sdp) => Some(Heard::Answered(sdp)),
+            SipEvent::Refused {
+                code,
+                q850,
+                retry_after,
+            } => {
+                let failure = Failure::Refused {
+                    code,
+                    q850,
+                    retry_after,
+                };
+                Some(Heard::Failed(failure, End::Refused { code, q850 }))
+            }
+            SipEvent::Silent | SipEvent::Ended => Some(Heard::Ended(End::Silent)),
+            SipEvent::Failed(why) => {
+                // The stack's words may hold addresses.
+                tracing::debug!(why, "an INVITE failed");
+                tracing::warn!(trunk = self.trunk.name, "an INVITE failed");
+                Some(Heard::Ended(End::Unreachable))
+            }
+            // Only after an answer, but for the first two, which are no end.
+            SipEvent::Trying
+            | SipEvent::Ringing(_)
+            | SipEvent::Reanswered(_)
+            | SipEvent::OfferRefused(_)
+            | SipEvent::Acked(_)
+            | SipEvent::Reoffer(_)
+            | SipEvent::Digit(..) => None,
+        }
+    }
+
+    /// Whether the silent target answers an OPTIONS; or the INVITE meanwhile, in which
     /// case the event waits in the leg.
-    async fn trunk_lives(&self, sip: &SipLeg) -> bool {
-        self.stack.probe(self.trunk.address, PROBE_LIMIT).await || sip.has_event()
+    async fn target_lives(&self, sip: &SipLeg, route: &Route) -> bool {
+        let lives = self.stack.probe(route, PROBE_LIMIT).await || sip.has_event();
+        if !lives {
+            self.stack.hang_up(route);
+        }
+        lives
     }
 }
 
-/// Media runs as soon as the far end says where (RFC 3960): nothing of the first words is
-/// lost. It is no answer.
-pub(super) fn hear_early(media: &MediaLeg, early: Option<String>, offer: &str) {
-    if let Some(Ok(agreed)) = early.map(|text| sdp::accept_answer(&text, offer)) {
-        media.connect(&agreed);
+/// When it is time to ask a silent target whether it lives.
+async fn broken(silence: &Silence) {
+    match silence {
+        Silence::Waiting(until) => sleep_until(*until).await,
+        Silence::Broken => std::future::pending().await,
     }
+}
+
+/// Ends when ICMP says that nobody is at the target, soon enough to speak of the first
+/// INVITE.
+async fn nobody_at(
+    icmp: &mut broadcast::Receiver<SocketAddr>,
+    route: &Route,
+    sent: Instant,
+    unheard: bool,
+) {
+    if unheard && route.transport == Transport::Udp {
+        loop {
+            match icmp.recv().await {
+                Ok(address) if address == route.address && sent.elapsed() < ICMP_LIMIT => return,
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => break,
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// After a 488: G.711 alone, if more was offered.
+fn fewer(failure: &Failure, offered: &[Codec]) -> Option<Vec<Codec>> {
+    let Failure::Refused { code: 488, .. } = failure else {
+        return None;
+    };
+    let plain = |c: &&Codec| matches!(c, Codec::Pcmu | Codec::Pcma);
+    let plain: Vec<Codec> = offered.iter().filter(plain).copied().collect();
+    (!plain.is_empty() && plain.len() < offered.len()).then_some(plain)
 }
 
 /// Cancels, and waits a little for the final answer so that the line is free again.

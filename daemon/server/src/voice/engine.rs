@@ -1,7 +1,7 @@
 //! The engine: takes orders to call, answers callers, and keeps one task a call.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,15 +25,16 @@ use super::call_task::{self, Answered};
 use super::counters::{Counters, EngineCounters};
 use super::dial::{Dial, Dialled};
 use super::leg::Leg;
-use super::media::{Media, MediaLeg};
+use super::media::{Media, MediaLeg, MediaSource};
 use super::prompts::Prompts;
 use super::reporter::Reporter;
+use super::resolve::Resolver;
 use super::ring::Ring;
 use super::sip::{
-    Admission, InviteIn, Peers, Phones, REALM, SipConfig, SipError, SipEvent, SipLeg, SipStack,
-    TrunkPeer,
+    Admission, InviteIn, Listen, Peers, Phones, REALM, SipConfig, SipError, SipEvent, SipLeg,
+    SipStack, Transport, tls_server,
 };
-use super::trunk::Trunk;
+use super::trunk::{Trunk, Watch};
 use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
 use crate::clock::Clock;
 use crate::config;
@@ -97,6 +98,12 @@ pub enum EngineError {
     /// An entry of `voice.inbound_from`.
     #[error("voice.inbound_from: {0:?} is no network; write it like \"10.0.0.0/8\"")]
     Network(String),
+    /// The DNS resolver.
+    #[error("voice.dns: {0}")]
+    Dns(String),
+    /// Certificate or key of SIP over TLS.
+    #[error("{0}")]
+    Tls(String),
     /// No address could be told to peers.
     #[error("voice.public_address is needed when voice.sip_listen is 0.0.0.0 or ::")]
     PublicAddress,
@@ -162,16 +169,19 @@ impl Engine {
         };
         let mut trunks = HashMap::new();
         for trunk in &config.trunks {
-            let opened = Trunk::open(trunk, listen.is_ipv4()).await?;
+            let opened = Trunk::open(trunk, clock.clone(), rng.derive(3))?;
             trunks.insert(trunk.name.clone(), Arc::new(opened));
         }
         let phones = open_phones(&config, &clock, &mut rng)?;
+        let peers = Arc::new(peers(&config)?);
+        let dns = config.voice.dns;
+        let resolver = Resolver::new(dns).map_err(|e| EngineError::Dns(e.to_string()))?;
         let admission = Arc::new(Semaphore::new(config.voice.max_calls));
         let (stack, invites) = SipStack::start(SipConfig {
-            listen,
+            listen: sockets(&config.voice)?,
             public: Some(public),
             user_agent: USER_AGENT.into(),
-            peers: peers(&config, &trunks)?,
+            peers: Arc::clone(&peers),
             admission: Arc::clone(&admission),
             demand: None,
             limits: limits(config.voice.session_expires.0),
@@ -200,14 +210,17 @@ impl Engine {
             quit: CancellationToken::new(),
             calls: TaskTracker::new(),
         });
-        for trunk in shared.trunks.values() {
-            let stack = Arc::clone(&shared.stack);
-            tokio::spawn(Arc::clone(trunk).watch(stack, shared.quit.clone(), rng.derive(3)));
-        }
         if let Some(phones) = &shared.phones {
             let stack = Arc::clone(&shared.stack);
             tokio::spawn(Arc::clone(phones).watch(stack, shared.quit.clone()));
         }
+        let watch = Arc::new(Watch {
+            stack: Arc::clone(&shared.stack),
+            peers,
+            resolver,
+            ipv4: listen.is_ipv4(),
+        });
+        find_and_watch(&shared, &watch).await;
         tokio::spawn(serve(Arc::clone(&shared), requests, invites));
         Ok((voice, callers, EngineHandle { shared }))
     }
@@ -278,6 +291,20 @@ impl EngineHandle {
         self.shared.stack.local()
     }
 
+    /// Where peers can open SIP streams: by TCP, by TLS.
+    #[must_use]
+    pub fn stream_addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let stack = &self.shared.stack;
+        let of = |transport| stack.stream_address(transport);
+        (of(Transport::Tcp), of(Transport::Tls))
+    }
+
+    /// SIP streams that peers hold open, and how many were turned away.
+    #[must_use]
+    pub fn sip_streams(&self) -> (usize, u64) {
+        self.shared.stack.streams()
+    }
+
     /// SIP dialogs that exist; 0 when no call is in progress.
     #[must_use]
     pub fn dialogs(&self) -> usize {
@@ -331,22 +358,49 @@ fn open_phones(
     Ok(Some(Arc::new(phones)))
 }
 
-fn peers(
-    config: &EngineConfig,
-    trunks: &HashMap<String, Arc<Trunk>>,
-) -> Result<Peers, EngineError> {
+fn peers(config: &EngineConfig) -> Result<Peers, EngineError> {
     let networks = config.voice.inbound_from.iter();
     let callers = networks
         .map(|text| Network::parse(text).ok_or_else(|| EngineError::Network(text.clone())))
         .collect::<Result<_, _>>()?;
-    let trunks = trunks.values().map(|t| TrunkPeer {
-        address: t.address,
-        realm: t.realm.clone(),
-    });
-    Ok(Peers {
-        trunks: trunks.collect(),
-        callers,
+    Ok(Peers::new(callers))
+}
+
+fn sockets(config: &config::Voice) -> Result<Listen, EngineError> {
+    let tls = match (
+        config.sip_tls_listen,
+        &config.tls_cert_file,
+        &config.tls_key_file,
+    ) {
+        (None, ..) => None,
+        (Some(address), Some(chain), Some(key)) => {
+            let server = tls_server(chain, key).map_err(|e| EngineError::Tls(e.to_string()))?;
+            Some((address, server))
+        }
+        (Some(_), ..) => {
+            let why = "voice.sip_tls_listen needs tls_cert_file and tls_key_file";
+            return Err(EngineError::Tls(why.into()));
+        }
+    };
+    Ok(Listen {
+        udp: config.sip_listen,
+        tcp: config.sip_tcp_listen,
+        tls,
     })
+}
+
+/// Finds all trunks, at once because DNS may be slow, and goes on to watch them.
+async fn find_and_watch(shared: &Arc<Shared>, watch: &Arc<Watch>) {
+    let mut finding = tokio::task::JoinSet::new();
+    for trunk in shared.trunks.values() {
+        let (trunk, watch) = (Arc::clone(trunk), Arc::clone(watch));
+        let stop = shared.quit.clone();
+        finding.spawn(async move {
+            let again = trunk.find(&watch).await;
+            tokio::spawn(trunk.watch(watch, again, stop));
+        });
+    }
+    finding.join_all().await;
 }
 
 async fn serve(
@@ -520,11 +574,7 @@ impl Shared {
                     stop: &self.stop,
                     rang: &mut reporter.report.rang,
                 };
-                let dialled = Box::pin(dial.run(call.media, &mut call.commands)).await;
-                if matches!(dialled, Dialled::Up(_) | Dialled::Over(End::Refused { .. })) {
-                    trunk.set_up(true);
-                }
-                dialled
+                Box::pin(dial.run(call.media, &mut call.commands)).await
             }
         };
         match dialled {
@@ -611,7 +661,7 @@ impl Shared {
             invite.leg.reject(503);
             return;
         }
-        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp)).await else {
+        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp, invite.source)).await else {
             self.counters.incoming_refused.add();
             return;
         };
@@ -652,7 +702,12 @@ impl Shared {
 
     /// Answers a caller: with our answer, or with our offer when none came. `None` if
     /// the call was refused or went away.
-    async fn answer(&self, mut sip: SipLeg, offer: Option<String>) -> Option<Leg> {
+    async fn answer(
+        &self,
+        mut sip: SipLeg,
+        offer: Option<String>,
+        source: Option<IpAddr>,
+    ) -> Option<Leg> {
         let Ok(media) = self.media.open() else {
             sip.reject(503);
             return None;
@@ -688,7 +743,19 @@ impl Shared {
                 }
             },
         };
-        Some(Leg::new(sip, media, local, ours, agreed))
+        let source = self.media_source(source);
+        Some(Leg::new(sip, media, source, local, ours, agreed))
+    }
+
+    /// From where the packets of a caller at `source` may come: as its trunk says, else
+    /// only from the address in its SDP.
+    fn media_source(&self, source: Option<IpAddr>) -> MediaSource {
+        let sends = |t: &&Arc<Trunk>| source.is_some_and(|ip| t.is_at(ip));
+        let mode = self.trunks.values().find(sends).map(|t| t.media);
+        MediaSource {
+            mode: mode.unwrap_or_default(),
+            signalled: source,
+        }
     }
 
     /// A caller's number, if it is given and one.

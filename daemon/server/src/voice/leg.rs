@@ -2,13 +2,14 @@
 
 use helpline_core::sdp::{self, Direction, Local, Negotiated};
 
-use super::media::MediaLeg;
+use super::media::{MediaLeg, MediaSource};
 use super::sip::{Reoffer, SipLeg};
 
 /// Dialog and media of an answered call.
 pub(super) struct Leg {
     pub(super) sip: SipLeg,
     pub(super) media: MediaLeg,
+    source: MediaSource,
     local: Local,
     /// Our description as last sent, to see whether it changes.
     ours: String,
@@ -24,14 +25,16 @@ impl Leg {
     pub(super) fn new(
         sip: SipLeg,
         media: MediaLeg,
+        source: MediaSource,
         local: Local,
         ours: String,
         negotiated: Negotiated,
     ) -> Self {
-        media.connect(&negotiated);
+        media.connect(&negotiated, source);
         Leg {
             sip,
             media,
+            source,
             local,
             ours,
             negotiated,
@@ -113,7 +116,7 @@ impl Leg {
         // A refresh changes nothing, and must not restart the media.
         if negotiated != self.negotiated {
             self.negotiated = negotiated;
-            self.media.connect(&negotiated);
+            self.media.connect(&negotiated, self.source);
         }
     }
 

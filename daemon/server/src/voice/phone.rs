@@ -12,16 +12,16 @@ use helpline_core::rng::Rng;
 use helpline_core::sdp::{self, Codec, Local};
 use helpline_core::sip::digest::Algorithm;
 use helpline_core::sip::network::Network;
-use helpline_core::sip::timer::{self, Limits};
+use helpline_core::sip::timer::Limits;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::leg::Leg;
-use super::media::{Media, MediaEvent, SendDigits};
+use super::media::{Media, MediaEvent, MediaSource, SendDigits};
 use super::sip::{
-    Demand, InviteIn, InviteOut, Peers, SipConfig, SipEvent, SipLeg, SipStack, TrunkPeer,
+    Demand, InviteIn, InviteOut, Listen, Peers, Route, SipConfig, SipEvent, SipLeg, SipStack,
 };
 use crate::clock::Clock;
 
@@ -177,18 +177,14 @@ impl TestPhone {
         let anyone = ["0.0.0.0/0", "::/0"];
         let password = config.behaviour.password.as_ref();
         let (stack, invites) = SipStack::start(SipConfig {
-            listen: config.listen,
+            listen: Listen::udp(config.listen),
             public: None,
             user_agent: "helpline test phone".into(),
-            peers: Peers {
-                trunks: Vec::<TrunkPeer>::new(),
-                callers: anyone.iter().filter_map(|n| Network::parse(n)).collect(),
-            },
+            peers: Arc::new(Peers::new(
+                anyone.iter().filter_map(|n| Network::parse(n)).collect(),
+            )),
             admission: Arc::new(Semaphore::new(CALLS_MAX)),
-            limits: Limits {
-                expires: 1_800,
-                least: timer::MIN_SE,
-            },
+            limits: Limits::default(),
             phones: None,
             demand: password.map(|p| demand(p, config.seed)),
             clock,
@@ -230,7 +226,7 @@ impl TestPhone {
         let local = local(media.local);
         let offer = sdp::offer(&local);
         let sip = self.shared.stack.invite(InviteOut {
-            target,
+            route: Route::udp(target),
             host: target.to_string(),
             to: user.to_owned(),
             from: from.to_owned(),
@@ -244,7 +240,7 @@ impl TestPhone {
         self.shared.calls.spawn(Box::pin(async move {
             let (refused, by_far_end) = match shared.placed(sip, &offer).await {
                 Ok((sip, agreed)) => {
-                    let leg = Leg::new(sip, media, local, offer, agreed);
+                    let leg = Leg::new(sip, media, MediaSource::default(), local, offer, agreed);
                     (None, shared.talk(leg, &call, &user).await)
                 }
                 Err(refused) => (refused, true),
@@ -352,6 +348,7 @@ impl Shared {
         let InviteIn {
             from,
             to,
+            source: _,
             sdp: offer,
             leg: mut sip,
             permit: _permit,
@@ -386,8 +383,8 @@ impl Shared {
             return false;
         };
         sip.accept(answer.clone());
-        self.talk(Leg::new(sip, media, local, answer, agreed), call, &to)
-            .await
+        let leg = Leg::new(sip, media, MediaSource::default(), local, answer, agreed);
+        self.talk(leg, call, &to).await
     }
 
     /// Whether the caller gave up before `until`.

@@ -1,17 +1,22 @@
 //! Ringing a telephone of ours: at every place it is registered, the first to answer has
 //! the call.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use helpline_core::call::End;
+use helpline_core::rtp::latch;
 use helpline_core::sdp::{self, Codec, Local};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::leg::Leg;
-use super::media::MediaLeg;
-use super::sip::{InviteOut, Phones, SipEvent, SipLeg, SipStack};
+use super::media::{MediaLeg, MediaSource};
+use super::sip::{InviteOut, Phones, Route, SipEvent, SipLeg, SipStack};
+
+/// What came of one place: the leg, where the place is, and the SDP of the answer.
+type Rung = (SipLeg, IpAddr, Result<Option<String>, End>);
 
 /// What ringing needs.
 pub(super) struct Ring<'a> {
@@ -55,12 +60,19 @@ impl Ring<'_> {
                 Ok(None) => return Err(end),
                 // A task that is gone answered nothing.
                 Ok(Some(Err(_))) => {}
-                Ok(Some(Ok((_, Err(refused))))) => end = refused,
-                Ok(Some(Ok((sip, Ok(answer))))) => {
+                Ok(Some(Ok((_, _, Err(refused))))) => end = refused,
+                Ok(Some(Ok((sip, from, Ok(answer))))) => {
                     // The legs still ringing are dropped, which cancels them.
                     ringing.abort_all();
                     return match answer.map(|a| sdp::accept_answer(&a, &offer)) {
-                        Some(Ok(agreed)) => Ok(Leg::new(sip, media, local, offer, agreed)),
+                        Some(Ok(agreed)) => {
+                            // A telephone may sit behind a NAT.
+                            let source = MediaSource {
+                                mode: latch::Mode::Nat,
+                                signalled: Some(from),
+                            };
+                            Ok(Leg::new(sip, media, source, local, offer, agreed))
+                        }
                         Some(Err(_)) | None => {
                             sip.bye(47);
                             Err(End::NoMedia)
@@ -71,11 +83,11 @@ impl Ring<'_> {
         }
     }
 
-    fn invite_all(&mut self, offer: &str) -> JoinSet<(SipLeg, Result<Option<String>, End>)> {
+    fn invite_all(&mut self, offer: &str) -> JoinSet<Rung> {
         let mut ringing = JoinSet::new();
         for place in self.phones.places(self.user) {
             let sent = self.stack.invite(InviteOut {
-                target: place.source,
+                route: Route::udp(place.source),
                 host: self.stack.local().to_string(),
                 to: place.contact,
                 from: self.from.to_owned(),
@@ -84,7 +96,7 @@ impl Ring<'_> {
                 credential: None,
             });
             match sent {
-                Ok(sip) => drop(ringing.spawn(answered(sip))),
+                Ok(sip) => drop(ringing.spawn(answered(sip, place.source.ip()))),
                 Err(error) => tracing::debug!(%error, "a telephone could not be called"),
             }
         }
@@ -93,11 +105,11 @@ impl Ring<'_> {
 }
 
 /// Waits for the final answer of one place.
-async fn answered(mut sip: SipLeg) -> (SipLeg, Result<Option<String>, End>) {
+async fn answered(mut sip: SipLeg, from: IpAddr) -> Rung {
     loop {
         let end = match sip.next().await {
-            SipEvent::Answered(answer) => return (sip, Ok(answer)),
-            SipEvent::Refused { code, q850 } => End::Refused { code, q850 },
+            SipEvent::Answered(answer) => return (sip, from, Ok(answer)),
+            SipEvent::Refused { code, q850, .. } => End::Refused { code, q850 },
             SipEvent::Silent | SipEvent::Ended => End::Silent,
             SipEvent::Failed(_) => End::Unreachable,
             SipEvent::Trying
@@ -108,6 +120,6 @@ async fn answered(mut sip: SipLeg) -> (SipLeg, Result<Option<String>, End>) {
             | SipEvent::OfferRefused(_)
             | SipEvent::Digit(..) => continue,
         };
-        return (sip, Err(end));
+        return (sip, from, Err(end));
     }
 }

@@ -22,6 +22,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::config;
 
+mod dns;
+mod failover;
 mod odd;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -100,13 +102,11 @@ impl World {
             trunks: vec![config::Trunk {
                 name: "t".into(),
                 target: trunk.to_string(),
-                username: None,
-                password_file: None,
-                realm: None,
                 caller_id: "+4930000000".into(),
                 max_channels: 50,
                 calls_per_second: 10.0,
                 codecs: vec![config::CodecName::Pcmu, config::CodecName::Pcma],
+                ..config::Trunk::default()
             }],
             language: "en".into(),
             region: None,

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use super::front::{HOP, to_f64};
+use super::front::to_f64;
 
 /// A complex number.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,46 +16,52 @@ pub(super) struct Complex {
 pub(super) struct Fit {
     /// Energy the two tones explain.
     pub(super) explained: f64,
-    /// Mean power of the weaker tone.
-    pub(super) weaker_power: f64,
-    /// Column over row, dB.
-    pub(super) twist_db: f64,
+    /// Mean power of each tone.
+    pub(super) powers: [f64; 2],
 }
 
-/// Fits tones of angular frequencies `omega` to `count` samples whose correlations with
-/// them are `b`.
-pub(super) fn fit(omega: [f64; 2], b: [Complex; 2], count: usize) -> Fit {
-    let n = to_f64(count);
-    let difference = omega[1] - omega[0];
-    let overlap = Complex::turn(difference * (n - 1.0) / 2.0)
-        * ((difference * n / 2.0).sin() / (difference / 2.0).sin());
-    let determinant = n * n - overlap.power();
-    let a0 = (b[0] * n - overlap * b[1]) * (1.0 / determinant);
-    let a1 = (b[1] * n - overlap.conjugate() * b[0]) * (1.0 / determinant);
-    let explained = 2.0 * ((a0 * b[0].conjugate()).re + (a1 * b[1].conjugate()).re);
-    Fit {
-        explained,
-        weaker_power: 2.0 * a0.power().min(a1.power()),
-        twist_db: 10.0 * (a1.power() / a0.power()).log10(),
+impl Fit {
+    /// Fits two tones to `count` samples whose correlations with them, phases counted from
+    /// the middle, are `b`; `overlap` is how much of one tone the other one is, a real
+    /// number from there.
+    pub(super) fn new(overlap: f64, b: [Complex; 2], count: usize) -> Fit {
+        let n = to_f64(count);
+        let scale = 1.0 / (n * n - overlap * overlap);
+        let a0 = (b[0] * n - b[1] * overlap) * scale;
+        let a1 = (b[1] * n - b[0] * overlap) * scale;
+        Fit {
+            explained: 2.0 * ((a0 * b[0].conjugate()).re + (a1 * b[1].conjugate()).re),
+            powers: [2.0 * a0.power(), 2.0 * a1.power()],
+        }
     }
 }
 
-/// Corrects a sum of hops that were correlated at the nominal frequency for a tone
-/// `offset` radians a sample off it.
-pub(super) fn within_hop(offset: f64) -> Complex {
-    let half = offset / 2.0;
-    let hop = to_f64(HOP);
-    let gain = if offset.abs() < 1e-12 {
-        1.0
-    } else {
-        hop * half.sin() / (hop * half).sin()
-    };
-    Complex::turn(-(hop - 1.0) * half) * gain
+/// Turns whose sines, divided, are the overlap of tones that differ by so many radians a
+/// sample, over `count` samples.
+pub(super) fn overlap(difference: f64, count: usize) -> (Complex, Complex) {
+    (
+        Complex::turn(difference * to_f64(count) / 2.0),
+        Complex::turn(difference / 2.0),
+    )
+}
+
+/// Length 1 at half the angle; an angle of half a turn is not told from its opposite.
+pub(super) fn half(of: Complex) -> Complex {
+    let length = of.power().sqrt();
+    let re = f64::midpoint(1.0, of.re / length).max(1e-9).sqrt();
+    Complex {
+        re,
+        im: of.im / (2.0 * length * re),
+    }
+}
+
+/// x / sin x of an angle up to 1 radian, from its sine, to 0.6 %.
+pub(super) fn angle_over_sine(sine: f64) -> f64 {
+    let s = sine * sine;
+    1.0 + s * (1.0 / 6.0 + s * (0.075 + s * (5.0 / 112.0 + s * (35.0 / 1152.0 + s * 0.0224))))
 }
 
 impl Complex {
-    pub(super) const ONE: Complex = Complex { re: 1.0, im: 0.0 };
-
     /// Length 1 at this angle, radians.
     pub(super) fn turn(angle: f64) -> Complex {
         Complex {
@@ -144,14 +150,26 @@ mod tests {
         let correlate = |w: f64| {
             let mut sum = Complex::default();
             for (n, x) in sound.iter().enumerate() {
-                sum += Complex::turn(-w * to_f64(n)) * *x;
+                sum += Complex::turn(-w * (to_f64(n) - 139.5)) * *x;
             }
             sum
         };
-        let fit = fit(omega, omega.map(correlate), 280);
+        let (window, sample) = overlap(omega[1] - omega[0], 280);
+        let fit = Fit::new(window.im / sample.im, omega.map(correlate), 280);
         let energy: f64 = sound.iter().map(|x| x * x).sum();
         assert!((fit.explained / energy - 1.0).abs() < 0.01);
-        assert!((fit.twist_db + 6.02).abs() < 0.1, "{}", fit.twist_db);
-        assert!((fit.weaker_power / (500.0 * 500.0 / 2.0) - 1.0).abs() < 0.05);
+        for (power, peak) in fit.powers.into_iter().zip([1000.0f64, 500.0]) {
+            assert!((power / (peak * peak / 2.0) - 1.0).abs() < 0.05, "{power}");
+        }
+    }
+
+    #[test]
+    fn halves_and_arcs_are_those_of_the_angle() {
+        for angle in [-1.99, -1.0, -0.1, 0.0, 1e-9, 0.5, 1.5, 1.99] {
+            let half = half(Complex::turn(angle) * 7.0);
+            assert!((half.angle() - angle / 2.0).abs() < 1e-9, "{angle}");
+            let arc = half.im * angle_over_sine(half.im);
+            assert!((arc - angle / 2.0).abs() < 0.006, "{angle}: {arc}");
+        }
     }
 }

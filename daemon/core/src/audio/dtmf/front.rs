@@ -1,191 +1,271 @@
 //! Front end of the detector: a high-pass that keeps dial tone and hum away, and, every
 //! 5 ms, the correlation of the sound with the eight DTMF frequencies.
+//!
+//! Written once for `L` channels side by side: a detector of one channel and a batch of
+//! eight run the same operations in the same order, so they agree to the last bit. Loops
+//! over `L` (and, for one channel, over tones and time) become vector instructions of
+//! whatever the processor has; `fearless_simd` picks them at run time.
 
-use std::f64::consts::TAU;
+mod pick;
+mod tables;
+mod vector;
+
+use fearless_simd::{Level, dispatch};
 
 use super::fit::Complex;
-use super::{COLUMNS_HZ, ROWS_HZ};
-use crate::audio::tone::RMS_0_DBM0;
+use pick::Pick;
+use tables::{BACK_TO_MIDDLE, PERIOD, TURNS};
+use vector::{FLOOR_ENERGY, Hop, Sound, correlate, energy, filter};
+
+pub(super) use tables::{hz, omega, to_f64};
+pub(super) use vector::Wave;
 
 /// Samples in a hop (5 ms).
 pub(super) const HOP: usize = 40;
 /// Hops remembered.
 const HOPS: usize = 16;
-/// Filtered samples remembered.
-const SAMPLES: usize = 320;
-/// Below this power (-50 dBm0) a hop is only measured, not correlated.
-const FLOOR_POWER: f64 = RMS_0_DBM0 * RMS_0_DBM0 * 1e-5;
+/// Hops whose filtered samples are remembered.
+const SAMPLED: usize = 8;
+/// Looser than the quick look's own limits, for sums that leave out what the two tones
+/// have in common: share explained, and twist as power.
+const LIKE_SHARE: f32 = 0.64;
+const LIKE_TWIST: (f32, f32) = (0.05, 8.0);
 
-/// What is kept of 5 ms.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hop {
-    /// Correlation with rows 0-3 and columns 4-7, from the hop's own start.
-    pub(super) tones: [Complex; 8],
-    /// Energy behind the filter.
-    pub(super) energy: f64,
-    /// Energy the filter took away: hum, dial tone, the low part of speech.
-    pub(super) low: f64,
-}
-
-/// Second-order section, transposed direct form II.
+/// A channel's row or column over the last 20 ms.
 #[derive(Clone, Copy, Debug)]
-struct Section {
-    b: [f64; 3],
-    a: [f64; 2],
-    z: [f64; 2],
+pub(super) struct Steady {
+    /// Row 0-3 or column 4-7.
+    pub(super) tone: usize,
+    /// Its turn in a hop beyond its own, length 1.
+    pub(super) turn: Complex,
+    /// Its correlations of four hops turned to the last one and added.
+    pub(super) sum: Complex,
 }
 
-/// The front end of one channel.
+/// The front end of `L` channels.
 #[derive(Clone, Debug)]
-pub(super) struct Front {
-    sections: [Section; 2],
-    /// cos and -sin of each frequency over a hop.
-    waves: Box<[[Complex; HOP]; 8]>,
-    hops: [Hop; HOPS],
-    samples: [f64; SAMPLES],
-    /// Hops since the start; the newest is at `count - 1`.
-    count: usize,
-    /// Samples of the hop being filled, and its unfiltered energy.
+pub(super) struct Front<const L: usize> {
+    level: Level,
+    /// Whether that level multiplies and adds in one step.
+    fused: bool,
+    /// Samples of the hop being filled, channel by channel.
+    input: [[i16; HOP]; L],
     filled: usize,
-    raw_energy: f64,
+    /// The last hop as it came.
+    raw: Sound<L>,
+    /// Input and output of each section, the last two samples.
+    past: [[[f32; L]; 2]; 3],
+    hops: [Hop<L>; HOPS],
+    samples: [Sound<L>; SAMPLED],
+    /// Hops since the start, modulo all rings; the newest is at `count - 1`.
+    count: usize,
+    /// The strongest row and column of the last four hops, where any channel has a pair.
+    picks: [Pick<L>; 2],
+    /// Channels whose newest hops may show a key.
+    paired: [bool; L],
 }
 
-/// Angular frequency of row 0-3 or column 4-7, radians a sample.
-pub(super) fn omega(tone: usize) -> f64 {
-    TAU * hz(tone) / 8000.0
-}
-
-/// Frequency of row 0-3 or column 4-7.
-pub(super) fn hz(tone: usize) -> f64 {
-    if tone < 4 {
-        ROWS_HZ[tone & 3]
-    } else {
-        COLUMNS_HZ[tone & 3]
-    }
-}
-
-impl Default for Front {
+impl<const L: usize> Default for Front<L> {
     fn default() -> Self {
-        let mut waves = Box::new([[Complex::default(); HOP]; 8]);
-        for (tone, wave) in waves.iter_mut().enumerate() {
-            for (n, value) in wave.iter_mut().enumerate() {
-                *value = Complex::turn(-omega(tone) * to_f64(n));
-            }
-        }
-        // A fourth-order elliptic high-pass at 640 Hz: -0.5 dB there, -36 dB at 440 Hz
-        // and below.
-        let section = |b, a| Section { b, a, z: [0.0; 2] };
+        let hop = Hop {
+            re: [[0.0; L]; 8],
+            im: [[0.0; L]; 8],
+            energy: [0.0; L],
+            low: [0.0; L],
+        };
+        let level = Level::new();
         Front {
-            sections: [
-                section(
-                    [0.533_180_60, -1.053_977_40, 0.533_180_60],
-                    [-1.058_725_13, 0.394_785_21],
-                ),
-                section([1.0, -1.893_047_80, 1.0], [-1.671_059_74, 0.892_688_88]),
-            ],
-            waves,
-            hops: [Hop::default(); HOPS],
-            samples: [0.0; SAMPLES],
-            count: 0,
+            level,
+            fused: level.as_avx2().is_some(),
+            input: [[0; HOP]; L],
             filled: 0,
-            raw_energy: 0.0,
+            raw: [[0.0; L]; HOP],
+            past: [[[0.0; L]; 2]; 3],
+            hops: [hop; HOPS],
+            samples: [[[0.0; L]; HOP]; SAMPLED],
+            count: 0,
+            picks: [Pick::NONE; 2],
+            paired: [false; L],
         }
     }
 }
 
-impl Front {
-    /// Takes one sample; true when it completed a hop.
-    pub(super) fn sample(&mut self, sample: i16) -> bool {
-        let x = f64::from(sample);
-        let mut y = x;
-        for section in &mut self.sections {
-            y = section.pass(y);
+impl<const L: usize> Front<L> {
+    /// Takes the next samples of all channels, up to the end of the hop; returns how many
+    /// it took of each and whether the hop is complete. All slices have one length.
+    pub(super) fn fill(&mut self, sound: [&[i16]; L], from: usize) -> (usize, bool) {
+        let length = sound.first().map_or(0, |s| s.len());
+        let take = length.saturating_sub(from).min(HOP - self.filled);
+        if take == HOP {
+            self.hop(sound, from);
+            return (take, true);
         }
-        self.raw_energy += x * x;
-        self.samples[(self.count * HOP + self.filled) % SAMPLES] = y;
-        self.filled += 1;
+        for (to, sound) in self.input.iter_mut().zip(sound) {
+            let to = &mut to[self.filled..self.filled + take];
+            to.copy_from_slice(&sound[from..from + take]);
+        }
+        self.filled += take;
         if self.filled < HOP {
-            return false;
+            return (take, false);
         }
-        self.complete();
-        true
+        self.filled = 0;
+        let input = self.input;
+        self.hop(input.each_ref().map(|sound| &sound[..]), 0);
+        (take, true)
     }
 
-    /// The hop `back` hops before the newest, 0-15.
-    pub(super) fn hop(&self, back: usize) -> &Hop {
-        &self.hops[(self.count + 2 * HOPS - 1 - back % HOPS) % HOPS]
-    }
-
-    /// Whether the newest hop is loud enough to be looked at.
-    pub(super) fn is_loud(&self) -> bool {
-        self.hop(0).energy >= FLOOR_POWER * to_f64(HOP)
-    }
-
-    /// The last `count` filtered samples, oldest first; at most 320.
-    pub(super) fn filtered(&self, count: usize) -> impl Iterator<Item = f64> + '_ {
-        let end = self.count * HOP + SAMPLES;
-        (end - count..end).map(|n| self.samples[n % SAMPLES])
-    }
-
-    /// Energy of the last `count` hops.
-    pub(super) fn energy(&self, count: usize) -> f64 {
-        (0..count).map(|back| self.hop(back).energy).sum()
-    }
-
-    /// Correlation of `count` hops, the first one `back` hops before the newest, with a
-    /// tone `offset` radians a sample off its nominal frequency, each hop weighed.
-    pub(super) fn window(
-        &self,
-        tone: usize,
-        offset: f64,
-        back: usize,
-        count: usize,
-        weight: impl Fn(usize) -> f64,
-    ) -> Complex {
-        let step = Complex::turn(-(omega(tone) + offset) * to_f64(HOP));
-        let mut turn = Complex::ONE;
-        let mut sum = Complex::default();
-        for j in 0..count {
-            sum += self.hop(back - j).tones[tone] * turn * weight(j);
-            turn = turn * step;
-        }
-        sum
-    }
-
-    fn complete(&mut self) {
-        let start = self.count * HOP;
-        let hop = &mut self.hops[self.count % HOPS];
-        let samples = &self.samples;
-        let filtered = |n: usize| samples[(start + n) % SAMPLES];
-        hop.energy = (0..HOP).map(|n| filtered(n) * filtered(n)).sum();
-        hop.low = (self.raw_energy - hop.energy).max(0.0);
-        hop.tones = [Complex::default(); 8];
-        if hop.energy >= FLOOR_POWER * to_f64(HOP) {
-            for (sum, wave) in hop.tones.iter_mut().zip(self.waves.iter()) {
-                for (n, value) in wave.iter().enumerate() {
-                    *sum += *value * filtered(n);
-                }
+    /// Takes a whole hop.
+    fn hop(&mut self, sound: [&[i16]; L], from: usize) {
+        let mut whole = [&[0i16; HOP]; L];
+        for (to, sound) in whole.iter_mut().zip(sound) {
+            if let Some(hop) = sound.get(from..).and_then(<[i16]>::first_chunk) {
+                *to = hop;
             }
         }
-        self.raw_energy = 0.0;
-        self.filled = 0;
-        // Wraps to where both rings begin.
-        self.count = (self.count + 1) % (HOPS * SAMPLES);
+        if self.fused {
+            dispatch!(self.level, _simd => self.complete::<true>(&whole));
+        } else {
+            dispatch!(self.level, _simd => self.complete::<false>(&whole));
+        }
     }
-}
 
-impl Section {
-    fn pass(&mut self, x: f64) -> f64 {
-        let y = self.b[0] * x + self.z[0];
-        self.z[0] = self.b[1] * x - self.a[0] * y + self.z[1];
-        self.z[1] = self.b[2] * x - self.a[1] * y;
-        y
+    /// Row and column that a channel's newest hops may show: loud, most of the last 5 ms, and
+    /// in the last 20 ms not too far off their frequencies.
+    pub(super) fn pair(&self, channel: usize) -> Option<[Steady; 2]> {
+        let steady = |pick: &Pick<L>| {
+            let pair = |of: &[[f32; L]; 2]| Complex {
+                re: f64::from(of[0][channel]),
+                im: f64::from(of[1][channel]),
+            };
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0-7
+            Steady {
+                tone: pick.tone[channel] as usize,
+                turn: pair(&pick.turn),
+                sum: pair(&pick.sum),
+            }
+        };
+        self.paired[channel].then(|| self.picks.each_ref().map(steady))
     }
-}
 
-#[allow(clippy::cast_precision_loss)] // small counts
-pub(super) fn to_f64(count: usize) -> f64 {
-    count as f64
+    /// Correlation of the hop `back` hops before the newest (0-15) with a tone.
+    pub(super) fn correlation(&self, channel: usize, back: usize, tone: usize) -> Complex {
+        let hop = &self.hops[self.place(back)];
+        Complex {
+            re: f64::from(hop.re[tone][channel]),
+            im: f64::from(hop.im[tone][channel]),
+        }
+    }
+
+    /// Turns a phase of that tone, counted from the middle of hop 0, to count from the middle
+    /// of the last four hops.
+    pub(super) fn middle_of_four(&self, tone: usize) -> Complex {
+        let turns = &TURNS[(self.count + PERIOD - 1) % PERIOD];
+        let newest = Complex {
+            re: f64::from(turns.cos[tone]),
+            im: f64::from(-turns.sin[tone]),
+        };
+        newest * BACK_TO_MIDDLE[tone]
+    }
+
+    /// Energy that the filter took from the hop `back` hops before the newest.
+    pub(super) fn low(&self, channel: usize, back: usize) -> f64 {
+        f64::from(self.hops[self.place(back)].low[channel])
+    }
+
+    /// Energy of the last `count` hops behind the filter.
+    pub(super) fn energy(&self, channel: usize, count: usize) -> f64 {
+        let of = |back| f64::from(self.hops[self.place(back)].energy[channel]);
+        (0..count).map(of).sum()
+    }
+
+    /// Correlations of the last `N` hops, at most 8, oldest first, with two tones whose
+    /// turns over the samples of a hop are given; each hop from its own start.
+    pub(super) fn correlations<const N: usize>(
+        &self,
+        channel: usize,
+        turns: &[Wave; 2],
+    ) -> [[Complex; N]; 2] {
+        let mut sound = [[0.0f32; HOP]; N];
+        for (n, hop) in sound.iter_mut().enumerate() {
+            let from = &self.samples[(self.count + SAMPLED - N + n) % SAMPLED];
+            for (to, sample) in hop.iter_mut().zip(from) {
+                *to = sample[channel];
+            }
+        }
+        dispatch!(self.level, _simd => turns.each_ref().map(
+            #[inline(always)]
+            |wave| sound.each_ref().map(
+                #[inline(always)]
+                |hop| wave.correlate(hop)
+            )
+        ))
+    }
+
+    fn place(&self, back: usize) -> usize {
+        (self.count + 2 * HOPS - 1 - back % HOPS) % HOPS
+    }
+
+    /// Filters and measures the hop that was filled.
+    #[inline(always)]
+    fn complete<const FUSED: bool>(&mut self, sound: &[&[i16; HOP]; L]) {
+        let input = &mut self.raw;
+        for (n, to) in input.iter_mut().enumerate() {
+            for c in 0..L {
+                to[c] = f32::from(sound[c][n]);
+            }
+        }
+        let filtered = &mut self.samples[self.count % SAMPLED];
+        filter::<L, FUSED>(input, filtered, &mut self.past);
+        let hop = &mut self.hops[self.count % HOPS];
+        let raw = energy::<L, FUSED>(input);
+        hop.energy = energy::<L, FUSED>(filtered);
+        for (c, raw) in raw.into_iter().enumerate() {
+            hop.low[c] = (raw - hop.energy[c]).max(0.0);
+        }
+        let mut surplus = [-1.0; L];
+        if hop.energy.iter().any(|e| *e >= FLOOR_ENERGY) {
+            correlate::<L, FUSED>(filtered, hop, &TURNS[self.count % PERIOD]);
+            surplus = vector::surplus(hop);
+        } else {
+            (hop.re, hop.im) = ([[0.0; L]; 8], [[0.0; L]; 8]);
+        }
+        // Wraps to where all rings begin.
+        self.count = (self.count + 1) % (HOPS * SAMPLED * PERIOD);
+        self.paired = [false; L];
+        if surplus.iter().any(|s| *s >= 0.0) {
+            let likeness = self.look();
+            for c in 0..L {
+                self.paired[c] = surplus[c] >= 0.0 && likeness[c] >= 0.0;
+            }
+        }
+    }
+
+    /// Finds the strongest row and column of the last 20 ms and how they turn; tells whether
+    /// they may explain the sound: 0 or more if so. No choice is made for a channel alone:
+    /// that would break the vectors up.
+    #[inline(always)]
+    fn look(&mut self) -> [f32; L] {
+        let places = [3, 2, 1, 0].map(|back| self.place(back));
+        let hops = places.map(|at| &self.hops[at]);
+        let mut likeness = [f32::MAX; L];
+        for (group, pick) in self.picks.iter_mut().enumerate() {
+            pick.choose(group, hops);
+            pick.follow();
+            for (c, likeness) in likeness.iter_mut().enumerate() {
+                *likeness = likeness.min(pick.turn[0][c] - pick.limit[c]);
+            }
+        }
+        let [row, column] = &self.picks;
+        for (c, likeness) in likeness.iter_mut().enumerate() {
+            let energy: f32 = hops.iter().map(|hop| hop.energy[c]).sum();
+            let (row, column) = (row.held[c], column.held[c]);
+            *likeness = likeness
+                .min(row + column - LIKE_SHARE * energy)
+                .min(column - LIKE_TWIST.0 * row)
+                .min(LIKE_TWIST.1 * row - column);
+        }
+        likeness
+    }
 }
 
 #[cfg(test)]
@@ -194,17 +274,22 @@ mod tests {
     use crate::audio::tone;
     use std::time::Duration;
 
-    fn response_db(hz: f64) -> f64 {
+    fn fed(sound: &[i16]) -> Front<1> {
         let mut front = Front::default();
-        let sound = tone::burst(&[(hz, -6.0)], Duration::from_millis(400));
-        for sample in &sound {
-            front.sample(*sample);
+        let mut at = 0;
+        while at < sound.len() {
+            at += front.fill([sound], at).0;
         }
+        front
+    }
+
+    fn response_db(hz: f64) -> f64 {
+        let sound = tone::burst(&[(hz, -6.0)], Duration::from_millis(400));
         // The last whole hops of the steady part: the ramp at the end is one hop.
-        let out: f64 = (1..9).map(|back| front.hop(back).energy).sum();
+        let front = fed(&sound[..sound.len() - HOP]);
         let part = &sound[sound.len() - 9 * HOP..sound.len() - HOP];
         let power: f64 = part.iter().map(|s| f64::from(*s).powi(2)).sum();
-        10.0 * (out / power).log10()
+        10.0 * (front.energy(0, 8) / power).log10()
     }
 
     #[test]
@@ -214,6 +299,30 @@ mod tests {
         }
         for hz in [697.0, 941.0, 1209.0, 1633.0] {
             assert!(response_db(hz).abs() < 0.6, "{hz} Hz: {}", response_db(hz));
+        }
+    }
+
+    #[test]
+    fn correlations_are_those_of_the_filtered_samples() {
+        let sound = tone::burst(
+            &[(770.0, -10.0), (1477.0, -12.0)],
+            Duration::from_millis(65),
+        );
+        let front = fed(&sound);
+        let hops = sound.len() / HOP;
+        let last = front.samples[(front.count + SAMPLED - 1) % SAMPLED];
+        for tone in 0..8 {
+            let mut sum = Complex::default();
+            for (n, [x]) in last.iter().enumerate() {
+                let from_middle_of_first = to_f64((hops - 1) * HOP + n) - 19.5;
+                sum += Complex::turn(-omega(tone) * from_middle_of_first) * f64::from(*x);
+            }
+            let got = front.correlation(0, 0, tone);
+            let off = (got - sum).power().sqrt();
+            assert!(
+                off < 1e-3 * sum.power().sqrt().max(1000.0),
+                "{tone}: {got:?} {sum:?}"
+            );
         }
     }
 }

@@ -7,8 +7,10 @@
 mod detector;
 mod fit;
 mod front;
+mod judge;
+pub mod tone_set;
 
-pub use detector::{Detector, KeySound};
+pub use detector::{BATCH, Batch, Detector, Heard, KeySound};
 
 /// One of the sixteen keys, numbered as RFC 4733 §3.2 numbers its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

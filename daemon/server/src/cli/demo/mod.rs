@@ -19,7 +19,7 @@ use self::customer::{Customer, fill_in_form, write_mail};
 use self::story::Story;
 use crate::cli::client::get;
 use crate::clock::Clock;
-use crate::config::{CodecName, Config, Period, Queue, Trunk};
+use crate::config::{Config, Period, Queue, Trunk};
 use crate::daemon::Daemon;
 use crate::voice::media::{Media, MediaConfig};
 use crate::voice::phone::{Behaviour, Digits, PhoneConfig, PhoneEvent, PickUp, Press, TestPhone};
@@ -241,13 +241,10 @@ pub(super) fn config(dir: &Path, phone: SocketAddr) -> anyhow::Result<Config> {
     config.trunk.push(Trunk {
         name: "demo".into(),
         target: phone.to_string(),
-        username: None,
-        password_file: None,
-        realm: None,
         caller_id: "+442079460000".into(),
         max_channels: 4,
         calls_per_second: 10.0,
-        codecs: vec![CodecName::Pcmu, CodecName::Pcma],
+        ..Trunk::default()
     });
     config.queue.push(Queue {
         title: "Shop help".into(),

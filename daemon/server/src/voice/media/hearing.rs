@@ -22,14 +22,20 @@ const GAP_PACKETS_MAX: u32 = 50;
 /// The receiving side of a leg.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
+    pub(super) source: Source,
+    reorder: Reorder,
+    ear: Ear,
+}
+
+/// What becomes of packets once they are in order.
+#[derive(Debug, Default)]
+struct Ear {
     law: Option<Law>,
     payload_type: u8,
     event_payload_type: Option<u8>,
-    pub(super) source: Source,
-    reorder: Reorder,
     events: Receiver,
     detector: Detector,
-    pub(super) digits: Digits,
+    digits: Digits,
     recording: Option<Recording>,
 }
 
@@ -55,19 +61,19 @@ impl Hearing {
     /// Listens to what was negotiated, from the next packet on.
     pub(super) fn connect(&mut self, now: Time, negotiated: &Negotiated) {
         let law = law(negotiated.codec);
-        if self.law != Some(law) || self.payload_type != negotiated.payload_type {
+        if self.ear.law != Some(law) || self.ear.payload_type != negotiated.payload_type {
             self.reorder.reset();
-            self.reset_detector(now);
+            self.ear.reset_detector(now);
         }
-        self.law = Some(law);
-        self.payload_type = negotiated.payload_type;
-        self.event_payload_type = negotiated.event_payload_type;
+        self.ear.law = Some(law);
+        self.ear.payload_type = negotiated.payload_type;
+        self.ear.event_payload_type = negotiated.event_payload_type;
         let events = negotiated.event_payload_type.is_some();
-        self.digits.handle(now, digits::Input::Negotiated(events));
+        self.digit(now, digits::Input::Negotiated(events));
     }
 
     pub(super) fn record(&mut self, now: Time, tap: Tap) {
-        self.recording = Some(Recording {
+        self.ear.recording = Some(Recording {
             tap,
             begun: now,
             written: 0,
@@ -75,20 +81,39 @@ impl Hearing {
         });
     }
 
+    /// Something about digits that did not come as a packet.
+    pub(super) fn digit(&mut self, now: Time, input: digits::Input) {
+        self.ear.digits.handle(now, input);
+    }
+
+    /// The next digit heard, oldest first.
+    pub(super) fn poll_digit(&mut self) -> Option<digits::Output> {
+        self.ear.digits.poll()
+    }
+
+    /// The packet in a datagram, if it is one of those agreed on.
+    pub(super) fn packet<'a>(&self, bytes: &'a [u8]) -> Option<Packet<'a>> {
+        self.ear.law?;
+        let packet = Packet::parse(bytes).ok()?;
+        let known = packet.payload_type == self.ear.payload_type
+            || Some(packet.payload_type) == self.ear.event_payload_type;
+        known.then_some(packet)
+    }
+
     /// Takes one datagram of the right source. False if it is none we can use.
     pub(super) fn datagram(&mut self, now: Time, bytes: &[u8]) -> bool {
-        let Ok(packet) = Packet::parse(bytes) else {
+        let Some(packet) = self.packet(bytes) else {
             return false;
         };
-        let known = packet.payload_type == self.payload_type
-            || Some(packet.payload_type) == self.event_payload_type;
-        if !known || self.law.is_none() {
-            return false;
-        }
         let verdict = self
             .source
             .receive(now, packet.ssrc, packet.sequence, packet.timestamp);
-        if verdict == Verdict::Play {
+        if verdict == Verdict::Doubt {
+            return true;
+        }
+        if self.reorder.pass(&packet) {
+            self.ear.hear(now, Out::Packet(packet));
+        } else {
             self.reorder.push(now, &packet);
             self.drain(now);
         }
@@ -98,54 +123,66 @@ impl Hearing {
     /// Once a slot, after the datagrams: whatever waited long enough.
     pub(super) fn tick(&mut self, now: Time) {
         self.drain(now);
-        self.events.handle(now, telephone_event::Input::Timeout);
-        self.pass_events_on(now);
+        self.ear.tick(now);
+    }
+
+    fn drain(&mut self, now: Time) {
+        while let Some(out) = self.reorder.pop(now) {
+            self.ear.hear(now, out);
+        }
+    }
+}
+
+impl Ear {
+    fn hear(&mut self, now: Time, out: Out<'_>) {
+        let is_event = |packet: &Packet<'_>| Some(packet.payload_type) == self.event_payload_type;
+        match out {
+            Out::Packet(packet) if is_event(&packet) => {
+                self.event(now, telephone_event::Input::Event(&packet));
+            }
+            Out::Late(packet) if is_event(&packet) => {
+                self.event(now, telephone_event::Input::LateEvent(&packet));
+            }
+            Out::Packet(packet) => self.sound(now, &packet),
+            Out::Gap(missing) => {
+                let packets = u32::from(missing).min(GAP_PACKETS_MAX);
+                self.detector.freeze(packets * 20);
+                pass_sounds_on(&mut self.detector, &mut self.digits, now);
+            }
+            Out::Late(_) => {}
+        }
+    }
+
+    fn sound(&mut self, now: Time, packet: &Packet<'_>) {
+        self.event(now, telephone_event::Input::Audio(packet.timestamp));
+        let wanted = self.digits.wants_sound();
+        let (Some(law), true) = (self.law, wanted || self.recording.is_some()) else {
+            return;
+        };
+        let mut sound = [0i16; PAYLOAD_BYTES_MAX];
+        for (to, code) in sound.iter_mut().zip(packet.payload) {
+            *to = law.decode(*code);
+        }
+        let heard = sound.get(..packet.payload.len()).unwrap_or(&sound);
+        if let Some(recording) = &mut self.recording {
+            recording.sound(packet.ssrc, packet.timestamp, heard);
+        }
+        if wanted {
+            self.detector.handle(heard);
+            pass_sounds_on(&mut self.detector, &mut self.digits, now);
+        }
+    }
+
+    fn tick(&mut self, now: Time) {
+        self.event(now, telephone_event::Input::Timeout);
         self.digits.handle(now, digits::Input::Timeout);
         if let Some(recording) = &mut self.recording {
             recording.catch_up(now);
         }
     }
 
-    fn drain(&mut self, now: Time) {
-        let mut sound = [0i16; PAYLOAD_BYTES_MAX];
-        while let Some(out) = self.reorder.pop(now) {
-            match out {
-                Out::Packet(packet) if Some(packet.payload_type) == self.event_payload_type => {
-                    self.events
-                        .handle(now, telephone_event::Input::Event(&packet));
-                }
-                Out::Late(packet) if Some(packet.payload_type) == self.event_payload_type => {
-                    self.events
-                        .handle(now, telephone_event::Input::LateEvent(&packet));
-                }
-                Out::Packet(packet) => {
-                    let Some(law) = self.law else { continue };
-                    for (to, code) in sound.iter_mut().zip(packet.payload) {
-                        *to = law.decode(*code);
-                    }
-                    let heard = sound.get(..packet.payload.len()).unwrap_or(&[]);
-                    self.events
-                        .handle(now, telephone_event::Input::Audio(packet.timestamp));
-                    if let Some(recording) = &mut self.recording {
-                        recording.sound(packet.ssrc, packet.timestamp, heard);
-                    }
-                    if self.digits.wants_sound() {
-                        self.detector.handle(heard);
-                        pass_sounds_on(&mut self.detector, &mut self.digits, now);
-                    }
-                }
-                Out::Gap(missing) => {
-                    let packets = u32::from(missing).min(GAP_PACKETS_MAX);
-                    self.detector.freeze(packets * 20);
-                    pass_sounds_on(&mut self.detector, &mut self.digits, now);
-                }
-                Out::Late(_) => {}
-            }
-        }
-        self.pass_events_on(now);
-    }
-
-    fn pass_events_on(&mut self, now: Time) {
+    fn event(&mut self, now: Time, input: telephone_event::Input<'_>) {
+        self.events.handle(now, input);
         while let Some(output) = self.events.poll() {
             let input = match output {
                 telephone_event::Output::Down(digit) => digits::Input::EventDown(digit),

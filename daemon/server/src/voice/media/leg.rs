@@ -2,29 +2,30 @@
 //! of 20 ms. Nothing here waits, opens a file or writes a log line.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::ivr::io::Key;
 use helpline_core::rng::Rng;
 use helpline_core::rtp::digits::{self, DigitSource};
+use helpline_core::rtp::latch::{Latch, Verdict};
 use helpline_core::rtp::packet::PACKET_BYTES_MAX;
 use helpline_core::rtp::rtcp;
 use helpline_core::sdp::{Direction, Negotiated};
 use helpline_core::time::Time;
 use tokio::sync::mpsc;
 
-use super::MediaEvent;
 use super::counters::{LegStats, Shared};
 use super::hearing::Hearing;
+use super::inbox::{DATAGRAMS_MAX, Inbox};
 use super::ports::Pair;
 use super::realtime;
 use super::sending::Sending;
 use super::thread::Order;
+use super::{MediaEvent, MediaSource};
 
-/// Datagrams read in one slot; a flood waits, and then overflows its own socket.
-const DATAGRAMS_MAX: usize = 16;
+/// A socket is emptied every so many slots; else one packet is read.
+const DRAIN_SLOTS: u64 = 8;
 /// RTCP is read every so many slots.
 const RTCP_SLOTS: u64 = 12;
 /// Between two reports, times 0.5 to 1.5 (RFC 3550 §6.2).
@@ -53,8 +54,12 @@ pub(super) struct Leg {
     /// Name of our end in RTCP.
     name: u64,
     negotiated: Option<Negotiated>,
+    /// Whom we listen and speak to, once something was negotiated.
+    latch: Option<Latch>,
     /// The kernel lets only the peer's packets in.
     is_filtered: bool,
+    /// More than one packet waited when the socket was last emptied.
+    has_backlog: bool,
     hearing: Hearing,
     sending: Sending,
     slots: u64,
@@ -79,7 +84,9 @@ impl Leg {
             pair: opening.pair,
             name: rng.next_u64(),
             negotiated: None,
+            latch: None,
             is_filtered: false,
+            has_backlog: false,
             hearing: Hearing::default(),
             sending: Sending::new(&mut rng),
             rng,
@@ -103,7 +110,7 @@ impl Leg {
     /// Takes an order; its effect is heard in the next slot.
     pub(super) fn order(&mut self, now: Time, order: Order) {
         match order {
-            Order::Connect(negotiated) => self.connect(now, negotiated),
+            Order::Connect(negotiated, source) => self.connect(now, negotiated, source),
             Order::Play {
                 op,
                 items,
@@ -112,7 +119,7 @@ impl Leg {
             Order::Stop(op) => self.sending.player.stop(op),
             Order::Other(digit, length) => {
                 let input = digits::Input::Other(digit, length);
-                self.hearing.digits.handle(now, input);
+                self.hearing.digit(now, input);
             }
             Order::SendDigits(digits, how) => self.sending.digits(digits, how),
             Order::Record(tap) => self.hearing.record(now, tap),
@@ -122,14 +129,14 @@ impl Leg {
     }
 
     /// The leg's 20 ms; `skipped` frames before it were left out.
-    pub(super) fn slot(&mut self, now: Time, skipped: u32) {
+    pub(super) fn slot(&mut self, now: Time, skipped: u32, inbox: &mut Inbox) {
         #[cfg(test)]
         assert!(!self.fails, "a fault made by a test");
         if skipped > 0 {
             self.sending.skip(skipped);
             self.shared.frames_skipped.add(u64::from(skipped));
         }
-        self.receive(now);
+        self.receive(now, inbox);
         self.hearing.tick(now);
         self.tell_digits();
         self.send();
@@ -151,15 +158,14 @@ impl Leg {
         self.tell(MediaEvent::Closed(report));
     }
 
-    fn connect(&mut self, now: Time, negotiated: Negotiated) {
+    fn connect(&mut self, now: Time, negotiated: Negotiated, source: MediaSource) {
         self.stats.codec(negotiated.codec);
         self.hearing.connect(now, &negotiated);
         let remote = negotiated.remote;
         if self.negotiated.is_none_or(|old| old.remote != remote) {
-            // From here on the kernel drops what comes from anywhere else, at no cost.
-            // Where it cannot (no route yet), the check in `receive` still holds.
-            let usable = !remote.ip().is_unspecified();
-            self.is_filtered = usable && self.pair.rtp.connect(remote).is_ok();
+            let signalled = source.signalled.unwrap_or(remote.ip());
+            self.latch = Some(Latch::new(now, source.mode, remote, signalled));
+            self.filter(now);
             self.no_rtp_at = None;
         }
         if negotiated.direction != Direction::SendRecv {
@@ -173,38 +179,102 @@ impl Leg {
         self.negotiated = Some(negotiated);
     }
 
-    fn receive(&mut self, now: Time) {
+    /// Once the peer is known the kernel drops what comes from anywhere else, at no
+    /// cost. Where it cannot (no route yet), each datagram is judged here.
+    fn filter(&mut self, now: Time) {
+        let peer = match &self.latch {
+            Some(latch) if !latch.is_open(now) => latch.peer(),
+            _ => None,
+        };
+        match peer.filter(|peer| !peer.ip().is_unspecified()) {
+            Some(peer) => {
+                self.is_filtered = self.pair.rtp.connect(peer).is_ok();
+                // What waited since before is of anybody.
+                self.receive_any(now);
+            }
+            None if self.is_filtered => {
+                self.is_filtered = !realtime::disconnect(&self.pair.rtp);
+            }
+            None => {}
+        }
+    }
+
+    fn receive(&mut self, now: Time, inbox: &mut Inbox) {
+        if self
+            .latch
+            .as_ref()
+            .is_some_and(|latch| latch.is_open(now) == self.is_filtered)
+        {
+            self.filter(now);
+        }
+        if !self.is_filtered {
+            self.receive_any(now);
+            return;
+        }
+        // One packet a slot is what comes; asking whether there is another costs as much
+        // as the packet. What queues up is found within 160 ms.
+        let count = if self.has_backlog || self.slots.is_multiple_of(DRAIN_SLOTS) {
+            let count = inbox.read(&self.pair.rtp);
+            self.has_backlog = count > 1;
+            count
+        } else {
+            inbox.read_one(&self.pair.rtp)
+        };
+        for index in 0..count {
+            self.datagram(now, inbox.datagram(index));
+        }
+    }
+
+    /// Reads a socket at which anybody's datagrams may wait.
+    fn receive_any(&mut self, now: Time) {
         let mut buffer = [0; PACKET_BYTES_MAX + 1];
-        let mut came = false;
         for _ in 0..DATAGRAMS_MAX {
             let (length, from) = match self.pair.rtp.recv_from(&mut buffer) {
                 Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // An answer "port unreachable" to what we sent, told here by the kernel.
                 Err(_) => continue,
             };
-            // Before an agreement nobody is the right source.
-            if self.negotiated.is_none_or(|n| n.remote != from) {
-                self.stats.wrong_source.add(1);
-                self.shared.wrong_source.add(1);
-                continue;
-            }
             let bytes = buffer.get(..length).unwrap_or(&[]);
-            if self.hearing.datagram(now, bytes) {
-                came = true;
-                self.stats.packets_received.add(1);
-                self.shared.packets_received.add(1);
-            } else {
-                self.shared.packets_bad.add(1);
+            let packet = self.hearing.packet(bytes);
+            // Before an agreement nobody is the right source.
+            let verdict = match &mut self.latch {
+                Some(latch) => latch.judge(now, from, packet.as_ref()),
+                None => Verdict::Refuse,
+            };
+            match verdict {
+                Verdict::Take => self.datagram(now, bytes),
+                Verdict::Lock(_) => {
+                    self.filter(now);
+                    self.datagram(now, bytes);
+                }
+                Verdict::Wait => {}
+                Verdict::Refuse => {
+                    self.stats.wrong_source.add(1);
+                    self.shared.wrong_source.add(1);
+                }
             }
         }
-        if came && self.no_rtp_at.is_some() {
+    }
+
+    /// A datagram of the peer.
+    fn datagram(&mut self, now: Time, bytes: &[u8]) {
+        if !self.hearing.datagram(now, bytes) {
+            self.shared.packets_bad.add(1);
+            return;
+        }
+        if let Some(latch) = &mut self.latch {
+            latch.heard(now, self.hearing.source.received().ssrc);
+        }
+        self.stats.packets_received.add(1);
+        self.shared.packets_received.add(1);
+        if self.no_rtp_at.is_some() {
             self.no_rtp_at = Some(now + self.no_rtp);
         }
     }
 
     fn tell_digits(&mut self) {
-        while let Some(output) = self.hearing.digits.poll() {
+        while let Some(output) = self.hearing.poll_digit() {
             match output {
                 digits::Output::Down(digit, source) => {
                     self.count_digit(source);
@@ -224,13 +294,22 @@ impl Leg {
     }
 
     fn send(&mut self) {
-        let Some(negotiated) = self.negotiated else {
+        let (Some(negotiated), Some(latch)) = (self.negotiated, &self.latch) else {
             return;
         };
         let Some(packet) = self.sending.packet(&negotiated) else {
             return;
         };
-        let sent = send(&self.pair.rtp, self.is_filtered, negotiated.remote, packet);
+        // Nothing goes to an address that is not known to be the peer's; the time line
+        // goes on.
+        let Some(peer) = latch.peer() else {
+            return;
+        };
+        let sent = if self.is_filtered {
+            self.pair.rtp.send(packet)
+        } else {
+            self.pair.rtp.send_to(packet, peer)
+        };
         if sent.is_ok() {
             self.stats.packets_sent.add(1);
             self.shared.packets_sent.add(1);
@@ -262,11 +341,12 @@ impl Leg {
 
     fn receive_rtcp(&mut self) {
         let mut buffer = [0; PACKET_BYTES_MAX];
+        let peer = self.latch.as_ref().and_then(Latch::peer);
         for _ in 0..DATAGRAMS_MAX {
             let Ok((length, from)) = self.pair.rtcp.recv_from(&mut buffer) else {
                 return;
             };
-            if self.negotiated.is_none_or(|n| n.remote.ip() != from.ip()) {
+            if peer.is_none_or(|peer| peer.ip() != from.ip()) {
                 continue;
             }
             let bytes = buffer.get(..length).unwrap_or(&[]);
@@ -278,10 +358,9 @@ impl Leg {
     }
 
     fn send_report(&mut self, bye: bool) {
-        let Some(negotiated) = self.negotiated else {
+        let Some(mut to) = self.latch.as_ref().and_then(Latch::peer) else {
             return;
         };
-        let mut to = negotiated.remote;
         let Some(port) = to
             .port()
             .checked_add(1)
@@ -333,18 +412,5 @@ impl Leg {
         if self.events.try_send(event).is_err() {
             self.shared.events_dropped.add(1);
         }
-    }
-}
-
-fn send(
-    socket: &UdpSocket,
-    is_connected: bool,
-    to: SocketAddr,
-    packet: &[u8],
-) -> std::io::Result<usize> {
-    if is_connected {
-        socket.send(packet)
-    } else {
-        socket.send_to(packet, to)
     }
 }

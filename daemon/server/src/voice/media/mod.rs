@@ -4,6 +4,7 @@
 
 mod counters;
 mod hearing;
+mod inbox;
 mod leg;
 mod ports;
 mod realtime;
@@ -21,6 +22,7 @@ use helpline_core::audio::dtmf::Digit;
 use helpline_core::audio::player::Item;
 use helpline_core::audio::tone::{self, Tone};
 use helpline_core::ivr::io::{Barge, Key, ToneName};
+use helpline_core::rtp::latch;
 use helpline_core::sdp::Negotiated;
 use tokio::sync::mpsc;
 
@@ -141,6 +143,15 @@ pub enum PlayItem {
     Tone(ToneName),
 }
 
+/// From where a leg's packets may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaSource {
+    /// The rule.
+    pub mode: latch::Mode,
+    /// Where the peer's signalling comes from, if that is known.
+    pub signalled: Option<IpAddr>,
+}
+
 /// How [`MediaLeg::send_digits`] sends keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendDigits {
@@ -245,8 +256,8 @@ impl Media {
 impl MediaLeg {
     /// Sends to and listens to what was negotiated; silence until something plays.
     /// Again after a re-INVITE or when a 200 changes what a 183 said.
-    pub fn connect(&self, negotiated: &Negotiated) {
-        self.order(thread::Order::Connect(*negotiated));
+    pub fn connect(&self, negotiated: &Negotiated, source: MediaSource) {
+        self.order(thread::Order::Connect(*negotiated, source));
     }
 
     /// Plays `items` as one list from the next frame on, in place of what plays. Ends in

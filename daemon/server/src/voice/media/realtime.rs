@@ -2,6 +2,7 @@
 //! to the kernel without a safe wrapper.
 #![allow(unsafe_code)]
 
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use helpline_core::time::{Time, Wall};
@@ -58,6 +59,17 @@ pub(super) fn raise_priority() -> bool {
     unsafe { libc::sched_setscheduler(0, policy, &raw const param) == 0 }
 }
 
+/// Lets a socket hear from anybody again; false if the kernel refuses.
+pub(super) fn disconnect(socket: &std::net::UdpSocket) -> bool {
+    let nobody = libc::sockaddr {
+        sa_family: 0, // AF_UNSPEC
+        sa_data: [0; 14],
+    };
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).unwrap_or(0);
+    // SAFETY: `nobody` is valid for reads of `length` bytes, the descriptor is open.
+    unsafe { libc::connect(socket.as_raw_fd(), &raw const nobody, length) == 0 }
+}
+
 /// Waits a moment on behalf of a test.
 #[cfg(test)]
 pub(super) fn pause(length: Duration) {
@@ -70,6 +82,19 @@ pub(super) const PHASE: Duration = Duration::from_millis(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn disconnected_socket_hears_from_anybody() {
+        let bind = |port| std::net::UdpSocket::bind(("127.0.0.1", port)).unwrap();
+        // The kernel takes a port that it chose itself away again.
+        let ours = bind(super::super::ports::free_range(2));
+        let (peer, other) = (bind(0), bind(0));
+        ours.connect(peer.local_addr().unwrap()).unwrap();
+        assert!(disconnect(&ours));
+        other.send_to(b"x", ours.local_addr().unwrap()).unwrap();
+        let (length, from) = ours.recv_from(&mut [0; 4]).unwrap();
+        assert_eq!((length, from), (1, other.local_addr().unwrap()));
+    }
 
     #[test]
     fn sleep_ends_at_the_time_asked_for_and_not_before() {

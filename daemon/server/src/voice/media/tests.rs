@@ -6,6 +6,8 @@ use helpline_core::sdp::{Codec, Direction};
 
 use super::*;
 
+mod source;
+
 fn media() -> Media {
     media_of(40, 1, Duration::from_millis(300))
 }
@@ -33,8 +35,8 @@ fn negotiated(remote: SocketAddr, codec: Codec) -> Negotiated {
 
 fn connected(media: &Media, codec: Codec) -> (MediaLeg, MediaLeg) {
     let (a, b) = (media.open().unwrap(), media.open().unwrap());
-    a.connect(&negotiated(b.local, codec));
-    b.connect(&negotiated(a.local, codec));
+    a.connect(&negotiated(b.local, codec), MediaSource::default());
+    b.connect(&negotiated(a.local, codec), MediaSource::default());
     (a, b)
 }
 
@@ -232,7 +234,10 @@ fn ten_items_leave_no_gap_in_sequence_timestamp_or_sound() {
     let flat = |sample| Arc::new(Clip::from_pcm(&[sample; FRAME_SAMPLES * 2]));
     let items = (0..10).map(|_| PlayItem::Clip(flat(4000))).collect();
     leg.play(1, items, Barge::Never);
-    leg.connect(&negotiated(peer.local_addr().unwrap(), Codec::Pcmu));
+    leg.connect(
+        &negotiated(peer.local_addr().unwrap(), Codec::Pcmu),
+        MediaSource::default(),
+    );
     let packets = listen(&peer, 30);
     let read: Vec<_> = packets.iter().map(|p| Packet::parse(p).unwrap()).collect();
     for (n, pair) in read.windows(2).enumerate() {
@@ -259,10 +264,10 @@ fn time_line_goes_on_across_hold_and_codec_change() {
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let leg = media.open().unwrap();
     let mut agreed = negotiated(peer.local_addr().unwrap(), Codec::Pcmu);
-    leg.connect(&agreed);
+    leg.connect(&agreed, MediaSource::default());
     let before = listen(&peer, 3);
     agreed.direction = Direction::RecvOnly;
-    leg.connect(&agreed);
+    leg.connect(&agreed, MediaSource::default());
     realtime::pause(Duration::from_millis(200));
     peer.set_nonblocking(true).unwrap();
     let mut buffer = [0; 2000];
@@ -274,7 +279,7 @@ fn time_line_goes_on_across_hold_and_codec_change() {
     agreed.direction = Direction::SendRecv;
     agreed.codec = Codec::Pcma;
     agreed.payload_type = 8;
-    leg.connect(&agreed);
+    leg.connect(&agreed, MediaSource::default());
     let after = listen(&peer, 1).remove(0);
     let (last, after) = (
         Packet::parse(&last).unwrap(),
@@ -311,7 +316,10 @@ async fn packets_from_elsewhere_are_not_heard() {
     spray(&stranger);
     tokio::time::sleep(Duration::from_millis(60)).await;
     assert_eq!(leg.report().wrong_source, 5, "before the agreement");
-    leg.connect(&negotiated(peer.local_addr().unwrap(), Codec::Pcmu));
+    leg.connect(
+        &negotiated(peer.local_addr().unwrap(), Codec::Pcmu),
+        MediaSource::default(),
+    );
     spray(&stranger);
     tokio::time::sleep(Duration::from_millis(100)).await;
     spray(&stranger);
@@ -336,11 +344,11 @@ async fn silence_of_the_peer_is_told_and_hold_is_not() {
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut leg = media.open().unwrap();
     let mut agreed = negotiated(peer.local_addr().unwrap(), Codec::Pcmu);
-    leg.connect(&agreed);
+    leg.connect(&agreed, MediaSource::default());
     let event = tokio::time::timeout(Duration::from_secs(2), leg.events.recv()).await;
     assert_eq!(event.unwrap(), Some(MediaEvent::NoRtp));
     agreed.direction = Direction::Inactive;
-    leg.connect(&agreed);
+    leg.connect(&agreed, MediaSource::default());
     tokio::time::sleep(Duration::from_millis(50)).await;
     while leg.events.try_recv().is_ok() {}
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -409,7 +417,10 @@ async fn reports_are_read_and_the_end_is_told_over_rtcp() {
     let media = media();
     let (rtp, rtcp_socket) = peer_pair();
     let leg = media.open().unwrap();
-    leg.connect(&negotiated(rtp.local_addr().unwrap(), Codec::Pcmu));
+    leg.connect(
+        &negotiated(rtp.local_addr().unwrap(), Codec::Pcmu),
+        MediaSource::default(),
+    );
     let first = listen(&rtp, 1).remove(0);
     let ours = Packet::parse(&first).unwrap().ssrc;
     let about = rtcp::Sent {
@@ -458,7 +469,10 @@ fn time_line_follows_the_clock() {
     let media = media();
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let leg = media.open().unwrap();
-    leg.connect(&negotiated(peer.local_addr().unwrap(), Codec::Pcmu));
+    leg.connect(
+        &negotiated(peer.local_addr().unwrap(), Codec::Pcmu),
+        MediaSource::default(),
+    );
     let first = listen(&peer, 1).remove(0);
     let begin = realtime::now();
     let last = listen(&peer, 60).pop().unwrap();

@@ -15,10 +15,11 @@ use helpline_core::sdp::Negotiated;
 use helpline_core::time::Time;
 
 use super::counters::Shared;
+use super::inbox::Inbox;
 use super::leg::Leg;
 use super::realtime::{self, PHASE};
 use super::recorder::Tap;
-use super::{MediaError, SendDigits};
+use super::{MediaError, MediaSource, SendDigits};
 
 /// Commands that may wait for one thread.
 const COMMANDS_MAX: usize = 256;
@@ -46,7 +47,7 @@ pub(super) enum Command {
 /// What a leg is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    Connect(Negotiated),
+    Connect(Negotiated, MediaSource),
     Play {
         op: u32,
         items: Vec<Item>,
@@ -102,7 +103,7 @@ impl Thread {
                 }
                 // The receiver waits for this one message; it cannot be gone.
                 let _ = ready.send(());
-                engine.run();
+                engine.run(&mut Inbox::new());
             })
             .map_err(MediaError::Thread)?;
         is_ready.recv().map_err(|_| MediaError::Stopped)?;
@@ -150,9 +151,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn run(&mut self) {
+    fn run(&mut self, inbox: &mut Inbox) {
         while self.wait_for_leg() {
-            self.run_frames();
+            self.run_frames(inbox);
         }
     }
 
@@ -170,7 +171,7 @@ impl Engine {
     }
 
     /// Frame after frame until the last leg is closed.
-    fn run_frames(&mut self) {
+    fn run_frames(&mut self, inbox: &mut Inbox) {
         let mut start = realtime::now();
         while !self.legs.is_empty() {
             let mut skipped = 0;
@@ -181,13 +182,13 @@ impl Engine {
             }
             for phase in 0..PHASES {
                 let due = start + PHASE.saturating_mul(u32::try_from(phase).unwrap_or(0));
-                self.run_phase(phase, due, skipped);
+                self.run_phase(phase, due, skipped, inbox);
             }
             start = start + FRAME;
         }
     }
 
-    fn run_phase(&mut self, phase: usize, due: Time, skipped: u32) {
+    fn run_phase(&mut self, phase: usize, due: Time, skipped: u32, inbox: &mut Inbox) {
         if self.phases.get(phase).is_none_or(Vec::is_empty) {
             return;
         }
@@ -198,17 +199,13 @@ impl Engine {
         self.shared.tick_was_late(now.since(due));
         let ids = self.phases.get_mut(phase).map(std::mem::take);
         let mut ids = ids.unwrap_or_default();
-        ids.retain(|id| self.run_leg(*id, now, skipped));
+        // One leg's 20 ms; a leg that is no more leaves the list.
+        ids.retain(|id| self.guard(*id, |leg| leg.slot(now, skipped, inbox)));
         // Legs that `obey` opened meanwhile went to this phase's new list.
         if let Some(list) = self.phases.get_mut(phase) {
             ids.append(list);
             *list = ids;
         }
-    }
-
-    /// One leg's 20 ms; false when the leg is no more.
-    fn run_leg(&mut self, id: u64, now: Time, skipped: u32) -> bool {
-        self.guard(id, |leg| leg.slot(now, skipped))
     }
 
     /// Lets a leg act; false when it is no more. A fault in one leg must not silence the
@@ -358,7 +355,7 @@ mod tests {
             .unwrap();
         let begin = realtime::now();
         let due = Time::from_micros(begin.micros().saturating_sub(30_000));
-        engine.run_phase(phase, due, 3);
+        engine.run_phase(phase, due, 3, &mut Inbox::new());
         assert!(realtime::now().since(begin) < Duration::from_millis(500));
         let counted = engine.shared.snapshot();
         assert_eq!((counted.late_ticks, counted.frames_skipped), (1, 3));

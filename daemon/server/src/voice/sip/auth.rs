@@ -11,8 +11,10 @@ use rsipstack::sip::{Header, Response, SipMessage};
 use rsipstack::transaction::endpoint::MessageInspector;
 use rsipstack::transport::SipAddr;
 
+use super::own::Own;
 use super::peers::Peers;
 use super::phones::Phones;
+use super::route::unmark;
 
 /// Marks an answer the stack made up itself when a transaction died.
 const LOCAL: &str = "X-Helpline-Local";
@@ -21,6 +23,7 @@ const LOCAL: &str = "X-Helpline-Local";
 pub(super) struct AuthInspector {
     pub(super) peers: Arc<Peers>,
     pub(super) phones: Option<Arc<Phones>>,
+    pub(super) own: Own,
 }
 
 /// Whether the stack made this response up (time-out, failed send).
@@ -34,6 +37,8 @@ pub(super) fn is_local(response: &Response) -> bool {
 impl MessageInspector for AuthInspector {
     fn before_send(&self, mut msg: SipMessage, _to: Option<&SipAddr>) -> SipMessage {
         if let SipMessage::Request(request) = &mut msg {
+            self.own.put_into_via(request);
+            unmark(request);
             for header in request.headers.iter_mut() {
                 match header {
                     Header::Authorization(h) => {
@@ -90,9 +95,9 @@ impl AuthInspector {
         let Ok(from) = from.get_socketaddr() else {
             return;
         };
-        let chosen = self.peers.trunks_at(from.ip()).find_map(|trunk| {
+        let chosen = self.peers.realms_at(from.ip()).iter().find_map(|realm| {
             let all = challenges.iter().map(String::as_str);
-            digest::choose(all, trunk.realm.as_deref())
+            digest::choose(all, realm.as_deref())
         });
         if let Some(chosen) = chosen {
             response

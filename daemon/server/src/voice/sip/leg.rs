@@ -1,6 +1,7 @@
 //! One leg's dialog, as events and orders in plain data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use helpline_core::sip::timer::{self, Agreed};
 use helpline_core::sip::{info, reason};
@@ -35,6 +36,8 @@ pub(in crate::voice) enum SipEvent {
         code: u16,
         /// Q.850 cause of its Reason.
         q850: Option<u8>,
+        /// How long the far end wants to be left alone (Retry-After).
+        retry_after: Option<Duration>,
     },
     /// The transaction died without a final answer.
     Silent,
@@ -340,6 +343,7 @@ impl SipLeg {
                 SipEvent::Refused {
                     code: status.code(),
                     q850: None,
+                    retry_after: None,
                 }
             }
             Ok(Err(error)) => SipEvent::Failed(error.to_string()),
@@ -504,7 +508,23 @@ fn final_answer(response: &Response) -> SipEvent {
         Header::Reason(h) => reason::q850(h.value()),
         _ => None,
     });
-    SipEvent::Refused { code, q850 }
+    let retry_after = response.headers.iter().find_map(|h| match h {
+        Header::RetryAfter(h) => seconds(h.value()),
+        _ => None,
+    });
+    SipEvent::Refused {
+        code,
+        q850,
+        retry_after,
+    }
+}
+
+/// The seconds of a Retry-After; a comment or a parameter may follow (RFC 3261 section 20.33).
+fn seconds(value: &str) -> Option<Duration> {
+    let end = value.find(|c: char| !c.is_ascii_digit());
+    let digits = end.map_or(value, |end| value.get(..end).unwrap_or_default());
+    let seconds: u32 = digits.parse().ok()?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 async fn read_info(request: &Request, handle: &TransactionHandle) -> Option<SipEvent> {

@@ -4,15 +4,26 @@
 
 mod auth;
 mod demand;
+mod guard;
 mod leg;
+mod own;
 mod peers;
 mod phones;
+mod pipe;
+mod route;
 mod socket;
 mod stack;
+mod streams;
+mod tls;
+mod unreachable;
 mod upkeep;
 
 pub(in crate::voice) use demand::Demand;
 pub(in crate::voice) use leg::{Reoffer, SipEvent, SipLeg};
 pub(in crate::voice) use peers::{Peers, TrunkPeer};
 pub(in crate::voice) use phones::{Phones, REALM};
-pub(in crate::voice) use stack::{Admission, InviteIn, InviteOut, SipConfig, SipError, SipStack};
+pub(in crate::voice) use route::{Route, Transport};
+pub(in crate::voice) use stack::{
+    Admission, InviteIn, InviteOut, Listen, SipConfig, SipError, SipStack,
+};
+pub(in crate::voice) use tls::{TlsClient, server as tls_server};

@@ -17,6 +17,7 @@ use rsipstack::transport::SipAddr;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::route::Route;
 use super::stack::SipStack;
 use crate::clock::Clock;
 
@@ -239,7 +240,7 @@ impl Phones {
         for (user, place) in places {
             let (stack, silent) = (Arc::clone(stack), Arc::clone(&silent));
             asked.spawn(async move {
-                if !stack.probe(place.source, ASK_LIMIT).await {
+                if !stack.probe(&Route::udp(place.source), ASK_LIMIT).await {
                     let mut silent = silent.lock().unwrap_or_else(PoisonError::into_inner);
                     silent.push((user, place));
                 }

@@ -1,135 +1,44 @@
 //! The UDP socket under the stack, with the gate in front of it: the stack never sees
 //! what the gate refuses.
 
-use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::Arc;
 
-use helpline_core::rng::Rng;
-use helpline_core::sip::gate::{Beside, Buckets, Dialog, Fault, Source, Verdict, check};
-use rsipstack::dialog::DialogId;
-use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::platform::net::UdpSocket as PlatformSocket;
 use tokio::net::UdpSocket;
 
-use super::peers::Peers;
-use super::phones::Phones;
-use super::stack::Admission;
-use crate::clock::Clock;
-
-/// What the gate refused, by reason.
-#[derive(Clone, Debug, Default)]
-pub(in crate::voice) struct GateCounters {
-    refused: Arc<Mutex<BTreeMap<Fault, u64>>>,
-}
-
-impl GateCounters {
-    /// Refused datagrams by label value.
-    pub(in crate::voice) fn snapshot(&self) -> Vec<(&'static str, u64)> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.iter().map(|(f, n)| (f.word(), *n)).collect()
-    }
-
-    fn count(&self, fault: Fault) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused.entry(fault).or_default() += 1;
-    }
-}
+use super::guard::{Guard, Judgement};
+use super::unreachable::Unreachable;
 
 /// A UDP socket that gives out only what passed the gate.
 pub(super) struct GatedSocket {
-    socket: UdpSocket,
-    peers: Arc<Peers>,
-    clock: Clock,
-    state: Mutex<(Buckets, Rng)>,
-    counters: GateCounters,
-    phones: Option<Arc<Phones>>,
-    dialogs: Dialogs,
-    admission: Admission,
+    socket: Arc<UdpSocket>,
+    guard: Arc<Guard>,
+    unreachable: Unreachable,
 }
 
-/// The dialogs that exist, known once the stack over the socket runs.
-pub(super) type Dialogs = Arc<OnceLock<Weak<DialogLayer>>>;
-
 impl GatedSocket {
-    pub(super) fn new(
-        socket: UdpSocket,
-        peers: Arc<Peers>,
-        clock: Clock,
-        rng: Rng,
-        counters: GateCounters,
-        (phones, dialogs, admission): (Option<Arc<Phones>>, Dialogs, Admission),
-    ) -> Self {
+    pub(super) fn new(socket: Arc<UdpSocket>, guard: Arc<Guard>, unreachable: Unreachable) -> Self {
         GatedSocket {
             socket,
-            peers,
-            clock,
-            state: Mutex::new((Buckets::default(), rng)),
-            counters,
-            phones,
-            dialogs,
-            admission,
-        }
-    }
-
-    /// The bytes to send back, if any; `true` if the stack may have the datagram.
-    fn judge(&self, datagram: &[u8], from: SocketAddr) -> (bool, Option<Vec<u8>>) {
-        let source = self.peers.source(from.ip());
-        let known = source != Source::Stranger;
-        let now = self.clock.time();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (buckets, rng) = &mut *state;
-        if !buckets.admit(now, from.ip(), known) {
-            self.counters.count(Fault::Rate);
-            return (false, None);
-        }
-        let tag = rng.next_u64();
-        let beside = Beside {
-            source,
-            tag,
-            // Closed while the daemon stops; then no permit can be had either.
-            full: self.admission.is_closed() || self.admission.available_permits() == 0,
-            door: None,
-        };
-        let verdict = match &self.phones {
-            None => check(datagram, &beside),
-            Some(phones) => phones.at_door(from.ip(), |door| {
-                let door = Some(door);
-                check(datagram, &Beside { door, ..beside })
-            }),
-        };
-        let verdict = match verdict {
-            Verdict::Within(dialog, _) if self.exists(dialog.clone()) => Verdict::Pass,
-            Verdict::Within(_, bytes) if bytes.is_empty() => Verdict::Drop(Fault::Dialog),
-            Verdict::Within(_, bytes) => Verdict::Answer(Fault::Dialog, bytes),
-            verdict => verdict,
-        };
-        match verdict {
-            Verdict::Pass | Verdict::Within(..) => (true, None),
-            Verdict::Drop(fault) => {
-                self.counters.count(fault);
-                (false, None)
-            }
-            Verdict::Answer(fault, bytes) => {
-                self.counters.count(fault);
-                (false, buckets.may_answer(now, from.ip()).then_some(bytes))
-            }
+            guard,
+            unreachable,
         }
     }
 }
 
-impl GatedSocket {
-    fn exists(&self, dialog: Dialog) -> bool {
-        let id = DialogId {
-            call_id: dialog.call_id,
-            local_tag: dialog.local_tag,
-            remote_tag: dialog.remote_tag,
-        };
-        let layer = self.dialogs.get().and_then(Weak::upgrade);
-        layer.is_some_and(|layer| layer.get_dialog(&id).is_some())
-    }
+/// Whether the error belongs to a datagram that was sent earlier, perhaps to another
+/// peer: the kernel reports it by the next call, whatever that is.
+fn is_of_another(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = rsipstack::Result<T>> + Send + 'a>>;
@@ -147,17 +56,21 @@ impl PlatformSocket for GatedSocket {
     {
         Box::pin(async move {
             loop {
-                let (len, from) = self.socket.recv_from(buf).await?;
+                let (len, from) = match self.socket.recv_from(buf).await {
+                    Ok(received) => received,
+                    // Its address is in the queue of errors.
+                    Err(error) if is_of_another(&error) => continue,
+                    Err(error) => return Err(error.into()),
+                };
                 // A datagram that fills the buffer was cut off.
-                let whole = len < buf.len();
-                let datagram = buf.get(..len).filter(|_| whole).unwrap_or_default();
-                let (pass, answer) = self.judge(datagram, from);
-                if let Some(answer) = answer {
-                    // A full send buffer loses the answer; the sender asks again.
-                    let _ = self.socket.try_send_to(&answer, from);
-                }
-                if pass {
-                    return Ok((len, from));
+                let datagram = buf.get(..len).filter(|_| len < buf.len());
+                match self.guard.judge(datagram.unwrap_or_default(), from) {
+                    Judgement::Pass => return Ok((len, from)),
+                    Judgement::Drop => {}
+                    Judgement::Answer(answer) => {
+                        // A full send buffer loses the answer; the sender asks again.
+                        let _ = self.socket.try_send_to(&answer, from);
+                    }
                 }
             }
         })
@@ -173,7 +86,16 @@ impl PlatformSocket for GatedSocket {
         'life1: 'async_trait,
         Self: 'async_trait,
     {
-        Box::pin(async move { Ok(self.socket.send_to(buf, to).await?) })
+        Box::pin(async move {
+            let mut sent = self.socket.send_to(buf, to).await;
+            if sent.as_ref().is_err_and(is_of_another) {
+                sent = self.socket.send_to(buf, to).await;
+            }
+            if sent.is_err() {
+                self.unreachable.tell(to);
+            }
+            Ok(sent?)
+        })
     }
 
     fn local_addr(&self) -> rsipstack::Result<SocketAddr> {

@@ -1,12 +1,13 @@
-//! The endpoint: one UDP socket behind the gate, requests in and INVITEs out.
+//! The endpoint: one UDP socket and the streams behind the gate, requests in and INVITEs out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use helpline_core::rng::Rng;
-use helpline_core::sip::gate::{self, Source};
+use helpline_core::sip::gate::{self, Buckets, Source};
 use helpline_core::sip::timer::{self, Limits};
 use rsipstack::EndpointBuilder;
 use rsipstack::dialog::authenticate::Credential;
@@ -16,26 +17,32 @@ use rsipstack::sip::headers::make_header;
 use rsipstack::sip::headers::untyped::{Accept, Allow, ContentType, RetryAfter};
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{
-    Auth, Header, HostWithPort, Method, Request, Scheme, SipMessage, StatusCode, StatusCodeKind,
-    Transport, Uri, typed,
+    Auth, Header, HostWithPort, Method, Param, Request, Scheme, SipMessage, StatusCode,
+    StatusCodeKind, Uri, typed,
 };
-use rsipstack::transaction::endpoint::EndpointOption;
+use rsipstack::transaction::endpoint::{EndpointOption, TransportEventInspector};
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::transaction::Transaction;
 use rsipstack::transaction::{Endpoint, TransactionReceiver, make_tag};
 use rsipstack::transport::udp::UdpConnection;
-use rsipstack::transport::{SipAddr, TransportLayer};
+use rsipstack::transport::{SipConnection, TransportEvent, TransportLayer};
+use rustls::ServerConfig;
 use tokio::net::UdpSocket;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::{AuthInspector, is_local};
 use super::demand::Demand;
+use super::guard::{Dialogs, GateCounters, Guard, Judgement};
 use super::leg::SipLeg;
+use super::own::Own;
 use super::peers::Peers;
 use super::phones::Phones;
-use super::socket::{Dialogs, GateCounters, GatedSocket};
+use super::route::{Route, Transport};
+use super::socket::GatedSocket;
+use super::streams::{NoStream, Streams};
+use super::unreachable::Unreachable;
 use super::upkeep::{self, Upkeep};
 use crate::clock::Clock;
 
@@ -49,14 +56,14 @@ pub(in crate::voice) type Admission = Arc<Semaphore>;
 
 /// How the stack runs.
 pub(in crate::voice) struct SipConfig {
-    /// Socket address.
-    pub(in crate::voice) listen: SocketAddr,
+    /// Where peers may come.
+    pub(in crate::voice) listen: Listen,
     /// Address told to peers in Via and Contact, if it differs.
     pub(in crate::voice) public: Option<SocketAddr>,
     /// User-Agent.
     pub(in crate::voice) user_agent: String,
     /// Known addresses.
-    pub(in crate::voice) peers: Peers,
+    pub(in crate::voice) peers: Arc<Peers>,
     /// Calls at once.
     pub(in crate::voice) admission: Admission,
     /// What a caller has to prove; only the test phone demands it.
@@ -69,6 +76,28 @@ pub(in crate::voice) struct SipConfig {
     pub(in crate::voice) clock: Clock,
     /// For tags of stateless answers.
     pub(in crate::voice) rng: Rng,
+}
+
+/// The sockets of an endpoint.
+#[derive(Clone)]
+pub(in crate::voice) struct Listen {
+    /// Datagrams.
+    pub(in crate::voice) udp: SocketAddr,
+    /// Streams.
+    pub(in crate::voice) tcp: Option<SocketAddr>,
+    /// Encrypted streams, with our certificate.
+    pub(in crate::voice) tls: Option<(SocketAddr, Arc<ServerConfig>)>,
+}
+
+impl Listen {
+    /// Datagrams alone.
+    pub(in crate::voice) fn udp(address: SocketAddr) -> Self {
+        Listen {
+            udp: address,
+            tcp: None,
+            tls: None,
+        }
+    }
 }
 
 /// Why the stack could not start or send.
@@ -93,8 +122,8 @@ impl From<rsipstack::Error> for SipError {
 
 /// An INVITE to send.
 pub(in crate::voice) struct InviteOut {
-    /// Where it goes.
-    pub(in crate::voice) target: SocketAddr,
+    /// The way it goes.
+    pub(in crate::voice) route: Route,
     /// Host part of the URIs: the trunk's name.
     pub(in crate::voice) host: String,
     /// User part of the called URI, or all of it if it has a scheme.
@@ -117,6 +146,8 @@ pub(in crate::voice) struct InviteIn {
     pub(in crate::voice) phone: Option<String>,
     /// User part of the called URI.
     pub(in crate::voice) to: String,
+    /// Where it came from.
+    pub(in crate::voice) source: Option<IpAddr>,
     /// The offer; `None` if the peer wants ours.
     pub(in crate::voice) sdp: Option<String>,
     /// The leg, not yet answered.
@@ -129,8 +160,10 @@ pub(in crate::voice) struct InviteIn {
 pub(in crate::voice) struct SipStack {
     layer: Arc<DialogLayer>,
     endpoint: Endpoint,
-    contact: Uri,
+    own: Own,
     local: SocketAddr,
+    streams: Arc<Streams>,
+    unreachable: Unreachable,
     admission: Admission,
     demand: Option<Demand>,
     peers: Arc<Peers>,
@@ -146,43 +179,36 @@ pub(in crate::voice) struct SipStack {
 }
 
 impl SipStack {
-    /// Binds the socket and starts to serve; incoming calls come out of the receiver.
+    /// Binds the sockets and starts to serve; incoming calls come out of the receiver.
     pub(in crate::voice) async fn start(
         config: SipConfig,
     ) -> Result<(Arc<SipStack>, mpsc::Receiver<InviteIn>), SipError> {
-        let bind = |e| SipError::Bind(config.listen, e);
-        let socket = UdpSocket::bind(config.listen).await.map_err(bind)?;
+        let bind = |e| SipError::Bind(config.listen.udp, e);
+        let socket = UdpSocket::bind(config.listen.udp).await.map_err(bind)?;
         let local = socket.local_addr().map_err(bind)?;
-        let public = config.public.map_or(local, |p| {
-            SocketAddr::new(
-                p.ip(),
-                if p.port() == 0 {
-                    local.port()
-                } else {
-                    p.port()
-                },
-            )
-        });
+        let socket = Arc::new(socket);
+        let public = config.public.map_or(local, |p| with_port(p, local.port()));
         let cancel = CancellationToken::new();
         let gate = GateCounters::default();
-        let peers = Arc::new(config.peers);
+        let peers = config.peers;
         let dialogs = Dialogs::default();
         let mut rng = config.rng;
-        let gated = GatedSocket::new(
-            socket,
-            Arc::clone(&peers),
-            config.clock.clone(),
-            rng.derive(1),
-            gate.clone(),
-            (
-                config.phones.clone(),
-                Arc::clone(&dialogs),
-                Arc::clone(&config.admission),
-            ),
-        );
+        let guard = Arc::new(Guard {
+            peers: Arc::clone(&peers),
+            clock: config.clock.clone(),
+            state: Mutex::new((Buckets::default(), rng.derive(1))),
+            counters: gate.clone(),
+            phones: config.phones.clone(),
+            dialogs: Arc::clone(&dialogs),
+            admission: Arc::clone(&config.admission),
+        });
+        let unreachable = Unreachable::new();
+        let errors = unreachable.clone().serve(Arc::clone(&socket));
+        let gated = GatedSocket::new(socket, Arc::clone(&guard), unreachable.clone());
         let connection =
             UdpConnection::from_socket(Arc::new(gated), Some(public), Some(cancel.child_token()))
                 .await?;
+        let own = Own::new(public);
         let transport = TransportLayer::new(cancel.child_token());
         transport.add_transport(connection.into());
         let endpoint = EndpointBuilder::new()
@@ -192,12 +218,21 @@ impl SipStack {
             .with_inspector(Box::new(AuthInspector {
                 peers: Arc::clone(&peers),
                 phones: config.phones.clone(),
+                own: own.clone(),
             }))
+            .with_transport_inspector(Box::new(StackStreams(Arc::clone(&guard))))
             .with_option(EndpointOption {
                 callid_suffix: Some(public.ip().to_string()),
                 ..EndpointOption::default()
             })
             .build();
+        let streams = Streams::new(
+            Arc::clone(&endpoint.inner),
+            guard,
+            cancel.child_token(),
+            local.ip(),
+        );
+        own.listen(&streams, &config.listen)?;
         let incoming = endpoint.incoming_transactions()?;
         let (invites, receiver) = mpsc::channel(INVITES_MAX);
         let layer = Arc::new(DialogLayer::new(Arc::clone(&endpoint.inner)));
@@ -205,9 +240,11 @@ impl SipStack {
         let _ = dialogs.set(Arc::downgrade(&layer));
         let stack = Arc::new(SipStack {
             layer,
-            contact: uri(Some("helpline"), public.into()),
+            own,
             endpoint,
             local,
+            streams,
+            unreachable,
             admission: config.admission,
             demand: config.demand,
             peers,
@@ -225,12 +262,39 @@ impl SipStack {
         stack.tracker.spawn(async move { inner.serve().await });
         let server = Arc::clone(&stack);
         stack.tracker.spawn(server.serve(incoming));
+        let ended = stack.cancel.clone();
+        tokio::spawn(async move { ended.run_until_cancelled(errors).await });
         Ok((stack, receiver))
     }
 
-    /// The socket's address.
+    /// The UDP socket's address.
     pub(in crate::voice) fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where peers can open streams of this transport.
+    pub(in crate::voice) fn stream_address(&self, transport: Transport) -> Option<SocketAddr> {
+        self.own.stream(transport)
+    }
+
+    /// Streams that peers hold open, and how many were turned away.
+    pub(in crate::voice) fn streams(&self) -> (usize, u64) {
+        self.streams.counts()
+    }
+
+    /// Makes sure that a request can leave on this way. Nothing was sent if it fails.
+    pub(in crate::voice) async fn reach(&self, route: &Route) -> Result<(), NoStream> {
+        self.streams.reach(route).await
+    }
+
+    /// Closes the stream to a peer that is silent on it.
+    pub(in crate::voice) fn hang_up(&self, route: &Route) {
+        self.streams.hang_up(route);
+    }
+
+    /// Tells from now on the addresses that ICMP says nobody is at.
+    pub(in crate::voice) fn unreachable(&self) -> broadcast::Receiver<SocketAddr> {
+        self.unreachable.listen()
     }
 
     /// What the gate refused.
@@ -243,40 +307,11 @@ impl SipStack {
         self.layer.len()
     }
 
-    /// Sends an INVITE. What becomes of it are the events of the leg.
+    /// Sends an INVITE. What becomes of it are the events of the leg. With a stream,
+    /// [`SipStack::reach`] comes first.
     pub(in crate::voice) fn invite(&self, invite: InviteOut) -> Result<SipLeg, SipError> {
-        let host = HostWithPort::try_from(invite.host.as_str())
-            .map_err(|_| SipError::Uri(invite.host.clone()))?;
         let (states, events) = self.layer.new_dialog_state_channel();
-        let callee = if invite.to.contains(':') {
-            Uri::try_from(invite.to.as_str()).map_err(|_| SipError::Uri(invite.to.clone()))?
-        } else {
-            uri(Some(&invite.to), host.clone())
-        };
-        let option = InviteOption {
-            caller: uri(Some(&invite.from), host),
-            callee,
-            destination: Some(udp(invite.target)),
-            content_type: Some("application/sdp".into()),
-            offer: Some(invite.sdp.into_bytes()),
-            contact: self.contact.clone(),
-            credential: invite.credential.map(|(username, password)| Credential {
-                username,
-                password,
-                ..Credential::default()
-            }),
-            headers: Some(vec![
-                Header::Allow(Allow::new(gate::METHODS.join(", "))),
-                make_header("Supported", "timer, replaces".into()),
-                make_header(
-                    "Session-Expires",
-                    timer::request_field(self.limits, None, None),
-                ),
-                make_header("Min-SE", self.limits.least.to_string()),
-            ]),
-            call_id: invite.call_id,
-            ..InviteOption::default()
-        };
+        let option = self.invite_option(invite)?;
         let (dialog, task) = self.layer.do_invite_async(option.clone(), states)?;
         Ok(SipLeg::outgoing(
             (dialog, events),
@@ -292,10 +327,54 @@ impl SipStack {
         Upkeep::new(self.clock.clone(), rng.derive(3), self.limits)
     }
 
-    /// Asks whether anything answers at `target`: any final answer counts.
-    pub(in crate::voice) async fn probe(&self, target: SocketAddr, limit: Duration) -> bool {
+    /// Bytes of an INVITE as it would be sent; a proof of the password is not counted.
+    pub(in crate::voice) fn invite_bytes(&self, invite: InviteOut) -> Result<usize, SipError> {
+        let option = self.invite_option(invite)?;
+        let body = option.offer.as_ref().map_or(0, Vec::len);
+        let request = self.layer.make_invite_request(&option)?;
+        Ok(request.to_string().len() + body)
+    }
+
+    fn invite_option(&self, invite: InviteOut) -> Result<InviteOption, SipError> {
+        let host = HostWithPort::try_from(invite.host.as_str())
+            .map_err(|_| SipError::Uri(invite.host.clone()))?;
+        let callee = if invite.to.contains(':') {
+            Uri::try_from(invite.to.as_str()).map_err(|_| SipError::Uri(invite.to.clone()))?
+        } else {
+            uri(Some(&invite.to), host.clone())
+        };
+        Ok(InviteOption {
+            caller: uri(Some(&invite.from), host),
+            callee,
+            destination: Some(invite.route.sip_addr()),
+            content_type: Some("application/sdp".into()),
+            offer: Some(invite.sdp.into_bytes()),
+            contact: self.own.contact(invite.route.transport),
+            credential: invite.credential.map(|(username, password)| Credential {
+                username,
+                password,
+                ..Credential::default()
+            }),
+            headers: Some(vec![
+                Header::Allow(Allow::new(gate::METHODS.join(", "))),
+                make_header("Supported", "timer, replaces".into()),
+                make_header(
+                    "Session-Expires",
+                    timer::request_field(self.limits, None, None),
+                ),
+                make_header("Min-SE", self.limits.least.to_string()),
+                invite.route.mark(),
+            ]),
+            call_id: invite.call_id,
+            ..InviteOption::default()
+        })
+    }
+
+    /// Asks whether anything answers at the end of `route`: any final answer counts.
+    pub(in crate::voice) async fn probe(&self, route: &Route, limit: Duration) -> bool {
         let ask = async {
-            let mut tx = self.options(target).ok()?;
+            self.reach(route).await.ok()?;
+            let mut tx = self.options(route).ok()?;
             tx.send().await.ok()?;
             while let Some(message) = tx.receive().await {
                 if let SipMessage::Response(response) = message
@@ -309,30 +388,46 @@ impl SipStack {
         tokio::time::timeout(limit, ask).await.ok().flatten() == Some(true)
     }
 
-    fn options(&self, target: SocketAddr) -> Result<Transaction, SipError> {
-        let to = uri(None, target.into());
+    fn options(&self, route: &Route) -> Result<Transaction, SipError> {
+        let to = uri(None, route.address.into());
+        let from = self.own.contact(route.transport);
+        self.request(Method::Options, route, to.clone(), from, to)
+    }
+
+    /// A request outside a dialog, not yet sent.
+    fn request(
+        &self,
+        method: Method,
+        route: &Route,
+        target: Uri,
+        from: Uri,
+        to: Uri,
+    ) -> Result<Transaction, SipError> {
         let inner = &self.endpoint.inner;
+        let address = |uri| (None::<String>, uri, Vec::<Param>::new());
+        let (display_name, uri, params) = address(from);
+        let from = typed::From {
+            display_name,
+            uri,
+            params,
+        };
+        let (display_name, uri, params) = address(to);
         let request = inner.make_request(
-            Method::Options,
-            to.clone(),
-            inner.get_via(None, None)?,
-            typed::From {
-                display_name: None,
-                uri: self.contact.clone(),
-                params: vec![],
-            }
-            .with_tag(make_tag()),
+            method,
+            target,
+            inner.get_via(Some(self.own.via(route.transport)), None)?,
+            from.with_tag(make_tag()),
             typed::To {
-                display_name: None,
-                uri: to,
-                params: vec![],
+                display_name,
+                uri,
+                params,
             },
             1,
             None,
         );
         let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
         let mut tx = Transaction::new_client(key, request, Arc::clone(inner), None);
-        tx.destination = Some(udp(target));
+        tx.destination = Some(route.sip_addr());
         Ok(tx)
     }
 
@@ -354,6 +449,8 @@ impl SipStack {
         {
             tracing::warn!("SIP tasks were still running at the stop");
         }
+        // A peer that does not read may hold its stream for a moment longer.
+        let _ = tokio::time::timeout(limit, self.streams.closed()).await;
     }
 
     async fn serve(self: Arc<Self>, mut incoming: TransactionReceiver) {
@@ -464,7 +561,7 @@ impl SipStack {
             }
         };
         let (states, events) = self.layer.new_dialog_state_channel();
-        let contact = Some(self.contact.clone());
+        let contact = Some(self.own.contact(transport_of(&tx)));
         let mut dialog = self
             .layer
             .get_or_create_server_invite(&tx, states, None, contact)?;
@@ -481,6 +578,7 @@ impl SipStack {
             from: caller(&tx.original),
             phone,
             to: tx.original.uri.user().unwrap_or_default().to_owned(),
+            source: source(&tx).map(|from| from.ip()),
             sdp: body,
             leg,
             permit,
@@ -494,6 +592,31 @@ impl SipStack {
 fn source(tx: &Transaction) -> Option<SocketAddr> {
     let remote = tx.connection.as_ref()?.get_remote_addr()?;
     remote.get_socketaddr().ok()
+}
+
+/// Streams the stack opens itself, to a Contact that asks for TCP: what comes on them
+/// passes the gate too, as it was read.
+struct StackStreams(Arc<Guard>);
+
+impl TransportEventInspector for StackStreams {
+    fn handle<'life0, 'async_trait>(
+        &'life0 self,
+        event: TransportEvent,
+    ) -> Pin<Box<dyn Future<Output = Option<TransportEvent>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(async move {
+            if let TransportEvent::Incoming(message, SipConnection::Tcp(_), from) = &event {
+                let from = from.get_socketaddr().ok()?;
+                if self.0.judge(&message.to_bytes(), from) != Judgement::Pass {
+                    return None;
+                }
+            }
+            Some(event)
+        })
+    }
 }
 
 /// Answers finally. The stack keeps the answer for repetitions of the request without us.
@@ -537,7 +660,25 @@ fn user_of(address: &str) -> Option<String> {
     (!user.is_empty()).then(|| user.to_owned())
 }
 
-fn uri(user: Option<&str>, host: HostWithPort) -> Uri {
+/// The transport a request came by.
+fn transport_of(tx: &Transaction) -> Transport {
+    let address = tx.connection.as_ref().map(|c| c.get_addr().r#type);
+    match address.flatten() {
+        Some(rsipstack::sip::Transport::Tcp) => Transport::Tcp,
+        Some(rsipstack::sip::Transport::Tls) => Transport::Tls,
+        _ => Transport::Udp,
+    }
+}
+
+/// `address`, with `port` if it has none.
+fn with_port(address: SocketAddr, port: u16) -> SocketAddr {
+    match address.port() {
+        0 => SocketAddr::new(address.ip(), port),
+        _ => address,
+    }
+}
+
+pub(super) fn uri(user: Option<&str>, host: HostWithPort) -> Uri {
     Uri {
         scheme: Some(Scheme::Sip),
         auth: user.map(|user| Auth {
@@ -547,10 +688,6 @@ fn uri(user: Option<&str>, host: HostWithPort) -> Uri {
         host_with_port: host,
         ..Uri::default()
     }
-}
-
-fn udp(address: SocketAddr) -> SipAddr {
-    SipAddr::new(Transport::Udp, address.into())
 }
 
 /// The header field of an SDP body.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A trunk of a few lines: `answer` gets each datagram as text and gives what is sent back.
-async fn odd_trunk(
+pub(super) async fn odd_trunk(
     mut answer: impl FnMut(&str) -> Vec<String> + Send + 'static,
 ) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -20,7 +20,7 @@ async fn odd_trunk(
     (address, task)
 }
 
-fn reply(request: &str, status: &str, more: &str) -> String {
+pub(super) fn reply(request: &str, status: &str, more: &str) -> String {
     let fields = request.lines().filter(|l| {
         ["Via", "From", "Call-ID", "CSeq"]
             .iter()

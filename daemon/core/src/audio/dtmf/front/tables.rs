@@ -1,0 +1,74 @@
+//! Frequencies, and their waves and turns, computed once.
+
+use std::array::from_fn;
+use std::f64::consts::TAU;
+use std::sync::LazyLock;
+
+use super::HOP;
+use crate::audio::dtmf::fit::Complex;
+use crate::audio::dtmf::{COLUMNS_HZ, ROWS_HZ};
+
+/// Angular frequency of row 0-3 or column 4-7, radians a sample.
+pub(in crate::audio::dtmf) fn omega(tone: usize) -> f64 {
+    TAU * hz(tone) / 8000.0
+}
+
+/// Frequency of row 0-3 or column 4-7.
+pub(in crate::audio::dtmf) fn hz(tone: usize) -> f64 {
+    if tone < 4 {
+        ROWS_HZ[tone & 3]
+    } else {
+        COLUMNS_HZ[tone & 3]
+    }
+}
+
+/// cos and sin of each frequency over the first half of a hop, from its middle: the
+/// second half mirrors it.
+pub(super) struct Waves {
+    pub(super) cos: [[f32; 8]; HOP / 2],
+    pub(super) sin: [[f32; 8]; HOP / 2],
+}
+
+/// What each tone turned by since hop 0, backwards.
+#[derive(Clone, Copy)]
+pub(super) struct Turns {
+    pub(super) cos: [f32; 8],
+    pub(super) sin: [f32; 8],
+}
+
+/// Hops after which all tones are where they began: frequencies are whole Hz, hops 1/200 s.
+pub(super) const PERIOD: usize = 200;
+
+#[allow(clippy::cast_possible_truncation)] // tables of single precision
+pub(super) static WAVES: LazyLock<Waves> = LazyLock::new(|| {
+    let angle = |n, tone| omega(tone) * (to_f64(HOP - 1) / 2.0 - to_f64(n));
+    Waves {
+        cos: from_fn(|n| from_fn(|tone| angle(n, tone).cos() as f32)),
+        sin: from_fn(|n| from_fn(|tone| angle(n, tone).sin() as f32)),
+    }
+});
+
+#[allow(clippy::cast_possible_truncation)]
+pub(super) static TURNS: LazyLock<[Turns; PERIOD]> = LazyLock::new(|| {
+    from_fn(|hop| {
+        let angle = |tone| -omega(tone) * to_f64(HOP * hop);
+        Turns {
+            cos: from_fn(|tone| angle(tone).cos() as f32),
+            sin: from_fn(|tone| angle(tone).sin() as f32),
+        }
+    })
+});
+
+/// What each tone turns by over one and a half hops, backwards.
+pub(super) static BACK_TO_MIDDLE: LazyLock<[Complex; 8]> =
+    LazyLock::new(|| from_fn(|tone| Complex::turn(-omega(tone) * 1.5 * to_f64(HOP))));
+
+/// The limit of the offset, 3.5 % + 6 Hz, as cos of the turn in a hop.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) static TURN_LIMITS: LazyLock<[f32; 8]> =
+    LazyLock::new(|| from_fn(|tone| (TAU * (0.035 * hz(tone) + 6.0) / 200.0).cos() as f32));
+
+#[allow(clippy::cast_precision_loss)] // small counts
+pub(in crate::audio::dtmf) fn to_f64(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,209 @@
+//! What is done to every sample and every hop, for all channels side by side.
+
+// The loops run over channels, and several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
+use super::tables::{Turns, WAVES};
+use super::{Complex, HOP};
+use crate::audio::tone::RMS_0_DBM0;
+
+/// Below this power (-50 dBm0) a hop is only measured, not correlated.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) const FLOOR_ENERGY: f32 = (RMS_0_DBM0 * RMS_0_DBM0 * 1e-5 * 40.0) as f32;
+/// Share of a hop's energy its strongest row and column must hold.
+const PAIR_SHARE: f32 = 0.40;
+/// A fourth-order elliptic high-pass at 640 Hz in two sections: -0.5 dB there, -36 dB at
+/// 440 Hz and below. Both numerators are symmetric: (outer, middle).
+const SECTIONS: [Section; 2] = [
+    Section {
+        b: (0.533_180_6, -1.053_977_4),
+        a: (-1.058_725_1, 0.394_785_2),
+    },
+    Section {
+        b: (1.0, -1.893_047_8),
+        a: (-1.671_059_7, 0.892_688_9),
+    },
+];
+
+struct Section {
+    b: (f32, f32),
+    a: (f32, f32),
+}
+
+/// A hop of sound in `L` channels.
+pub(super) type Sound<const L: usize> = [[f32; L]; HOP];
+
+/// What is kept of 5 ms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop<const L: usize> {
+    /// Correlation with rows 0-3 and columns 4-7, real and imaginary. Phases count from
+    /// the middle of hop 0, so that sums over hops need no turning.
+    pub(super) re: [[f32; L]; 8],
+    pub(super) im: [[f32; L]; 8],
+    /// Energy behind the filter.
+    pub(super) energy: [f32; L],
+    /// Energy the filter took away: hum, dial tone, the low part of speech.
+    pub(super) low: [f32; L],
+}
+
+/// A tone over the samples of a hop: cos and -sin.
+pub(in crate::audio::dtmf) struct Wave {
+    cos: [f32; HOP],
+    sin: [f32; HOP],
+}
+
+impl Wave {
+    /// The tone of that frequency, radians a sample.
+    #[allow(clippy::cast_possible_truncation)] // single precision is enough for 35 ms
+    pub(in crate::audio::dtmf) fn new(frequency: f64) -> Wave {
+        let mut turns = [Complex::turn(0.0); HOP];
+        turns[1] = Complex::turn(-frequency);
+        // By doubling: few products wait for others.
+        for n in 2..HOP {
+            turns[n] = turns[n / 2] * turns[n - n / 2];
+        }
+        Wave {
+            cos: turns.map(|turn| turn.re as f32),
+            sin: turns.map(|turn| turn.im as f32),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn correlate(&self, hop: &[f32; HOP]) -> Complex {
+        let (mut re, mut im) = ([0.0f32; 8], [0.0f32; 8]);
+        for at in (0..HOP).step_by(8) {
+            for n in 0..8 {
+                re[n] += hop[at + n] * self.cos[at + n];
+                im[n] += hop[at + n] * self.sin[at + n];
+            }
+        }
+        Complex {
+            re: f64::from(re.iter().sum::<f32>()),
+            im: f64::from(im.iter().sum::<f32>()),
+        }
+    }
+}
+
+/// `a * b + c`, in one step where the processor has it: a call of a library elsewhere.
+#[inline(always)]
+fn add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Both sections over a hop; `past` holds what they remember of the one before.
+#[inline(always)]
+pub(super) fn filter<const L: usize, const FUSED: bool>(
+    x: &Sound<L>,
+    y: &mut Sound<L>,
+    past: &mut [[[f32; L]; 2]; 3],
+) {
+    // Number by number: copied whole, the numbers of one channel would be kept as integers.
+    let (mut x2, mut x1) = ([0.0; L], [0.0; L]);
+    let (mut u2, mut u1) = ([0.0; L], [0.0; L]);
+    let (mut y2, mut y1) = ([0.0; L], [0.0; L]);
+    for c in 0..L {
+        (x2[c], x1[c]) = (past[0][0][c], past[0][1][c]);
+        (u2[c], u1[c]) = (past[1][0][c], past[1][1][c]);
+        (y2[c], y1[c]) = (past[2][0][c], past[2][1][c]);
+    }
+    let [first, second] = &SECTIONS;
+    for (x, y) in x.iter().zip(y.iter_mut()) {
+        for c in 0..L {
+            // In this order a sample waits for one product of the last only.
+            let ahead = add::<FUSED>(first.b.1, x1[c], first.b.0 * (x[c] + x2[c]));
+            let ahead = add::<FUSED>(-first.a.1, u2[c], ahead);
+            let u = add::<FUSED>(-first.a.0, u1[c], ahead);
+            let ahead = add::<FUSED>(second.b.1, u1[c], second.b.0 * (u + u2[c]));
+            let ahead = add::<FUSED>(-second.a.1, y2[c], ahead);
+            y[c] = add::<FUSED>(-second.a.0, y1[c], ahead);
+            (x2[c], x1[c]) = (x1[c], x[c]);
+            (u2[c], u1[c]) = (u1[c], u);
+            (y2[c], y1[c]) = (y1[c], y[c]);
+        }
+    }
+    // What rings on below anything audible would end as numbers that processors are slow at.
+    let audible = |x: f32| if x.abs() < 1e-15 { 0.0 } else { x };
+    for c in 0..L {
+        (past[0][0][c], past[0][1][c]) = (x2[c], x1[c]);
+        (past[1][0][c], past[1][1][c]) = (audible(u2[c]), audible(u1[c]));
+        (past[2][0][c], past[2][1][c]) = (audible(y2[c]), audible(y1[c]));
+    }
+}
+
+/// Sum of squares of each channel, in eight parts as vectors add them.
+#[inline(always)]
+pub(super) fn energy<const L: usize, const FUSED: bool>(sound: &[[f32; L]]) -> [f32; L] {
+    let mut parts = [[0.0f32; L]; 8];
+    for eight in sound.chunks_exact(8) {
+        for (part, sample) in parts.iter_mut().zip(eight) {
+            for c in 0..L {
+                part[c] = add::<FUSED>(sample[c], sample[c], part[c]);
+            }
+        }
+    }
+    let mut sum = [0.0f32; L];
+    for part in parts {
+        for c in 0..L {
+            sum[c] += part[c];
+        }
+    }
+    sum
+}
+
+/// Correlates a hop with all tones; those of channels that are too quiet stay 0.
+#[inline(always)]
+pub(super) fn correlate<const L: usize, const FUSED: bool>(
+    sound: &Sound<L>,
+    hop: &mut Hop<L>,
+    turns: &Turns,
+) {
+    let waves = &*WAVES;
+    let (mut re, mut im) = ([[0.0f32; L]; 8], [[0.0f32; L]; 8]);
+    for (n, wave) in waves.cos.iter().enumerate() {
+        for tone in 0..8 {
+            for c in 0..L {
+                let even = sound[n][c] + sound[HOP - 1 - n][c];
+                re[tone][c] = add::<FUSED>(even, wave[tone], re[tone][c]);
+            }
+        }
+    }
+    for (n, wave) in waves.sin.iter().enumerate() {
+        for tone in 0..8 {
+            for c in 0..L {
+                let odd = sound[n][c] - sound[HOP - 1 - n][c];
+                im[tone][c] = add::<FUSED>(odd, wave[tone], im[tone][c]);
+            }
+        }
+    }
+    let mut loud = [0.0f32; L];
+    for c in 0..L {
+        loud[c] = f32::from(u8::from(hop.energy[c] >= FLOOR_ENERGY));
+    }
+    for tone in 0..8 {
+        let (cos, sin) = (turns.cos[tone], turns.sin[tone]);
+        for c in 0..L {
+            let (re, im) = (re[tone][c] * loud[c], im[tone][c] * loud[c]);
+            hop.re[tone][c] = re * cos - im * sin;
+            hop.im[tone][c] = re * sin + im * cos;
+        }
+    }
+}
+
+/// How much more than its share the strongest row and column of a hop hold; below 0 also
+/// when the hop is too quiet.
+#[inline(always)]
+pub(super) fn surplus<const L: usize>(hop: &Hop<L>) -> [f32; L] {
+    let mut strongest = [[0.0f32; L]; 2];
+    for tone in 0..8 {
+        for c in 0..L {
+            let power = hop.re[tone][c] * hop.re[tone][c] + hop.im[tone][c] * hop.im[tone][c];
+            strongest[tone / 4][c] = strongest[tone / 4][c].max(power);
+        }
+    }
+    let mut surplus = [0.0f32; L];
+    for c in 0..L {
+        let share = (strongest[0][c] + strongest[1][c]) * (2.0 / 40.0);
+        surplus[c] = (share - PAIR_SHARE * hop.energy[c]).min(hop.energy[c] - FLOOR_ENERGY);
+    }
+    surplus
+}
