@@ -10,7 +10,7 @@ fuzz_target!(|text: &str| {
         address: "192.0.2.1:30000".parse().expect("an address"),
         session: 1,
         version: 1,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        codecs: vec![Codec::Opus, Codec::G722, Codec::Pcmu, Codec::Pcma],
     };
     let _ = sdp::origin(text);
     let ours = sdp::offer(&local);

@@ -25,7 +25,7 @@ struct Case {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_odd_message_is_answered_as_written_and_the_engine_lives() {
-    let world = World::with(|config, dir| {
+    let world = World::with(|config, _, dir| {
         config.voice.inbound_from = vec!["127.0.0.1".into()];
         let password_file = dir.join("ada");
         fs::write(&password_file, "opensesame").unwrap();

@@ -5,6 +5,7 @@ mod http;
 mod mail;
 mod phones;
 mod sip;
+mod streams;
 mod timers;
 
 pub(crate) use sip::World;

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use super::sip::{LIMIT, World, connect, desk};
 use crate::support::phone::{baresip_order, configure_baresip};
-use crate::support::sipp::Script;
+use crate::support::sipp::{Script, sdp};
 
-fn ada(config: &mut EngineConfig, dir: &Path) {
+fn ada(config: &mut EngineConfig, _: u16, dir: &Path) {
     let password_file = dir.join("ada");
     std::fs::write(&password_file, "opensesame\n").unwrap();
     config.phones = vec![config::Phone {
@@ -149,4 +149,89 @@ async fn another_user_and_a_daemon_without_telephones_register_nobody() {
         .send("REGISTER", contact, "")
         .expect(405, &["Allow: INVITE"]);
     world.script(script).await.ends_content().await;
+}
+
+/// What a telephone that called in asks for, and what it is told.
+async fn transfers(script: Script) -> Vec<&'static str> {
+    let mut world = World::with(|config, trunk, dir| {
+        ada(config, trunk, dir);
+        config.dial.allow = vec!["DE".into()];
+    })
+    .await;
+    let sipp = world.script(script).await;
+    let mut incoming = timeout(LIMIT, world.callers.recv()).await.unwrap().unwrap();
+    let (words, _, _) = desk(&mut incoming.call).await;
+    sipp.ends_content().await;
+    world.is_clean().await;
+    words
+}
+
+/// A telephone calls in and proves who it is.
+fn calls_in() -> Script {
+    let proof = "[authentication username=ada password=opensesame]\n";
+    Script::caller("ada")
+        .send("INVITE", "", &sdp(1, "sendrecv"))
+        .expect(401, &[])
+        .send("ACK", "", "")
+        .send("INVITE", proof, &sdp(1, "sendrecv"))
+        .expect(200, &[])
+        .send("ACK", "", "")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_telephone_transfers_to_an_allowed_number_and_is_told() {
+    let told = |code: &str, state: &str| {
+        [
+            format!("Subscription-State: {state}"),
+            format!("SIP/2.0 {code}"),
+            "Event: refer".to_owned(),
+        ]
+    };
+    let mut script = calls_in()
+        .send("REFER", "Refer-To: <sip:+4930123456@[remote_ip]>\n", "")
+        .expect(202, &[]);
+    for (code, state) in [("100", "active"), ("180", "active"), ("200", "terminated")] {
+        let lines = told(code, state);
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        script = script
+            .await_request("NOTIFY", &lines)
+            .answer("200 OK", "", "");
+    }
+    assert_eq!(transfers(script.bye()).await, ["answered", "transfer"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transfers_that_the_rules_forbid_or_that_name_nothing_are_refused() {
+    let script = calls_in()
+        .send("REFER", "Refer-To: <sip:+447911123456@[remote_ip]>\n", "")
+        .expect(603, &[])
+        .send(
+            "REFER",
+            "Refer-To: <sip:+4930123456@[remote_ip];method=BYE>\n",
+            "",
+        )
+        .expect(400, &[])
+        .send(
+            "REFER",
+            "Refer-To: <sip:x@h?Replaces=no%3Bto-tag%3D1%3Bfrom-tag%3D2>\n",
+            "",
+        )
+        .expect(481, &[])
+        .bye();
+    assert_eq!(transfers(script).await, ["answered"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invite_that_replaces_nothing_of_ours_is_refused() {
+    let script = Script::caller("trunk")
+        .send(
+            "INVITE",
+            "Replaces: no@test;to-tag=1;from-tag=2\n",
+            &sdp(1, "sendrecv"),
+        )
+        .expect(481, &[])
+        .send("ACK", "", "");
+    let world = World::new().await;
+    world.script(script).await.ends_content().await;
+    world.is_clean().await;
 }

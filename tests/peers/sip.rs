@@ -2,7 +2,7 @@
 //! the engine in this process on free loopback ports, and is bounded in time.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::phone::{
-    baresip_order, configure_baresip, events_of, is_bound, loud_samples, peers, scenario, sound_of,
+    baresip_order, configure_baresip, events_of, loud_samples, peers, scenario, sound_of,
+    wait_bound,
 };
 use crate::support::process::free_run;
 use crate::support::sipp::Script;
@@ -62,21 +63,24 @@ pub(crate) struct World {
     pub(crate) engine: EngineHandle,
     pub(super) trunk: u16,
     pub(super) dir: tempfile::TempDir,
+    /// How SIPp speaks: its `-t`.
+    pub(super) way: &'static str,
 }
 
 impl World {
     pub(super) async fn new() -> World {
-        World::with(|_, _| {}).await
+        World::with(|_, _, _| {}).await
     }
 
-    /// With a configuration changed by `change`, which may use the folder.
-    pub(crate) async fn with(change: impl FnOnce(&mut EngineConfig, &std::path::Path)) -> World {
+    /// `change` gets the configuration, the port of the trunk and a folder.
+    pub(crate) async fn with(change: impl FnOnce(&mut EngineConfig, u16, &Path)) -> World {
         // baresip's SIP over TLS takes the port after the one it is given.
         let trunk = free_run(2);
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         std::fs::write(&password, "secret\n").unwrap();
         let mut config = EngineConfig {
+            dial: helpline_core::phone::DialRules::default(),
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
@@ -98,7 +102,7 @@ impl World {
             region: None,
             open: Arc::new(|| true),
         };
-        change(&mut config, dir.path());
+        change(&mut config, trunk, dir.path());
         let media = Media::start(MediaConfig {
             address: "127.0.0.1".parse().unwrap(),
             ports: (30_000, 32_766),
@@ -123,6 +127,7 @@ impl World {
             engine,
             trunk,
             dir,
+            way: "u1",
         }
     }
 
@@ -164,7 +169,7 @@ impl World {
     }
 
     /// Starts SIPp with a scenario; as trunk, or, with `target`, as caller.
-    async fn sipp(&self, name: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
+    pub(super) async fn sipp(&self, name: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
         let file = scenario(name, keys, self.dir.path());
         self.run_sipp(file, calls).await
     }
@@ -178,12 +183,15 @@ impl World {
     async fn run_sipp(&self, file: PathBuf, calls: bool) -> Sipp {
         let mut command = Command::new("sipp");
         if calls {
-            command.arg(self.engine.sip_address().to_string());
+            let tcp = self.engine.stream_addresses().0;
+            let to = if self.way == "t1" { tcp } else { None };
+            command.arg(to.unwrap_or(self.engine.sip_address()).to_string());
         }
         command
             .arg("-sf")
             .arg(file)
-            .args(["-i", "127.0.0.1", "-p", &self.trunk.to_string()])
+            .args(["-t", self.way, "-i", "127.0.0.1"])
+            .args(["-p", &self.trunk.to_string()])
             .args(["-mi", "127.0.0.1", "-mp", &free_run(4).to_string()])
             .args([
                 "-m",
@@ -213,12 +221,9 @@ impl World {
 
     /// Waits until the trunk's port is taken.
     pub(super) async fn is_bound(&self) {
-        let bound = async {
-            while !is_bound(self.trunk) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(LIMIT, bound).await.expect("the peer starts");
+        let port = self.trunk;
+        let wait = tokio::task::spawn_blocking(move || wait_bound(port));
+        wait.await.expect("the peer starts");
     }
 }
 
@@ -262,6 +267,12 @@ pub(super) async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, Str
             }
             CallEvent::Trace(_, line) if line.kind == "key" => {
                 keys.extend(line.data.chars().next());
+            }
+            CallEvent::Transfer(transfer) => {
+                words.push("transfer");
+                for code in [180, 200] {
+                    transfer.progress.send(code).await.unwrap();
+                }
             }
             CallEvent::Trace(..) => {}
             CallEvent::Ended(report) => return (words, report, keys),
@@ -424,23 +435,50 @@ async fn a_caller_who_hangs_up_is_reported_so() {
     world.is_clean().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn baresip_answers_hears_the_tone_and_presses_1() {
-    let world = World::new().await;
+/// A baresip in the world's folder; `config` and `account` are added to its files.
+pub(super) struct Baresip {
+    child: Child,
+    orders: tokio::net::TcpStream,
+}
+
+impl Baresip {
+    pub(super) async fn start(world: &World, config: &str, account: &str) -> Baresip {
+        let dir = world.dir.path();
+        let control = configure_baresip(dir, world.trunk);
+        for (file, more) in [("config", config), ("accounts", account)] {
+            let text = std::fs::read_to_string(dir.join(file)).unwrap();
+            std::fs::write(dir.join(file), text.trim_end().to_owned() + more + "\n").unwrap();
+        }
+        let child = Command::new("baresip")
+            .args(["-f", dir.to_str().unwrap(), "-t", "25"])
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(dir.join("said")).unwrap())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("baresip (package baresip-core) is installed");
+        world.is_bound().await;
+        let orders = timeout(LIMIT, connect(([127, 0, 0, 1], control).into()));
+        Baresip {
+            child,
+            orders: orders.await.unwrap(),
+        }
+    }
+
+    pub(super) async fn order(&mut self, command: &str, params: &str) {
+        let order = baresip_order(command, params);
+        self.orders.write_all(order.as_bytes()).await.unwrap();
+    }
+
+    pub(super) async fn end(mut self) {
+        self.child.start_kill().unwrap();
+        self.child.wait().await.unwrap();
+    }
+}
+
+/// We call the baresip, it presses 1, the flow plays a tone to it.
+pub(super) async fn baresip_is_called(world: &World, mut baresip: Baresip) {
     let dir = world.dir.path();
-    let control = configure_baresip(dir, world.trunk);
-    let mut baresip = Command::new("baresip")
-        .args(["-f", dir.to_str().unwrap(), "-t", "25"])
-        .stdin(Stdio::null())
-        .stdout(std::fs::File::create(dir.join("said")).unwrap())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("baresip (package baresip-core) is installed");
-    world.is_bound().await;
-    let mut orders = timeout(LIMIT, connect(([127, 0, 0, 1], control).into()))
-        .await
-        .unwrap();
     let mut call = world.place(LIMIT).await;
     loop {
         match timeout(LIMIT, call.events.recv()).await.unwrap().unwrap() {
@@ -453,18 +491,23 @@ async fn baresip_answers_hears_the_tone_and_presses_1() {
         }
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let order = baresip_order("sndcode", "1");
-    orders.write_all(order.as_bytes()).await.unwrap();
+    baresip.order("sndcode", "1").await;
     let (words, report, keys) = desk(&mut call).await;
     let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
     assert_eq!((words, keys.as_str()), (vec!["join"], "1"), "{said}");
     assert_eq!(report.settled, Some(Settled::Accepted));
     assert_eq!(world.engine.counters().keys_rfc4733, 1);
     world.is_clean().await;
-    baresip.start_kill().unwrap();
-    baresip.wait().await.unwrap();
+    baresip.end().await;
     // The flow's beep is 1 kHz: a fifth of a second of it came through.
     assert!(loud_samples(dir) > 1_000, "baresip heard no beep");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baresip_answers_hears_the_tone_and_presses_1() {
+    let world = World::new().await;
+    let baresip = Baresip::start(&world, "", "").await;
+    baresip_is_called(&world, baresip).await;
 }
 
 pub(super) async fn connect(to: std::net::SocketAddr) -> tokio::net::TcpStream {

@@ -11,7 +11,7 @@ use super::sip::{LIMIT, World, desk};
 use crate::support::sipp::{Script, sdp};
 
 async fn world(seconds: u64) -> World {
-    World::with(|config, _| {
+    World::with(|config, _, _| {
         config.voice.session_expires = Period(Duration::from_secs(seconds));
     })
     .await

@@ -168,19 +168,24 @@ pub(crate) fn loud_samples(dir: &Path) -> usize {
         .count()
 }
 
-/// Whether a UDP socket has the port. Looked up, not tried: a bind of ours could be in
+/// Whether a UDP or a TCP socket has the port. Looked up, not tried: a bind of ours could be in
 /// the way of the peer's.
 pub(crate) fn is_bound(port: u16) -> bool {
-    fs::read_to_string("/proc/net/udp")
-        .unwrap()
-        .contains(&format!(":{port:04X} "))
+    let entry = format!(":{port:04X} 00000000:0000 ");
+    ["udp", "tcp"].iter().any(|kind| {
+        let sockets = fs::read_to_string(format!("/proc/net/{kind}"));
+        sockets.unwrap().contains(&entry)
+    })
 }
 
-/// Waits until a UDP socket has the port.
+/// Waits until a socket has the port. SIPp gives it back once while it starts, and what
+/// comes meanwhile gets ICMP: it must be there for a while.
 pub(crate) fn wait_bound(port: u16) {
     let end = Instant::now() + Duration::from_secs(10);
-    while !is_bound(port) {
+    let mut seen = 0;
+    while seen < 10 {
         assert!(Instant::now() < end, "nothing took port {port}");
+        seen = if is_bound(port) { seen + 1 } else { 0 };
         sleep(Duration::from_millis(20));
     }
 }

@@ -145,13 +145,6 @@ impl Script {
         self
     }
 
-    /// Calls with a plain offer, and acknowledges the answer.
-    pub(crate) fn call(self, fields: &str) -> Script {
-        self.send("INVITE", fields, &sdp(1, "sendrecv"))
-            .expect(200, &[])
-            .send("ACK", "", "")
-    }
-
     /// Answers a call with these fields.
     pub(crate) fn pick_up(self, fields: &str) -> Script {
         self.await_request("INVITE", &[])

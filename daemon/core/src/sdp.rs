@@ -9,23 +9,21 @@ use std::net::{IpAddr, SocketAddr};
 
 use parse::{Media, Session};
 
+pub use crate::audio::Codec;
+
 /// Longest description read, bytes.
 pub const TEXT_BYTES_MAX: usize = 8192;
 /// Most media lines in a description.
 pub const MEDIA_MAX: usize = 16;
 /// Most formats in a media line; further ones are not looked at.
 pub const FORMATS_MAX: usize = 64;
-/// Payload type under which we offer telephone events.
+/// Payload type under which we offer telephone events at 8000 Hz.
 pub const EVENT_PAYLOAD_TYPE: u8 = 101;
-
-/// Audio codecs spoken on a trunk; both have a clock of 8000 Hz.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Codec {
-    /// G.711 mu-law, static payload type 0.
-    Pcmu,
-    /// G.711 A-law, static payload type 8.
-    Pcma,
-}
+/// The same at 48,000 Hz, for Opus.
+pub const EVENT_48K_PAYLOAD_TYPE: u8 = 102;
+/// Asks Opus peers for what we decode: telephone band, mono, no more bits than it needs
+/// (RFC 7587 §6.1).
+const OPUS_PARAMETERS: &str = "maxplaybackrate=8000;maxaveragebitrate=24000;stereo=0";
 
 /// Who may send, seen from our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +47,8 @@ pub struct Negotiated {
     pub codec: Codec,
     /// Its payload type.
     pub payload_type: u8,
-    /// Payload type of telephone events at 8000 Hz (RFC 4733), if both know them.
+    /// Payload type of telephone events at the codec's clock (RFC 4733), if both know
+    /// them.
     pub event_payload_type: Option<u8>,
     /// Who may send, seen from our side.
     pub direction: Direction,
@@ -80,32 +79,12 @@ pub enum SdpError {
     /// No audio stream over plain RTP, or it was turned down (port 0).
     #[error("no audio stream over RTP/AVP")]
     NoAudio,
-    /// Neither G.711 law is in it, or none that we allow.
+    /// No codec is in it that we know and allow.
     #[error("no common audio codec")]
     NoCodec,
     /// No connection address, a host name, or an address that is nobody's (multicast).
     #[error("no usable connection address")]
     Address,
-}
-
-impl Codec {
-    /// Static payload type (RFC 3551 §6).
-    #[must_use]
-    pub const fn payload_type(self) -> u8 {
-        match self {
-            Codec::Pcmu => 0,
-            Codec::Pcma => 8,
-        }
-    }
-
-    /// Name in `rtpmap`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Codec::Pcmu => "PCMU",
-            Codec::Pcma => "PCMA",
-        }
-    }
 }
 
 impl Direction {
@@ -146,28 +125,26 @@ impl Direction {
     }
 }
 
-/// Our offer: the codecs of `local` in its order, and telephone events.
+/// Our offer: the codecs of `local` in its order, and telephone events at their clocks.
 #[must_use]
 pub fn offer(local: &Local) -> String {
     let mut text = head(local);
-    let mut formats = String::new();
-    for codec in &local.codecs {
-        let _ = write!(formats, "{} ", codec.payload_type()); // a String takes all
-    }
     let port = local.address.port();
-    let _ = write!(
-        text,
-        "m=audio {port} RTP/AVP {formats}{EVENT_PAYLOAD_TYPE}\r\n"
-    );
-    for codec in &local.codecs {
-        rtpmap(&mut text, codec.payload_type(), codec.name());
+    let mut formats: Vec<u8> = local.codecs.iter().map(|c| c.payload_type()).collect();
+    let events = events_offered(&local.codecs);
+    formats.extend(events.iter().map(|(pt, _)| *pt));
+    let _ = write!(text, "m=audio {port} RTP/AVP"); // a String takes all
+    for pt in &formats {
+        let _ = write!(text, " {pt}");
     }
-    tail(
-        &mut text,
-        Some(EVENT_PAYLOAD_TYPE),
-        Direction::SendRecv,
-        port,
-    );
+    text.push_str("\r\n");
+    for codec in &local.codecs {
+        audio_map(&mut text, codec.payload_type(), *codec);
+    }
+    for (pt, clock_hz) in events {
+        events_map(&mut text, pt, clock_hz);
+    }
+    tail(&mut text, Direction::SendRecv, port);
     text
 }
 
@@ -195,6 +172,14 @@ pub fn with_direction(ours: &str, direction: Direction) -> String {
         }
     });
     lines.collect::<Vec<_>>().join("\r\n")
+}
+
+/// Payload type and clock of telephone events, one for each clock among `codecs`.
+fn events_offered(codecs: &[Codec]) -> Vec<(u8, u32)> {
+    [(EVENT_PAYLOAD_TYPE, 8000), (EVENT_48K_PAYLOAD_TYPE, 48_000)]
+        .into_iter()
+        .filter(|(_, hz)| codecs.iter().any(|codec| codec.clock_hz() == *hz))
+        .collect()
 }
 
 /// Answers an offer: the first of its codecs that we allow, telephone events under its
@@ -233,7 +218,8 @@ pub fn accept_answer(answer_text: &str, our_offer: &str) -> Result<Negotiated, S
     let media = session.media.get(chosen).ok_or(SdpError::NoAudio)?;
     let codecs: Vec<Codec> = codecs.into_iter().map(|(_, codec)| codec).collect();
     let mut negotiated = negotiate(&session, media, &codecs)?;
-    if offered.and_then(Media::events).is_none() {
+    let codec = negotiated.codec;
+    if offered.and_then(|media| media.events(codec)).is_none() {
         negotiated.event_payload_type = None;
     }
     Ok(negotiated)
@@ -276,7 +262,7 @@ fn negotiate(
         remote: SocketAddr::new(address, media.port),
         codec,
         payload_type,
-        event_payload_type: media.events().filter(|pt| *pt != payload_type),
+        event_payload_type: media.events(codec).filter(|pt| *pt != payload_type),
         direction: Direction::new(ours.sends() && listens, receives),
     })
 }
@@ -304,30 +290,35 @@ fn accepted(text: &mut String, local: &Local, negotiated: &Negotiated) {
         let _ = write!(text, " {events}");
     }
     text.push_str("\r\n");
-    rtpmap(text, negotiated.payload_type, negotiated.codec.name());
-    tail(
-        text,
-        negotiated.event_payload_type,
-        negotiated.direction,
-        port,
-    );
-}
-
-fn rtpmap(text: &mut String, payload_type: u8, name: &str) {
-    let _ = write!(text, "a=rtpmap:{payload_type} {name}/8000\r\n");
-}
-
-fn tail(text: &mut String, events: Option<u8>, direction: Direction, port: u16) {
-    if let Some(pt) = events {
-        rtpmap(text, pt, "telephone-event");
-        let _ = write!(text, "a=fmtp:{pt} 0-16\r\n");
+    audio_map(text, negotiated.payload_type, negotiated.codec);
+    if let Some(events) = negotiated.event_payload_type {
+        events_map(text, events, negotiated.codec.clock_hz());
     }
-    let rtcp = port.saturating_add(1);
-    let _ = write!(
-        text,
-        "a=ptime:20\r\na=rtcp:{rtcp}\r\na={}\r\n",
-        direction.name()
-    );
+    tail(text, negotiated.direction, port);
+}
+
+fn audio_map(text: &mut String, pt: u8, codec: Codec) {
+    let (name, clock) = (codec.name(), codec.clock_hz());
+    match codec {
+        Codec::Opus => {
+            // Two channels are always told, however many are sent (RFC 7587 §7).
+            let _ = write!(text, "a=rtpmap:{pt} {name}/{clock}/2\r\n");
+            let _ = write!(text, "a=fmtp:{pt} {OPUS_PARAMETERS}\r\n");
+        }
+        Codec::Pcmu | Codec::Pcma | Codec::G722 => {
+            let _ = write!(text, "a=rtpmap:{pt} {name}/{clock}\r\n");
+        }
+    }
+}
+
+fn events_map(text: &mut String, pt: u8, clock_hz: u32) {
+    let _ = write!(text, "a=rtpmap:{pt} telephone-event/{clock_hz}\r\n");
+    let _ = write!(text, "a=fmtp:{pt} 0-16\r\n");
+}
+
+fn tail(text: &mut String, direction: Direction, port: u16) {
+    let (rtcp, direction) = (port.saturating_add(1), direction.name());
+    let _ = write!(text, "a=ptime:20\r\na=rtcp:{rtcp}\r\na={direction}\r\n");
 }
 
 #[cfg(test)]

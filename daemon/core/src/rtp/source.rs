@@ -7,8 +7,10 @@ use crate::time::Time;
 
 /// A step of the sequence larger than this is no loss but a new beginning.
 const DROPOUT_MAX: u16 = 3000;
-/// G.711 and telephone events count in units of 125 µs.
-const MICROS_PER_UNIT: u64 = 125;
+/// The clock of all codecs but Opus, Hz.
+const CLOCK_HZ: u32 = 8000;
+/// A change of transit past this is a pause or a new time line, no jitter.
+const CHANGE_MAX_SECONDS: u32 = 1;
 
 /// Whether a packet may be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +31,16 @@ pub struct Received {
     pub lost: u64,
     /// Extended highest sequence number: cycles in the upper half.
     pub highest: u32,
-    /// Interarrival jitter in units of 1/8000 s.
+    /// Interarrival jitter in units of the RTP clock.
     pub jitter: u32,
     /// The source; `None` before the first packet.
     pub ssrc: Option<u32>,
 }
 
 /// The receiving side of one leg.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Source {
+    clock_hz: u32,
     ssrc: Option<u32>,
     base: u32,
     highest: u32,
@@ -49,11 +52,37 @@ pub struct Source {
     /// Source and sequence that would confirm a doubted packet.
     doubted: Option<(u32, u16)>,
     transit: Option<u32>,
-    /// Jitter times 16, units of 1/8000 s.
+    /// Jitter times 16, units of the RTP clock.
     jitter_16: u32,
 }
 
+impl Default for Source {
+    fn default() -> Self {
+        Source {
+            clock_hz: CLOCK_HZ,
+            ssrc: None,
+            base: 0,
+            highest: 0,
+            packets: 0,
+            packets_before: 0,
+            lost_before: 0,
+            doubted: None,
+            transit: None,
+            jitter_16: 0,
+        }
+    }
+}
+
 impl Source {
+    /// The clock of the timestamps from now on, Hz; 8000 until told otherwise.
+    pub fn set_clock(&mut self, hz: u32) {
+        if self.clock_hz != hz.max(1) {
+            self.clock_hz = hz.max(1);
+            self.transit = None;
+            self.jitter_16 = 0;
+        }
+    }
+
     /// Judges and counts a packet that came from the right address.
     pub fn receive(&mut self, now: Time, ssrc: u32, sequence: u16, timestamp: u32) -> Verdict {
         let expected = self.doubted.take();
@@ -90,7 +119,8 @@ impl Source {
     /// Jitter as a time.
     #[must_use]
     pub fn jitter(&self) -> Duration {
-        Duration::from_micros(u64::from(self.jitter_16 >> 4) * MICROS_PER_UNIT)
+        let units = u64::from(self.jitter_16 >> 4);
+        Duration::from_micros(units * 1_000_000 / u64::from(self.clock_hz))
     }
 
     fn lost(&self) -> u64 {
@@ -131,12 +161,12 @@ impl Source {
     /// RFC 3550 A.8.
     #[allow(clippy::cast_possible_truncation)] // differences modulo 2^32 are what is meant
     fn measure(&mut self, now: Time, timestamp: u32) {
-        let arrival = (now.micros() / MICROS_PER_UNIT) as u32;
+        let clock = u128::from(self.clock_hz);
+        let arrival = (u128::from(now.micros()) * clock / 1_000_000) as u32;
         let transit = arrival.wrapping_sub(timestamp);
         if let Some(last) = self.transit.replace(transit) {
             let change = transit.wrapping_sub(last).cast_signed().unsigned_abs();
-            // A pause or a new time line is no jitter.
-            if change < 8000 {
+            if change < CHANGE_MAX_SECONDS * self.clock_hz {
                 self.jitter_16 = self.jitter_16 + change - ((self.jitter_16 + 8) >> 4);
             }
         }
@@ -199,6 +229,14 @@ mod tests {
         }
         assert_eq!(even.jitter(), Duration::ZERO);
         let jitter = uneven.jitter().as_millis();
+        assert!((8..=10).contains(&jitter), "{jitter} ms");
+        let mut opus = Source::default();
+        opus.set_clock(48_000);
+        for n in 0..200u16 {
+            let now = Time::from_millis(u64::from(n) * 20 + u64::from(n % 2) * 10);
+            opus.receive(now, 1, n, u32::from(n) * 960);
+        }
+        let jitter = opus.jitter().as_millis();
         assert!((8..=10).contains(&jitter), "{jitter} ms");
     }
 }

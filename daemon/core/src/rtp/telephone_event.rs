@@ -14,14 +14,16 @@ pub use sender::{EventPacket, Sender};
 
 /// An event without packets for so long is over; its key is remembered.
 const SILENT_END: Duration = Duration::from_millis(375);
-/// Audio later than the event by so many units (100 ms at 8000 Hz) ends it.
-const AUDIO_END: u32 = 800;
+/// Audio later than the event by so many ms ends it.
+const AUDIO_END_MS: u32 = 100;
 /// Finished events remembered, so that their stragglers start nothing.
 const FINISHED_MAX: usize = 8;
 /// Digits a second; more is no finger.
 const DIGITS_PER_SECOND_MAX: usize = 20;
-/// Two packets of 20 ms, in units.
-const TWO_PACKETS: u32 = 320;
+/// Two packets of 20 ms.
+const TWO_PACKETS_MS: u32 = 40;
+/// Units in a ms of the usual clock, 8000 Hz.
+const UNITS_PER_MS: u32 = 8;
 /// A long event goes on under this much later a timestamp (RFC 4733 §2.5.1.3).
 const SEGMENT: u32 = 0xffff;
 
@@ -78,8 +80,9 @@ struct Current {
 }
 
 /// The receiver of one leg.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Receiver {
+    units_per_ms: u32,
     current: Option<Current>,
     finished: VecDeque<(u32, u32, u8)>,
     told_at: VecDeque<Time>,
@@ -88,7 +91,27 @@ pub struct Receiver {
     quiet: u64,
 }
 
+impl Default for Receiver {
+    fn default() -> Self {
+        Receiver {
+            units_per_ms: UNITS_PER_MS,
+            current: None,
+            finished: VecDeque::new(),
+            told_at: VecDeque::new(),
+            out: VecDeque::new(),
+            excess: 0,
+            quiet: 0,
+        }
+    }
+}
+
 impl Receiver {
+    /// The clock of timestamps and durations from now on, Hz: that of the audio codec
+    /// (RFC 4733 §2.1). 8000 until told otherwise.
+    pub fn set_clock(&mut self, hz: u32) {
+        self.units_per_ms = (hz / 1000).max(1);
+    }
+
     /// Takes one input; drain [`Receiver::poll`] afterwards.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         match input {
@@ -158,6 +181,7 @@ impl Receiver {
     }
 
     fn block(&mut self, now: Time, block: Block) {
+        let two_packets = TWO_PACKETS_MS * self.units_per_ms;
         let Some(current) = &mut self.current else {
             return self.begin(now, block);
         };
@@ -169,7 +193,7 @@ impl Receiver {
         } else if same_key {
             // Senders that keep one timestamp for several presses.
             self.begin(now, block);
-        } else if current.continues_in(&block) {
+        } else if current.continues_in(&block, two_packets) {
             let old = (current.ssrc, current.timestamp, current.code);
             current.timestamp = block.timestamp;
             if current.duration > block.duration {
@@ -243,7 +267,7 @@ impl Receiver {
         let later = self.current.is_some_and(|c| {
             let end = c.timestamp.wrapping_add(u32::from(c.duration));
             let past = timestamp.wrapping_sub(end).cast_signed();
-            past >= AUDIO_END.cast_signed()
+            past >= (AUDIO_END_MS * self.units_per_ms).cast_signed()
         });
         if later {
             self.finish();
@@ -293,7 +317,7 @@ impl Current {
 
     /// Another timestamp, but the same press: the next segment of a long one, or a
     /// sender that moves the timestamp with every packet.
-    fn continues_in(&self, block: &Block) -> bool {
+    fn continues_in(&self, block: &Block, two_packets: u32) -> bool {
         if self.ssrc != block.ssrc || self.code != block.code || block.marker {
             return false;
         }
@@ -304,7 +328,7 @@ impl Current {
         let contiguous = block.sequence == self.sequence.wrapping_add(1);
         let repeats_end = self.ended && block.end && block.duration == self.duration;
         let goes_on = !self.ended && block.duration >= self.duration;
-        contiguous && step <= TWO_PACKETS && (goes_on || repeats_end)
+        contiguous && step <= two_packets && (goes_on || repeats_end)
     }
 }
 

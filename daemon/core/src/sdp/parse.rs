@@ -24,8 +24,16 @@ pub(super) struct Media<'a> {
     pub(super) formats: Vec<&'a str>,
     pub(super) connection: Option<Option<IpAddr>>,
     pub(super) direction: Option<Direction>,
-    /// Payload type, codec name, clock rate; mono only.
-    maps: Vec<(u8, &'a str, u32)>,
+    maps: Vec<Map<'a>>,
+}
+
+/// What an `rtpmap` says of a payload type.
+#[derive(Clone, Copy, Debug)]
+struct Map<'a> {
+    payload_type: u8,
+    name: &'a str,
+    clock_hz: u32,
+    channels: u8,
 }
 
 impl<'a> Session<'a> {
@@ -127,29 +135,35 @@ impl<'a> Media<'a> {
         let (Some(name), Some(clock)) = (parts.next(), parts.next()) else {
             return;
         };
-        let mono = parts.next().is_none_or(|channels| channels.trim() == "1");
-        let (Ok(pt), Ok(clock)) = (pt.parse::<u8>(), clock.trim().parse()) else {
+        let channels = parts
+            .next()
+            .map_or(Ok(1), |channels| channels.trim().parse());
+        let (Ok(payload_type), Ok(clock_hz), Ok(channels)) =
+            (pt.parse::<u8>(), clock.trim().parse(), channels)
+        else {
             return;
         };
-        let known = self.maps.iter().any(|(p, _, _)| *p == pt);
-        if mono && pt < 128 && !known && self.maps.len() < FORMATS_MAX {
-            self.maps.push((pt, name, clock));
+        let known = self.mapped(payload_type).is_some();
+        if payload_type < 128 && !known && self.maps.len() < FORMATS_MAX {
+            self.maps.push(Map {
+                payload_type,
+                name,
+                clock_hz,
+                channels,
+            });
         }
     }
 
-    /// G.711 formats in the order of the line, each codec once.
+    /// Formats we know in the order of the line, each codec once.
     pub(super) fn codecs(&self) -> Vec<(u8, Codec)> {
         let mut found: Vec<(u8, Codec)> = Vec::new();
         for pt in self.payload_types() {
             let codec = match self.mapped(pt) {
-                Some((name, 8000)) => [Codec::Pcmu, Codec::Pcma]
-                    .into_iter()
-                    .find(|codec| name.eq_ignore_ascii_case(codec.name())),
-                Some(_) => None,
+                Some(map) => Codec::ALL.into_iter().find(|codec| map.is(*codec)),
                 // Static payload types need no rtpmap.
-                None => [Codec::Pcmu, Codec::Pcma]
+                None => Codec::ALL
                     .into_iter()
-                    .find(|codec| codec.payload_type() == pt),
+                    .find(|codec| codec.is_static() && codec.payload_type() == pt),
             };
             if let Some(codec) = codec
                 && !found.iter().any(|(_, known)| *known == codec)
@@ -160,12 +174,12 @@ impl<'a> Media<'a> {
         found
     }
 
-    /// Payload type of telephone events at the clock of G.711. Events at another clock
+    /// Payload type of telephone events at the clock of `codec`. Events at another clock
     /// would have their durations and timestamps misread.
-    pub(super) fn events(&self) -> Option<u8> {
+    pub(super) fn events(&self, codec: Codec) -> Option<u8> {
         self.payload_types().find(|pt| {
-            self.mapped(*pt).is_some_and(|(name, clock)| {
-                clock == 8000 && name.eq_ignore_ascii_case("telephone-event")
+            self.mapped(*pt).is_some_and(|map| {
+                map.clock_hz == codec.clock_hz() && map.name.eq_ignore_ascii_case("telephone-event")
             })
         })
     }
@@ -177,9 +191,16 @@ impl<'a> Media<'a> {
             .filter(|pt| *pt < 128)
     }
 
-    fn mapped(&self, pt: u8) -> Option<(&'a str, u32)> {
-        let (_, name, clock) = self.maps.iter().find(|(p, _, _)| *p == pt)?;
-        Some((name, *clock))
+    fn mapped(&self, pt: u8) -> Option<Map<'a>> {
+        self.maps.iter().find(|map| map.payload_type == pt).copied()
+    }
+}
+
+impl Map<'_> {
+    fn is(&self, codec: Codec) -> bool {
+        self.name.eq_ignore_ascii_case(codec.name())
+            && self.clock_hz == codec.clock_hz()
+            && self.channels == codec.channels()
     }
 }
 

@@ -24,11 +24,19 @@ fn answer_to_our_own_offer_negotiates_what_we_offered() {
         &[Codec::Pcmu, Codec::Pcma][..],
         &[Codec::Pcma, Codec::Pcmu],
         &[Codec::Pcma],
+        &[Codec::G722, Codec::Pcmu],
+        &[Codec::Opus, Codec::G722, Codec::Pcma],
+        &[Codec::Opus],
+        &[Codec::Pcmu, Codec::Opus],
     ] {
         let ours = offer(&local(codecs));
-        let (text, theirs) = answer(&ours, &both()).unwrap();
+        let (text, theirs) = answer(&ours, &local(&Codec::ALL)).unwrap();
         assert_eq!(theirs.codec, codecs[0]);
-        assert_eq!(theirs.event_payload_type, Some(EVENT_PAYLOAD_TYPE));
+        let events = match codecs[0] {
+            Codec::Opus => EVENT_48K_PAYLOAD_TYPE,
+            _ => EVENT_PAYLOAD_TYPE,
+        };
+        assert_eq!(theirs.event_payload_type, Some(events));
         let mine = accept_answer(&text, &ours).unwrap();
         assert_eq!(mine, theirs);
     }
@@ -208,5 +216,53 @@ fn mutated_descriptions_never_break_the_answer() {
             let again = Session::parse(&ours).unwrap();
             assert!(again.audio().is_some(), "{text}\n{ours}");
         }
+    }
+}
+
+/// An offer as browsers make it: both families, events at both clocks.
+const BROWSER: &str = "v=0\r\no=- 1 2 IN IP4 198.51.100.7\r\nc=IN IP4 198.51.100.7\r\n\
+    m=audio 30000 RTP/AVP 111 9 0 110 126\r\na=rtpmap:111 OPUS/48000/2\r\n\
+    a=fmtp:111 minptime=10;useinbandfec=1\r\na=rtpmap:9 G722/8000\r\n\
+    a=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\n";
+
+#[test]
+fn events_have_the_clock_of_the_codec_taken() {
+    let cases = [
+        (
+            &[Codec::Opus][..],
+            Codec::Opus,
+            111,
+            110,
+            "telephone-event/48000",
+        ),
+        (&[Codec::G722], Codec::G722, 9, 126, "telephone-event/8000"),
+        (&[Codec::Pcmu], Codec::Pcmu, 0, 126, "telephone-event/8000"),
+    ];
+    for (allowed, codec, pt, events, line) in cases {
+        let (text, got) = answer(BROWSER, &local(allowed)).unwrap();
+        assert_eq!((got.codec, got.payload_type), (codec, pt));
+        assert_eq!(got.event_payload_type, Some(events));
+        assert!(
+            text.contains(&format!("m=audio 20000 RTP/AVP {pt} {events}\r\n")),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("a=rtpmap:{events} {line}\r\n")),
+            "{text}"
+        );
+        assert_eq!(text.matches("telephone-event").count(), 1);
+    }
+    // Events only at another clock than the codec's are none.
+    let wrong = BROWSER.replace("telephone-event/48000", "telephone-event/16000");
+    let (_, got) = answer(&wrong, &local(&[Codec::Opus])).unwrap();
+    assert_eq!(got.event_payload_type, None);
+}
+
+#[test]
+fn opus_of_another_clock_or_without_its_map_is_not_opus() {
+    for line in ["a=rtpmap:111 opus/16000/2", "a=rtpmap:111 opus/48000", ""] {
+        let offer = BROWSER.replace("a=rtpmap:111 OPUS/48000/2", line);
+        let got = answer(&offer, &local(&[Codec::Opus]));
+        assert_eq!(got.unwrap_err(), SdpError::NoCodec, "{line}");
     }
 }

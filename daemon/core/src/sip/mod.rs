@@ -15,3 +15,4 @@ pub mod registrar;
 pub mod stream;
 pub mod targets;
 pub mod timer;
+pub mod transfer;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leg::Leg;
 use super::media::{MediaLeg, MediaSource};
-use super::sip::{InviteOut, Route, SipEvent, SipLeg, SipStack, Transport};
+use super::sip::{InviteOut, Nobody, Route, SipEvent, SipLeg, SipStack, Transport};
 use super::trunk::Trunk;
 use super::{CallCommand, CallEvent};
 
@@ -23,8 +23,14 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// ICMP speaks of the first INVITE if it comes before T1, when the second one leaves; an
 /// earlier INVITE that arrived may have rung (RFC 3261 section 17.1.1.2).
 const ICMP_LIMIT: Duration = Duration::from_millis(450);
+/// So often it is looked for.
+const ICMP_EVERY: Duration = Duration::from_millis(50);
 /// A larger INVITE goes by TCP if the target speaks it (RFC 3261 section 18.1.1).
 const DATAGRAM_BYTES_MAX: usize = 1_300;
+/// Start line and header fields of an INVITE but for its names and numbers.
+const FIELDS_BYTES: usize = 480;
+/// An Authorization field.
+const PROOF_BYTES: usize = 280;
 /// How long the target has to show that it speaks TCP.
 const TCP_LIMIT: Duration = Duration::from_secs(1);
 /// How long a cancelled INVITE may take to its final answer before it is left to itself.
@@ -78,6 +84,13 @@ enum Heard {
     Answered(Option<String>),
     Failed(Failure, End),
     Ended(End),
+}
+
+/// The INVITE that ICMP may speak of.
+struct Inquiry<'a> {
+    call_id: &'a str,
+    target: SocketAddr,
+    sent: Instant,
 }
 
 enum Next {
@@ -202,8 +215,7 @@ impl Dial<'_> {
     /// The trunk's own way to the target, or TCP if the INVITE is large.
     async fn fitting(&self, target: SocketAddr, offer: &str) -> Route {
         let route = self.trunk.route(target);
-        let bytes = self.stack.invite_bytes(self.invite(route.clone(), offer));
-        let is_small = bytes.is_ok_and(|b| b <= DATAGRAM_BYTES_MAX);
+        let is_small = self.invite_bytes(offer) <= DATAGRAM_BYTES_MAX;
         if route.transport != Transport::Udp || is_small || !self.trunk.may_have_tcp(target) {
             return route;
         }
@@ -219,13 +231,20 @@ impl Dial<'_> {
         route
     }
 
+    /// About the bytes of the INVITE, rather more than less.
+    fn invite_bytes(&self, offer: &str) -> usize {
+        let uris = 3 * self.trunk.host.len() + 2 * self.to.len() + self.trunk.caller_id.len();
+        let proof = self.trunk.credential.as_ref().map_or(0, |_| PROOF_BYTES);
+        FIELDS_BYTES + uris + self.call_id.len() + proof + offer.len()
+    }
+
     /// The SDP of the 200, or why there was none.
     async fn wait(
         &mut self,
         sip: &mut SipLeg,
         route: &Route,
         began: Instant,
-        icmp: &mut broadcast::Receiver<SocketAddr>,
+        icmp: &mut broadcast::Receiver<Nobody>,
         commands: &mut mpsc::Receiver<CallCommand>,
         (media, offer): (&MediaLeg, &str),
     ) -> Heard {
@@ -235,14 +254,20 @@ impl Dial<'_> {
         let mut listening = true;
         loop {
             let ring_limit = began + self.ring_limit;
-            let nobody = nobody_at(icmp, route, sent, !heard);
+            let inquiry = Inquiry {
+                call_id: &self.call_id,
+                target: route.address,
+                sent,
+            };
+            let by_udp = !heard && route.transport == Transport::Udp;
+            let nobody = nobody_at(self.stack, icmp, &inquiry);
             let next = tokio::select! {
                 biased;
                 event = sip.next() => Next::Sip(event),
                 command = commands.recv(), if listening => Next::Command(command),
                 () = self.stop.cancelled() => Next::Stop,
                 () = sleep_until(ring_limit) => Next::RingLimit,
-                () = nobody => Next::NobodyThere,
+                () = nobody, if by_udp => Next::NobodyThere,
                 () = broken(&silence) => Next::AskTrunk,
             };
             match next {
@@ -327,6 +352,7 @@ impl Dial<'_> {
             | SipEvent::Ringing(_)
             | SipEvent::Reanswered(_)
             | SipEvent::OfferRefused(_)
+            | SipEvent::Refer(_)
             | SipEvent::Acked(_)
             | SipEvent::Reoffer(_)
             | SipEvent::Digit(..) => None,
@@ -353,20 +379,19 @@ async fn broken(silence: &Silence) {
 }
 
 /// Ends when ICMP says that nobody is at the target, soon enough to speak of the first
-/// INVITE.
-async fn nobody_at(
-    icmp: &mut broadcast::Receiver<SocketAddr>,
-    route: &Route,
-    sent: Instant,
-    unheard: bool,
-) {
-    if unheard && route.transport == Transport::Udp {
-        loop {
-            match icmp.recv().await {
-                Ok(address) if address == route.address && sent.elapsed() < ICMP_LIMIT => return,
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => break,
+/// INVITE, and of ours.
+async fn nobody_at(stack: &SipStack, icmp: &mut broadcast::Receiver<Nobody>, asked: &Inquiry<'_>) {
+    while asked.sent.elapsed() < ICMP_LIMIT {
+        match tokio::time::timeout(ICMP_EVERY, icmp.recv()).await {
+            Ok(Ok(nobody)) => {
+                let ours = nobody.call_id.is_none_or(|id| id == asked.call_id);
+                if ours && nobody.at == asked.target {
+                    return;
+                }
             }
+            Ok(Err(broadcast::error::RecvError::Lagged(_))) => {}
+            Ok(Err(broadcast::error::RecvError::Closed)) => break,
+            Err(_) => stack.look_for_unreachable(),
         }
     }
     std::future::pending().await

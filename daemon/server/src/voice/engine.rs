@@ -10,8 +10,9 @@ use helpline_core::call::End;
 use helpline_core::ivr::flow::FlowSet;
 use helpline_core::ivr::io::{CallFacts, Start};
 use helpline_core::ivr::machine::FlowMachine;
-use helpline_core::phone::PhoneNumber;
+use helpline_core::phone::{DialRules, PhoneNumber};
 use helpline_core::rng::Rng;
+use helpline_core::rtp::latch;
 use helpline_core::sdp::{self, Codec, Local};
 use helpline_core::sip::digest::Algorithm;
 use helpline_core::sip::guard::{Guard, Ha1};
@@ -21,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::call_task::{self, Answered};
+use super::call_task::{self, Answered, MayDial};
 use super::counters::{Counters, EngineCounters};
 use super::dial::{Dial, Dialled};
 use super::leg::Leg;
@@ -66,6 +67,8 @@ pub struct EngineConfig {
     pub trunks: Vec<config::Trunk>,
     /// Agents' telephones.
     pub phones: Vec<config::Phone>,
+    /// What an agent's telephone may transfer its calls to.
+    pub dial: DialRules,
     /// Language of callers (BCP 47).
     pub language: String,
     /// Region that completes national caller numbers (ISO 3166).
@@ -637,6 +640,7 @@ impl Shared {
             limit: self.config.voice.call_limit.0,
             stop: self.stop.clone(),
             counters: Arc::clone(&self.counters),
+            may_dial: self.may_dial(),
         };
         let outcome = Box::pin(call_task::run(answered, commands)).await;
         reporter.report.end = End::HungUp {
@@ -661,7 +665,15 @@ impl Shared {
             invite.leg.reject(503);
             return;
         }
-        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp, invite.source)).await else {
+        let source = match invite.phone {
+            // A telephone may sit behind a NAT.
+            Some(_) => MediaSource {
+                mode: latch::Mode::Nat,
+                signalled: invite.source,
+            },
+            None => self.media_source(invite.source),
+        };
+        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp, source)).await else {
             self.counters.incoming_refused.add();
             return;
         };
@@ -706,7 +718,7 @@ impl Shared {
         &self,
         mut sip: SipLeg,
         offer: Option<String>,
-        source: Option<IpAddr>,
+        source: MediaSource,
     ) -> Option<Leg> {
         let Ok(media) = self.media.open() else {
             sip.reject(503);
@@ -743,7 +755,6 @@ impl Shared {
                 }
             },
         };
-        let source = self.media_source(source);
         Some(Leg::new(sip, media, source, local, ours, agreed))
     }
 
@@ -758,6 +769,15 @@ impl Shared {
         }
     }
 
+    /// What a telephone may be transferred to.
+    fn may_dial(&self) -> MayDial {
+        let (rules, region) = (self.config.dial.clone(), self.config.region.clone());
+        Arc::new(move |user| {
+            let number = PhoneNumber::parse(user, region.as_deref()).ok()?;
+            rules.check(&number).ok().map(|()| number)
+        })
+    }
+
     /// A caller's number, if it is given and one.
     fn number(&self, user: &str) -> Option<PhoneNumber> {
         let digits = user.strip_prefix('+').unwrap_or_default();
@@ -770,8 +790,19 @@ impl Shared {
 
 /// Waits for the caller's ACK; its SDP comes along. `None` if the caller went away.
 async fn acknowledged(mut sip: SipLeg) -> Option<(SipLeg, Option<String>)> {
+    let lost = sip.stream_lost();
+    tokio::pin!(lost);
     loop {
-        match sip.next().await {
+        let event = tokio::select! {
+            biased;
+            event = sip.next() => event,
+            // Our 200 cannot reach the caller, and no ACK can come.
+            () = &mut lost => {
+                sip.forget();
+                return None;
+            }
+        };
+        match event {
             SipEvent::Acked(answer) => return Some((sip, answer)),
             SipEvent::Ended | SipEvent::Failed(_) | SipEvent::Silent => return None,
             _ => {}

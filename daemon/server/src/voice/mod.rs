@@ -94,10 +94,33 @@ pub enum CallEvent {
     Join(OpId, Join),
     /// The flow asks the desk to make, move or settle a request.
     Store(OpId, CallbackOrder),
+    /// The telephone at the far end asks for a transfer.
+    Transfer(Transfer),
     /// A line of the trace, with milliseconds since the answer.
     Trace(u64, TraceLine),
     /// The end, once, last.
     Ended(CallReport),
+}
+
+/// A transfer that a telephone of ours asks for: whoever it talks to is to talk to
+/// somebody else. The owner of the call carries it out, or drops it, which declines.
+#[derive(Debug)]
+pub struct Transfer {
+    /// To whom.
+    pub to: TransferTo,
+    /// SIP codes for the telephone: 180 while it rings, at last 200 or why not.
+    pub progress: mpsc::Sender<u16>,
+}
+
+/// Where a transfer goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferTo {
+    /// To another telephone of ours, by its user name.
+    Phone(String),
+    /// To a number the dial rules allow.
+    Number(PhoneNumber),
+    /// To the far end of another call of ours, by its Call-ID: the two are to be joined.
+    Call(String),
 }
 
 /// What may be told to a call.

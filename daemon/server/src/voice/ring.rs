@@ -2,6 +2,7 @@
 //! the call.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::call::End;
@@ -21,7 +22,7 @@ type Rung = (SipLeg, IpAddr, Result<Option<String>, End>);
 /// What ringing needs.
 pub(super) struct Ring<'a> {
     pub(super) stack: &'a SipStack,
-    pub(super) phones: &'a Phones,
+    pub(super) phones: &'a Arc<Phones>,
     /// User name of the telephone.
     pub(super) user: &'a str,
     /// User part of the calling URI.
@@ -96,7 +97,10 @@ impl Ring<'_> {
                 credential: None,
             });
             match sent {
-                Ok(sip) => drop(ringing.spawn(answered(sip, place.source.ip()))),
+                Ok(mut sip) => {
+                    sip.is_phone(Arc::clone(self.phones));
+                    ringing.spawn(answered(sip, place.source.ip()));
+                }
                 Err(error) => tracing::debug!(%error, "a telephone could not be called"),
             }
         }
@@ -118,6 +122,7 @@ async fn answered(mut sip: SipLeg, from: IpAddr) -> Rung {
             | SipEvent::Reoffer(_)
             | SipEvent::Reanswered(_)
             | SipEvent::OfferRefused(_)
+            | SipEvent::Refer(_)
             | SipEvent::Digit(..) => continue,
         };
         return (sip, from, Err(end));

@@ -25,6 +25,7 @@ use crate::config;
 mod dns;
 mod failover;
 mod odd;
+mod streams;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -93,6 +94,7 @@ impl World {
 
     async fn with(trunk: SocketAddr, change: impl FnOnce(&mut EngineConfig)) -> World {
         let mut config = EngineConfig {
+            dial: helpline_core::phone::DialRules::default(),
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
@@ -208,7 +210,7 @@ async fn desk(call: &mut Call, help: Option<&str>) -> (Vec<String>, CallReport) 
                     .await
                     .unwrap();
             }
-            CallEvent::Trace(..) => {}
+            CallEvent::Trace(..) | CallEvent::Transfer(_) => {}
             CallEvent::Ended(report) => {
                 assert!(
                     call.events.recv().await.is_none(),

@@ -13,8 +13,6 @@ const UPDATES: u16 = 5;
 const ENDS: u16 = 3;
 /// Slots of 20 ms from the begin of a key to that of the next: 100 ms on, 100 ms off.
 const SLOTS: u16 = 10;
-/// Units of a 20 ms packet.
-const UNITS: u16 = 160;
 /// -10 dBm0.
 const VOLUME: u8 = 10;
 
@@ -44,8 +42,9 @@ impl Sender {
         self.waiting.extend(digits.into_iter().take(room));
     }
 
-    /// Called once every 20 ms with the timestamp audio would have; `None`: send audio.
-    pub fn next(&mut self, timestamp: u32) -> Option<EventPacket> {
+    /// Called once every 20 ms with the timestamp audio would have, and how many units of
+    /// its clock 20 ms are, at most 13,000; `None`: send audio.
+    pub fn next(&mut self, timestamp: u32, units: u16) -> Option<EventPacket> {
         if self.current.is_none() {
             let digit = self.waiting.pop_front()?;
             self.current = Some((digit, timestamp, 0));
@@ -60,7 +59,7 @@ impl Sender {
             return None;
         }
         let end = if at >= UPDATES { 0x80 } else { 0 };
-        let [high, low] = ((at + 1).min(UPDATES) * UNITS).to_be_bytes();
+        let [high, low] = ((at + 1).min(UPDATES).saturating_mul(units)).to_be_bytes();
         Some(EventPacket {
             payload: [digit.code(), end | VOLUME, high, low],
             timestamp: begun,
@@ -81,7 +80,7 @@ mod tests {
         let mut timestamp = 1000;
         let mut slots = Vec::new();
         for _ in 0..20 {
-            slots.push(sender.next(timestamp));
+            slots.push(sender.next(timestamp, 160));
             timestamp += 160;
         }
         let first = slots[0].unwrap();
@@ -94,7 +93,15 @@ mod tests {
         }
         assert_eq!(slots[8..10], [None, None]);
         assert_eq!(slots[10].unwrap().timestamp, 2600);
-        assert_eq!(sender.next(timestamp), None);
+        assert_eq!(sender.next(timestamp, 160), None);
+    }
+
+    #[test]
+    fn duration_counts_in_the_clock_of_the_codec() {
+        let mut sender = Sender::default();
+        sender.send([Digit::from_char('1').unwrap()]);
+        let last = (0..8).filter_map(|n| sender.next(n * 960, 960)).last();
+        assert_eq!(last.unwrap().payload, [1, 0x8a, 0x12, 0xc0]);
     }
 
     #[test]
@@ -102,7 +109,7 @@ mod tests {
         let mut sender = Sender::default();
         sender.send(vec![Digit::from_char('1').unwrap(); 1000]);
         let marks = (0..20_000)
-            .filter_map(|n| sender.next(n))
+            .filter_map(|n| sender.next(n, 160))
             .filter(|p| p.marker);
         assert_eq!(marks.count(), WAITING_MAX);
     }

@@ -192,7 +192,7 @@ impl LegStats {
         let codec = self.codec.load(Relaxed);
         let [inband, info, rfc4733] = &self.digits;
         MediaReport {
-            codec: [Codec::Pcmu, Codec::Pcma]
+            codec: Codec::ALL
                 .into_iter()
                 .find(|c| c.payload_type() + 1 == codec),
             packets_sent: self.packets_sent.get(),

@@ -51,10 +51,7 @@ struct Recording {
 }
 
 pub(super) fn law(codec: Codec) -> Law {
-    match codec {
-        Codec::Pcmu => Law::Mu,
-        Codec::Pcma => Law::A,
-    }
+    codec.law().unwrap_or(Law::Mu)
 }
 
 impl Hearing {

@@ -100,7 +100,7 @@ impl Sending {
             return None;
         }
         let event = match negotiated.event_payload_type {
-            Some(pt) => self.keys.next(timestamp).map(|event| (pt, event)),
+            Some(pt) => self.keys.next(timestamp, 160).map(|event| (pt, event)),
             None => None,
         };
         let packet = match &event {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::sip::timer::{self, Agreed};
+use helpline_core::sip::transfer::{self, Target};
 use helpline_core::sip::{info, reason};
+use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::{Dialog, DialogState, DialogStateReceiver, TransactionHandle};
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
@@ -14,10 +16,12 @@ use rsipstack::sip::headers::untyped::{Accept, Reason};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Header, Method, Request, Response, StatusCode, StatusCodeKind};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::is_local;
-use super::phones::fields;
+use super::phones::{Phones, fields};
+use super::refer::{Refer, ReferTo, Subscriber};
 use super::stack::sdp_type;
 use super::upkeep::{self, Upkeep, Upkept};
 
@@ -51,6 +55,8 @@ pub(in crate::voice) enum SipEvent {
     Reanswered(Option<String>),
     /// Our offer was refused with this code: the call stays as it was.
     OfferRefused(u16),
+    /// The telephone at the far end wants its other side to talk to somebody else.
+    Refer(Refer),
     /// A key told by INFO: its character and milliseconds.
     Digit(char, u16),
     /// The peer ended or cancelled the call.
@@ -96,6 +102,8 @@ pub(in crate::voice) struct SipLeg {
     /// The INVITE, to send it once more if the peer wants longer refreshes.
     again: Option<Box<InviteOption>>,
     upkeep: Upkeep,
+    /// All telephones, if the far end is one of them: it may transfer its calls.
+    phones: Option<Arc<Phones>>,
     /// What the 200 to an incoming INVITE says of session timers.
     agreed: Option<Agreed>,
     layer: Arc<DialogLayer>,
@@ -105,6 +113,8 @@ pub(in crate::voice) struct SipLeg {
     is_incoming: bool,
     cancelled: bool,
     over: bool,
+    /// Ends when the stream an incoming call came by does.
+    stream: Option<CancellationToken>,
 }
 
 impl SipLeg {
@@ -115,7 +125,7 @@ impl SipLeg {
         tracker: &TaskTracker,
         upkeep: Upkeep,
     ) -> Self {
-        let mut leg = Self::incoming((dialog, states), layer, tracker, upkeep);
+        let mut leg = Self::incoming((dialog, states, None), layer, tracker, upkeep);
         leg.invite = Some(invite);
         if let Some(offer) = option.offer.as_deref().and_then(body) {
             leg.upkeep.described(&offer);
@@ -126,7 +136,7 @@ impl SipLeg {
     }
 
     pub(super) fn incoming(
-        (dialog, states): (InviteDialog, DialogStateReceiver),
+        (dialog, states, stream): (InviteDialog, DialogStateReceiver, Option<CancellationToken>),
         layer: &Arc<DialogLayer>,
         tracker: &TaskTracker,
         upkeep: Upkeep,
@@ -137,6 +147,7 @@ impl SipLeg {
             invite: None,
             again: None,
             upkeep,
+            phones: None,
             agreed: None,
             layer: Arc::clone(layer),
             tracker: tracker.clone(),
@@ -144,6 +155,7 @@ impl SipLeg {
             is_incoming: true,
             cancelled: false,
             over: false,
+            stream,
         }
     }
 
@@ -157,6 +169,11 @@ impl SipLeg {
         if let Err(error) = self.dialog.ringing(None, None) {
             tracing::debug!(%error, "180 could not be sent");
         }
+    }
+
+    /// The far end is a telephone of ours.
+    pub(in crate::voice) fn is_phone(&mut self, phones: Arc<Phones>) {
+        self.phones = Some(phones);
     }
 
     /// What the 200 will say of session timers.
@@ -213,6 +230,23 @@ impl SipLeg {
                 tracing::debug!(%error, "CANCEL failed");
             }
         });
+    }
+
+    /// Ends when the stream the call came by does; never if it came by datagrams.
+    pub(in crate::voice) fn stream_lost(&self) -> impl Future<Output = ()> + use<> {
+        let stream = self.stream.clone();
+        async move {
+            match stream {
+                Some(stream) => stream.cancelled().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Gives up a call whose peer is gone: there is nobody to send a BYE to.
+    pub(in crate::voice) fn forget(mut self) {
+        self.over = true;
+        self.layer.remove_dialog(&self.dialog.id());
     }
 
     /// BYE with a Q.850 cause.
@@ -365,11 +399,7 @@ impl SipLeg {
                 respond(&handle, 200, None, None).await;
                 None
             }
-            DialogState::Refer(_, _, handle) => {
-                // A customer or a trunk may not move our calls about.
-                respond(&handle, 603, None, None).await;
-                None
-            }
+            DialogState::Refer(_, request, handle) => self.referred(&request, handle).await,
             DialogState::Notify(_, _, handle) => {
                 respond(&handle, 481, None, None).await;
                 None
@@ -419,6 +449,43 @@ impl SipLeg {
             is_update,
             agreed,
             handle,
+        }))
+    }
+
+    /// A REFER: of a telephone of ours it is told, nobody else moves our calls about.
+    async fn referred(&self, request: &Request, handle: TransactionHandle) -> Option<SipEvent> {
+        let Some(phones) = &self.phones else {
+            respond(&handle, 603, None, None).await;
+            return None;
+        };
+        let mut wanted = fields(&request.headers, "Refer-To");
+        let target = wanted.next().filter(|_| wanted.next().is_none());
+        let Some(target) = target.and_then(transfer::target) else {
+            respond(&handle, 400, None, None).await;
+            return None;
+        };
+        let to = match target {
+            Target::User(user) if phones.has(&user) => ReferTo::Phone(user),
+            Target::User(user) => ReferTo::User(user),
+            Target::Dialog(replaces) => {
+                let id = DialogId {
+                    call_id: replaces.call_id.clone(),
+                    local_tag: replaces.to_tag,
+                    remote_tag: replaces.from_tag,
+                };
+                // A dialog is never joined to itself.
+                if self.layer.get_dialog(&id).is_none() || id == self.dialog.id() {
+                    respond(&handle, 481, None, None).await;
+                    return None;
+                }
+                ReferTo::Call(replaces.call_id)
+            }
+        };
+        Some(SipEvent::Refer(Refer {
+            to,
+            handle,
+            dialog: Subscriber(self.dialog.clone()),
+            tracker: self.tracker.clone(),
         }))
     }
 

@@ -10,6 +10,7 @@ mod own;
 mod peers;
 mod phones;
 mod pipe;
+mod refer;
 mod route;
 mod socket;
 mod stack;
@@ -22,8 +23,10 @@ pub(in crate::voice) use demand::Demand;
 pub(in crate::voice) use leg::{Reoffer, SipEvent, SipLeg};
 pub(in crate::voice) use peers::{Peers, TrunkPeer};
 pub(in crate::voice) use phones::{Phones, REALM};
+pub(in crate::voice) use refer::{Refer, ReferTo};
 pub(in crate::voice) use route::{Route, Transport};
 pub(in crate::voice) use stack::{
     Admission, InviteIn, InviteOut, Listen, SipConfig, SipError, SipStack,
 };
 pub(in crate::voice) use tls::{TlsClient, server as tls_server};
+pub(in crate::voice) use unreachable::Nobody;

@@ -92,7 +92,7 @@ impl PlatformSocket for GatedSocket {
                 sent = self.socket.send_to(buf, to).await;
             }
             if sent.is_err() {
-                self.unreachable.tell(to);
+                self.unreachable.tell(buf, to);
             }
             Ok(sent?)
         })

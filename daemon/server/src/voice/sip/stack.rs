@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use helpline_core::rng::Rng;
+use helpline_core::sip::address::Address;
 use helpline_core::sip::gate::{self, Buckets, Source};
 use helpline_core::sip::timer::{self, Limits};
+use helpline_core::sip::transfer::Replaces;
 use rsipstack::EndpointBuilder;
+use rsipstack::dialog::DialogId;
 use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::dialog::invitation::InviteOption;
@@ -38,11 +41,11 @@ use super::guard::{Dialogs, GateCounters, Guard, Judgement};
 use super::leg::SipLeg;
 use super::own::Own;
 use super::peers::Peers;
-use super::phones::Phones;
+use super::phones::{Phones, fields};
 use super::route::{Route, Transport};
 use super::socket::GatedSocket;
 use super::streams::{NoStream, Streams};
-use super::unreachable::Unreachable;
+use super::unreachable::{Nobody, Unreachable};
 use super::upkeep::{self, Upkeep};
 use crate::clock::Clock;
 
@@ -202,8 +205,8 @@ impl SipStack {
             dialogs: Arc::clone(&dialogs),
             admission: Arc::clone(&config.admission),
         });
-        let unreachable = Unreachable::new();
-        let errors = unreachable.clone().serve(Arc::clone(&socket));
+        let unreachable = Unreachable::new(Arc::clone(&socket));
+        let errors = unreachable.clone().serve();
         let gated = GatedSocket::new(socket, Arc::clone(&guard), unreachable.clone());
         let connection =
             UdpConnection::from_socket(Arc::new(gated), Some(public), Some(cancel.child_token()))
@@ -292,9 +295,14 @@ impl SipStack {
         self.streams.hang_up(route);
     }
 
-    /// Tells from now on the addresses that ICMP says nobody is at.
-    pub(in crate::voice) fn unreachable(&self) -> broadcast::Receiver<SocketAddr> {
+    /// Tells from now on where, as ICMP says, nobody is.
+    pub(in crate::voice) fn unreachable(&self) -> broadcast::Receiver<Nobody> {
         self.unreachable.listen()
+    }
+
+    /// Looks whether ICMP said something.
+    pub(in crate::voice) fn look_for_unreachable(&self) {
+        self.unreachable.look();
     }
 
     /// What the gate refused.
@@ -325,14 +333,6 @@ impl SipStack {
     fn upkeep(&self) -> Upkeep {
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         Upkeep::new(self.clock.clone(), rng.derive(3), self.limits)
-    }
-
-    /// Bytes of an INVITE as it would be sent; a proof of the password is not counted.
-    pub(in crate::voice) fn invite_bytes(&self, invite: InviteOut) -> Result<usize, SipError> {
-        let option = self.invite_option(invite)?;
-        let body = option.offer.as_ref().map_or(0, Vec::len);
-        let request = self.layer.make_invite_request(&option)?;
-        Ok(request.to_string().len() + body)
     }
 
     fn invite_option(&self, invite: InviteOut) -> Result<InviteOption, SipError> {
@@ -503,6 +503,10 @@ impl SipStack {
         let (Some(phones), Some(source)) = (&self.phones, source(&tx)) else {
             return tx.reply(StatusCode::from(405)).await;
         };
+        // A binding is called by datagrams.
+        if transport_of(&tx) != Transport::Udp {
+            return tx.reply(StatusCode::from(403)).await;
+        }
         let (code, headers) = match phones.prove(&tx.original, source.ip()) {
             Ok(user) => phones.register(&tx.original, &user, source),
             Err(challenges) => (401, challenges),
@@ -518,14 +522,40 @@ impl SipStack {
         let Some(source) = source(tx) else {
             return Err((403, Vec::new()));
         };
-        if self.peers.source(source.ip()) != Source::Stranger {
+        let known = self.peers.source(source.ip()) != Source::Stranger;
+        let Some(phones) = &self.phones else {
+            return if known {
+                Ok(None)
+            } else {
+                Err((403, Vec::new()))
+            };
+        };
+        // A telephone may sit at an address that may call anyway.
+        let from = fields(&tx.original.headers, "From").next();
+        let from = from.and_then(Address::parse);
+        let claims = from.and_then(|f| f.user()).is_some_and(|u| phones.has(u));
+        if known && !claims {
             return Ok(None);
         }
-        let Some(phones) = &self.phones else {
-            return Err((403, Vec::new()));
-        };
         let proven = phones.prove(&tx.original, source.ip());
         proven.map(Some).map_err(|challenges| (401, challenges))
+    }
+
+    /// The answer to an INVITE with Replaces (RFC 3891 section 3): what it names is no dialog
+    /// of ours, or it is, and nobody takes a call from its leg. Transfers come by REFER.
+    fn replacing(&self, request: &Request) -> Option<u16> {
+        let mut values = fields(&request.headers, "Replaces");
+        let replaces = Replaces::parse(values.next()?);
+        let Some(replaces) = replaces.filter(|_| values.next().is_none()) else {
+            return Some(400);
+        };
+        let id = DialogId {
+            call_id: replaces.call_id,
+            local_tag: replaces.to_tag,
+            remote_tag: replaces.from_tag,
+        };
+        let exists = self.layer.get_dialog(&id).is_some();
+        Some(if exists { 603 } else { 481 })
     }
 
     async fn handle_invite(&self, mut tx: Transaction) -> rsipstack::Result<()> {
@@ -553,6 +583,9 @@ impl SipStack {
             let accept = Header::Accept(Accept::new("application/sdp"));
             return refuse(&mut tx, 415, vec![accept]).await;
         }
+        if let Some(code) = self.replacing(&tx.original) {
+            return refuse(&mut tx, code, Vec::new()).await;
+        }
         let agreed = match timer::answer(self.limits, upkeep::asked(&tx.original.headers)) {
             Ok(agreed) => agreed,
             Err(least) => {
@@ -568,12 +601,15 @@ impl SipStack {
         let body = (!tx.original.body.is_empty())
             .then(|| String::from_utf8_lossy(&tx.original.body).into_owned());
         let mut leg = SipLeg::incoming(
-            (dialog.clone(), events),
+            (dialog.clone(), events, stream_of(&tx)),
             &self.layer,
             &self.tracker,
             self.upkeep(),
         );
         leg.will_agree(agreed);
+        if let (Some(_), Some(phones)) = (&phone, &self.phones) {
+            leg.is_phone(Arc::clone(phones));
+        }
         slot.send(InviteIn {
             from: caller(&tx.original),
             phone,
@@ -668,6 +704,12 @@ fn transport_of(tx: &Transaction) -> Transport {
         Some(rsipstack::sip::Transport::Tls) => Transport::Tls,
         _ => Transport::Udp,
     }
+}
+
+/// Ends when the stream does that a request came by.
+fn stream_of(tx: &Transaction) -> Option<CancellationToken> {
+    let connection = tx.connection.as_ref();
+    connection.filter(|c| c.is_reliable())?.cancel_token()
 }
 
 /// `address`, with `port` if it has none.

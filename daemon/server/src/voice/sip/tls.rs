@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -54,7 +55,9 @@ impl TlsClient {
                 }
             }
         }
-        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
         let config = match own {
             Some((chain, key)) => {
                 builder.with_client_auth_cert(certificates(chain)?, private_key(key)?)?
@@ -72,10 +75,16 @@ impl TlsClient {
 
 /// What we show to peers that come by TLS.
 pub(in crate::voice) fn server(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let config = ServerConfig::builder()
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(certificates(chain)?, private_key(key)?)?;
     Ok(Arc::new(config))
+}
+
+/// Two crates of the tree bring a provider: this says which.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -93,10 +93,15 @@ impl Upkeep {
         self.description = Some(sdp.to_owned());
     }
 
-    /// Notes from a message of the peer whether it knows UPDATE.
+    /// Notes from a message of the peer whether it knows UPDATE; one that lists no methods
+    /// says nothing.
     pub(super) fn allows(&mut self, headers: &Headers) {
-        let mut listed = fields(headers, "Allow").flat_map(|v| v.split(','));
-        self.allows_update = listed.any(|m| m.trim() == "UPDATE");
+        let mut listed = fields(headers, "Allow")
+            .flat_map(|v| v.split(','))
+            .peekable();
+        if listed.peek().is_some() {
+            self.allows_update = listed.any(|m| m.trim() == "UPDATE");
+        }
     }
 
     /// Makes an offer as soon as nothing else is under way; the last one wins.
