@@ -90,6 +90,16 @@ fn heard((rate, samples): &(f64, Vec<i16>), hz: f64) -> usize {
         .count()
 }
 
+/// The tone in two channels: baresip wants as many as its codec tells.
+fn two_channels(hz: f64) -> Vec<u8> {
+    let doubled: Vec<i16> = tone(hz).iter().flat_map(|s| [*s, *s]).collect();
+    let mut file = wav(&doubled);
+    file[22] = 2;
+    file[28..32].copy_from_slice(&32_000u32.to_le_bytes());
+    file[32] = 4;
+    file
+}
+
 async fn joined(codec: CodecName, config: &str, account: &str) {
     let phones = tempfile::tempdir().unwrap();
     let phone = phone(phones.path(), Codec::Pcma).await;
@@ -106,9 +116,13 @@ async fn joined(codec: CodecName, config: &str, account: &str) {
     .await;
     let baresip = Baresip::start(&world, config, account).await;
     let dir = world.dir.path();
-    fs::write(dir.join("tone.wav"), wav(&tone(BARESIP_HZ))).unwrap();
-    let mut customer = world.place_on("t", "customer@test", "greet").await;
-    let mut agent = world.place_on("phone", "agent@test", "greet").await;
+    let says = match codec {
+        CodecName::Opus => two_channels(BARESIP_HZ),
+        _ => wav(&tone(BARESIP_HZ)),
+    };
+    fs::write(dir.join("tone.wav"), says).unwrap();
+    let mut customer = world.place_named("t", "customer@test", "greet").await;
+    let mut agent = world.place_named("phone", "agent@test", "greet").await;
     answered(&mut customer).await;
     answered(&mut agent).await;
 
