@@ -6,6 +6,7 @@ mod crash_mail;
 mod database;
 mod dtmf;
 mod faults;
+mod flood;
 mod line;
 mod mail;
 mod readme;

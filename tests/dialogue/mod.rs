@@ -7,6 +7,8 @@
 //! `closed`, `wait SECONDS`, `stopping`, `full`, `normal`. `limit BYTES` before all else
 //! sets the message limit. `#` begins a comment.
 
+mod sip;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};

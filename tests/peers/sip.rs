@@ -29,6 +29,7 @@ use crate::support::phone::{
     wait_bound,
 };
 use crate::support::process::free_run;
+use crate::support::sipp::Script;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -55,10 +56,11 @@ fn flows() -> Arc<FlowSet> {
     Arc::new(set.unwrap_or_else(|| panic!("{faults:?}")))
 }
 
-pub(super) struct World {
-    voice: Voice,
+/// An engine, and where its trunk is.
+pub(crate) struct World {
+    pub(super) voice: Voice,
     pub(super) callers: mpsc::Receiver<Incoming>,
-    pub(super) engine: EngineHandle,
+    pub(crate) engine: EngineHandle,
     pub(super) trunk: u16,
     pub(super) dir: tempfile::TempDir,
     /// How SIPp speaks: its `-t`.
@@ -66,23 +68,25 @@ pub(super) struct World {
 }
 
 impl World {
-    async fn new() -> World {
+    pub(super) async fn new() -> World {
         World::with(|_, _, _| {}).await
     }
 
     /// `change` gets the configuration, the port of the trunk and a folder.
-    pub(super) async fn with(change: impl FnOnce(&mut EngineConfig, u16, &Path)) -> World {
+    pub(crate) async fn with(change: impl FnOnce(&mut EngineConfig, u16, &Path)) -> World {
         // baresip's SIP over TLS takes the port after the one it is given.
         let trunk = free_run(2);
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         std::fs::write(&password, "secret\n").unwrap();
         let mut config = EngineConfig {
+            dial: helpline_core::phone::DialRules::default(),
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
                 ..config::Voice::default()
             },
+            phones: Vec::new(),
             trunks: vec![config::Trunk {
                 name: "t".into(),
                 target: format!("127.0.0.1:{trunk}"),
@@ -128,13 +132,21 @@ impl World {
     }
 
     pub(super) async fn place(&self, ring_limit: Duration) -> Call {
-        let plan = plan("t", "attempt-1@test", "confirm");
+        self.place_on("t", ring_limit).await
+    }
+
+    pub(super) async fn place_on(&self, trunk: &str, ring_limit: Duration) -> Call {
+        self.place_for(trunk, "confirm", ring_limit).await
+    }
+
+    pub(super) async fn place_for(&self, trunk: &str, flow: &str, ring_limit: Duration) -> Call {
+        let plan = plan(trunk, "attempt-1@test", flow);
         let plan = CallPlan { ring_limit, ..plan };
         self.voice.place(plan).await.unwrap()
     }
 
     /// A call by a trunk, with a Call-ID and a flow.
-    pub(super) async fn place_on(&self, trunk: &str, call_id: &str, flow: &str) -> Call {
+    pub(super) async fn place_named(&self, trunk: &str, call_id: &str, flow: &str) -> Call {
         let plan = plan(trunk, call_id, flow);
         self.voice.place(plan).await.unwrap()
     }
@@ -154,6 +166,16 @@ impl World {
     /// Starts SIPp with a scenario; as trunk, or, with `target`, as caller.
     pub(super) async fn sipp(&self, name: &str, keys: &[(&str, &str)], calls: bool) -> Sipp {
         let file = scenario(name, keys, self.dir.path());
+        self.run_sipp(file, calls).await
+    }
+
+    /// Starts SIPp with a script written in the test.
+    pub(super) async fn script(&self, script: Script) -> Sipp {
+        let (file, calls) = script.write(self.dir.path());
+        self.run_sipp(file, calls).await
+    }
+
+    async fn run_sipp(&self, file: PathBuf, calls: bool) -> Sipp {
         let mut command = Command::new("sipp");
         if calls {
             let tcp = self.engine.stream_addresses().0;
@@ -254,6 +276,12 @@ pub(super) async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, Str
             }
             CallEvent::Trace(_, line) if line.kind == "key" => {
                 keys.extend(line.data.chars().next());
+            }
+            CallEvent::Transfer(transfer) => {
+                words.push("transfer");
+                for code in [180, 200] {
+                    transfer.progress.send(code).await.unwrap();
+                }
             }
             CallEvent::Trace(..)
             | CallEvent::Answerer(..)

@@ -121,8 +121,8 @@ async fn joined(codec: CodecName, config: &str, account: &str) {
         _ => wav(&tone(BARESIP_HZ)),
     };
     fs::write(dir.join("tone.wav"), says).unwrap();
-    let mut customer = world.place_on("t", "customer@test", "greet").await;
-    let mut agent = world.place_on("phone", "agent@test", "greet").await;
+    let mut customer = world.place_named("t", "customer@test", "greet").await;
+    let mut agent = world.place_named("phone", "agent@test", "greet").await;
     answered(&mut customer).await;
     answered(&mut agent).await;
 

@@ -2,5 +2,6 @@
 
 pub(crate) mod phone;
 pub(crate) mod process;
+pub(crate) mod sipp;
 pub(crate) mod smtp;
 pub(crate) mod world;

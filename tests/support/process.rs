@@ -58,6 +58,11 @@ impl Program {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it at once, as a power cut would (SIGKILL).
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill(); // it may be gone already

@@ -149,6 +149,32 @@ pub fn offer(local: &Local) -> String {
     text
 }
 
+/// The same description with another direction of its stream: how an offer of ours holds
+/// the far end, or takes it back.
+#[must_use]
+pub fn with_direction(ours: &str, direction: Direction) -> String {
+    let wanted = format!("a={}", direction.name());
+    let all = [
+        Direction::SendRecv,
+        Direction::SendOnly,
+        Direction::RecvOnly,
+        Direction::Inactive,
+    ];
+    let is_direction = |line: &str| {
+        all.iter()
+            .any(|d| line.strip_prefix("a=") == Some(d.name()))
+    };
+    let lines = ours.split("\r\n");
+    let lines = lines.map(|line| {
+        if is_direction(line) {
+            wanted.as_str()
+        } else {
+            line
+        }
+    });
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
 /// Payload type and clock of telephone events, one for each clock among `codecs`.
 fn events_offered(codecs: &[Codec]) -> Vec<(u8, u32)> {
     [(EVENT_PAYLOAD_TYPE, 8000), (EVENT_48K_PAYLOAD_TYPE, 48_000)]

@@ -42,6 +42,8 @@ pub struct Config {
     pub calendar: BTreeMap<String, CalendarHours>,
     /// SIP trunks, tried in this order.
     pub trunk: Vec<Trunk>,
+    /// Agents' telephones that register here; without any nobody can register.
+    pub phone: Vec<Phone>,
     /// Queues; without any there is one named `help`.
     pub queue: Vec<Queue>,
     /// How the daemon stops.
@@ -190,6 +192,11 @@ pub struct Voice {
     pub no_rtp_hangup: Period,
     /// Longest call.
     pub call_limit: Period,
+    /// A call whose far end shows no sign of life for so long is ended (RFC 4028); at least 90s.
+    pub session_expires: Period,
+    /// How agents' telephones prove their password. Many of them give up when SHA-256 is so
+    /// much as named, so `both` and `sha256` are for telephones known to speak it.
+    pub phone_digest: PhoneDigest,
 }
 
 /// A range of UDP ports, written `"16384-32766"`.
@@ -310,6 +317,29 @@ pub enum SrtpUse {
     Optional,
     /// No call without it.
     Required,
+}
+
+/// A telephone of an agent. It registers over the SIP socket, may call in, and may
+/// transfer its calls.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Phone {
+    /// User name it registers with, and under which it is called.
+    pub username: String,
+    /// File that holds its password.
+    pub password_file: PathBuf,
+}
+
+/// Hashes of digest authentication offered to telephones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PhoneDigest {
+    /// MD5 (RFC 2617).
+    Md5,
+    /// SHA-256 (RFC 8760).
+    Sha256,
+    /// SHA-256 and MD5.
+    Both,
 }
 
 /// An audio codec of a trunk.
@@ -449,6 +479,8 @@ impl Default for Voice {
             inbound_from: Vec::new(),
             no_rtp_hangup: Period(Duration::from_secs(30)),
             call_limit: Period(Duration::from_secs(3_600)),
+            session_expires: Period(Duration::from_secs(1_800)),
+            phone_digest: PhoneDigest::Md5,
         }
     }
 }

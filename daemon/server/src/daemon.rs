@@ -392,7 +392,9 @@ async fn start_engine(
         config.default_queue().to_owned(),
     );
     let engine = EngineConfig {
+        dial: config.dial_rules(),
         voice: config.voice.clone(),
+        phones: config.phone.clone(),
         trunks: config.trunk.clone(),
         language: config.site.language.clone(),
         region: config.dial.region.clone(),

@@ -215,6 +215,8 @@ impl Receiver {
         if self.knows(&block) {
             return;
         }
+        // It is told whole, so what is held ends first: presses never overlap.
+        self.finish();
         if let Some(digit) = self.tell(now, block.code) {
             self.out.push_back(Output::Up(digit));
         }

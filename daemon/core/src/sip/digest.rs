@@ -76,6 +76,11 @@ fn usable(challenge: &str, realm: Option<&str>) -> Option<(Algorithm, String)> {
     let given = parameters(challenge)?;
     let get = |name| parameter(&given, name);
     let named = get("realm")?;
+    // What is written between quotes again must not close them.
+    let texts = [Some(named), get("nonce"), get("opaque")];
+    if !texts.into_iter().flatten().all(is_quotable) {
+        return None;
+    }
     if realm.is_some_and(|r| r != named) {
         return None;
     }
@@ -103,6 +108,17 @@ fn usable(challenge: &str, realm: Option<&str>) -> Option<(Algorithm, String)> {
         text.push_str(", qop=\"auth\"");
     }
     Some((algorithm, text))
+}
+
+/// Whether a text may stand between double quotes as it is.
+fn is_quotable(text: &str) -> bool {
+    let mut escaped = false;
+    let clean = text.chars().all(|c| {
+        let bare = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        !bare && !c.is_control()
+    });
+    clean && !escaped
 }
 
 /// An Authorization value of the stack in the words of the standard:
@@ -156,6 +172,8 @@ mod tests {
             "Digest nonce=\"a\"",
             "Digest realm=\"a\", nonce=\"1\", qop=\"auth-int\"",
             "Digest realm=\"a\", nonce=\"1\", algorithm=MD5-sess",
+            "Digest realm=\"a\", nonce=1\", qop=\"auth\"",
+            "Digest realm=\"a\", nonce=\"\\\", opaque=\"\"",
         ] {
             assert_eq!(choose([bad].into_iter(), None), None, "{bad}");
         }

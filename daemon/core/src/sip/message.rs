@@ -68,6 +68,7 @@ pub fn read(datagram: &[u8]) -> Result<Message<'_>, (ShapeError, Option<Message<
         headers: Vec::with_capacity(16),
         body,
     };
+    let mut fault = None;
     for line in lines {
         let field = text_line(line).and_then(header_line);
         match field {
@@ -75,13 +76,14 @@ pub fn read(datagram: &[u8]) -> Result<Message<'_>, (ShapeError, Option<Message<
                 return Err((ShapeError::TooLong, Some(message)));
             }
             Ok(field) => message.headers.push(field),
-            Err(fault) => {
-                // The rest is still worth reading, so that the answer finds its Via.
-                return Err((fault, Some(message)));
-            }
+            // The rest is still worth reading, so that an answer finds what it copies.
+            Err(first) => fault = fault.or(Some(first)),
         }
     }
-    Ok(message)
+    match fault {
+        Some(fault) => Err((fault, Some(message))),
+        None => Ok(message),
+    }
 }
 
 impl<'a> Message<'a> {

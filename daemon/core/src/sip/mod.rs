@@ -2,13 +2,18 @@
 //! which challenges may be answered, what an INFO body means, what a Reason says, which
 //! target of a trunk is asked next.
 
+pub mod address;
 pub mod digest;
 pub mod gate;
+pub mod guard;
 pub mod info;
 pub mod message;
 pub mod network;
 pub mod place;
 pub mod reason;
+pub mod registrar;
 pub mod registration;
 pub mod stream;
 pub mod targets;
+pub mod timer;
+pub mod transfer;

@@ -109,6 +109,11 @@ impl Check<'_> {
         self.mail(config);
         self.numbers(config);
         self.trunks(config);
+        self.phones(config);
+        if !(90..=86_400).contains(&config.voice.session_expires.0.as_secs()) {
+            let why = "must be 90s to 1d (RFC 4028)";
+            self.fault("voice.session_expires", "session_expires", why);
+        }
         self.queues(config);
         for hours in config.calendar.values() {
             if let Err(reason) = Calendar::parse(&hours.zone, &hours.week, &hours.days) {
@@ -371,6 +376,23 @@ impl Check<'_> {
                     "must be longer than 0s",
                 );
             }
+        }
+    }
+
+    fn phones(&mut self, config: &Config) {
+        let mut names = BTreeSet::new();
+        for phone in &config.phone {
+            let name = phone.username.as_str();
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+                let why = format!("{name:?} must be 1 to 64 letters, digits, \"-\", \".\", \"_\"");
+                self.fault("phone.username", name, &why);
+            }
+            if !names.insert(name) {
+                let why = format!("two telephones are named {name:?}");
+                self.fault("phone.username", name, &why);
+            }
+            self.secret("phone.password_file", Some(&phone.password_file));
         }
     }
 

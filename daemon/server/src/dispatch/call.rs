@@ -177,6 +177,8 @@ impl CallTask {
                 | CallEvent::MachineListens { .. }
                 | CallEvent::Recorded(..),
             ) => {}
+            // Nobody here may move a call about: dropping it declines.
+            Some(CallEvent::Transfer(_)) => {}
             Some(CallEvent::Trace(at_ms, line)) => self.trace(at_ms, line),
             Some(CallEvent::Ended(report)) => self.end(Write::End(self.judge(report))),
             None => self.end(Write::Lost),

@@ -116,6 +116,8 @@ impl CallerTask {
                     .unwrap_or(CallbackReply::Failed);
                 self.tell(commands, CallCommand::Stored(op, reply));
             }
+            // Nobody here may move a call about: dropping it declines.
+            CallEvent::Transfer(_) => {}
             CallEvent::Trace(at_ms, line) => self.trace(at_ms, line),
             CallEvent::Ended(_) => return true,
         }

@@ -10,6 +10,7 @@ use helpline_core::ivr::io::{
     Barge, CallbackOrder, CallbackReply, Input, Join, Key, OpId, Output, SayItem, TraceLine, Why,
 };
 use helpline_core::ivr::machine::FlowMachine;
+use helpline_core::phone::PhoneNumber;
 use helpline_core::time::Time;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,8 @@ use super::counters::Counters;
 use super::leg::Leg;
 use super::media::{DigitSource, MediaEvent, PlayItem};
 use super::prompts::Prompts;
-use super::sip::SipEvent;
-use super::{CallCommand, CallEvent};
+use super::sip::{Refer, ReferTo, SipEvent};
+use super::{CallCommand, CallEvent, Transfer, TransferTo};
 use crate::clock::Clock;
 
 /// How long a flow may go on silently after the call has ended.
@@ -45,7 +46,11 @@ pub(super) struct Answered {
     /// Cancelled when the daemon stops: the call is ended.
     pub(super) stop: CancellationToken,
     pub(super) counters: Arc<Counters>,
+    pub(super) may_dial: MayDial,
 }
+
+/// The number a telephone may be transferred to, by the dial rules.
+pub(super) type MayDial = Arc<dyn Fn(&str) -> Option<PhoneNumber> + Send + Sync>;
 
 /// How the call went.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +75,7 @@ struct Task {
     events: mpsc::Sender<CallEvent>,
     clock: Clock,
     counters: Arc<Counters>,
+    may_dial: MayDial,
     began: Time,
     ended: Option<(Time, bool)>,
     ledger: Ledger,
@@ -107,6 +113,7 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         events: call.events,
         clock: call.clock,
         counters: call.counters,
+        may_dial: call.may_dial,
         began,
         ended: None,
         ledger: Ledger::default(),
@@ -190,6 +197,17 @@ impl Task {
                     leg.acked(answer);
                 }
             }
+            SipEvent::Reanswered(answer) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.reanswered(answer);
+                }
+            }
+            SipEvent::OfferRefused(code) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.offer_refused(code);
+                }
+            }
+            SipEvent::Refer(refer) => self.refer(refer).await,
             SipEvent::Digit(key, millis) => {
                 if let (Some(leg), Some(key)) = (&self.leg, Key::new(key)) {
                     leg.media.other_digit(key, u32::from(millis));
@@ -199,7 +217,28 @@ impl Task {
                 self.over(None, true).await;
                 self.feed(Input::Hangup).await;
             }
-            SipEvent::Trying | SipEvent::Ringing | SipEvent::Answered(_) => {}
+            SipEvent::Trying | SipEvent::Ringing(_) | SipEvent::Answered(_) => {}
+        }
+    }
+
+    /// A transfer is told to whoever owns the call, if the rules allow it.
+    async fn refer(&mut self, refer: Refer) {
+        let to = match refer.to().clone() {
+            ReferTo::Phone(user) => Some(TransferTo::Phone(user)),
+            ReferTo::Call(id) => Some(TransferTo::Call(id)),
+            ReferTo::User(user) => (self.may_dial)(&user).map(TransferTo::Number),
+        };
+        let Some(to) = to else {
+            refer.refuse(603).await;
+            return;
+        };
+        let transfer = Transfer {
+            to,
+            progress: refer.accept().await,
+        };
+        // Dropped with its transfer, the progress tells the telephone that it failed.
+        if self.events.try_send(CallEvent::Transfer(transfer)).is_err() {
+            tracing::debug!("nobody takes a transfer");
         }
     }
 
@@ -258,6 +297,11 @@ impl Task {
                     self.feed(Input::Stored(op, reply)).await;
                 }
             }
+            CallCommand::Hold(held) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.hold(held);
+                }
+            }
             CallCommand::HangUp => self.hang_up(CAUSE_NORMAL).await,
             CallCommand::Lend(_)
             | CallCommand::Music(_)
@@ -291,6 +335,7 @@ impl Task {
             CallCommand::Joined(..)
             | CallCommand::LeftQueue(..)
             | CallCommand::Stored(..)
+            | CallCommand::Hold(_)
             | CallCommand::HangUp => {}
         }
     }

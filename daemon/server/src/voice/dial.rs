@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use helpline_core::call::End;
-use helpline_core::sdp::{Codec, Local};
+use helpline_core::sdp::{self, Codec, Local};
 use helpline_core::sip::targets::{Attempt, Failure, Verdict};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -71,6 +71,7 @@ enum Silence {
 }
 
 /// What became of the INVITE at one target.
+#[expect(clippy::large_enum_variant, reason = "one a target, moved once")]
 enum Asked {
     /// A 200, with its SDP.
     Answered(SipLeg, Option<String>),
@@ -127,7 +128,7 @@ impl Dial<'_> {
         };
         loop {
             let offer = secrecy.offer(&local);
-            match self.ask(target, &offer, began, commands).await {
+            match self.ask(target, (&media, &offer), began, commands).await {
                 Asked::Answered(sip, answer) => {
                     self.trunk.served(target);
                     let agreed = answer.as_deref().map(|a| secrecy.accept(a, &offer));
@@ -135,10 +136,7 @@ impl Dial<'_> {
                         sip.bye(CAUSE_NO_MEDIA);
                         return Dialled::Over(End::NoMedia);
                     };
-                    let source = MediaSource {
-                        mode: self.trunk.media,
-                        signalled: Some(target.ip()),
-                    };
+                    let source = self.media_source(target);
                     return Dialled::Up(Leg::new(sip, media, source, local, offer, agreed));
                 }
                 Asked::Ended(end) => return Dialled::Over(end),
@@ -177,7 +175,7 @@ impl Dial<'_> {
     async fn ask(
         &mut self,
         target: SocketAddr,
-        offer: &str,
+        (media, offer): (&MediaLeg, &str),
         began: Instant,
         commands: &mut mpsc::Receiver<CallCommand>,
     ) -> Asked {
@@ -195,7 +193,7 @@ impl Dial<'_> {
             }
         };
         match self
-            .wait(&mut sip, &route, began, &mut icmp, commands)
+            .wait(&mut sip, &route, began, &mut icmp, commands, (media, offer))
             .await
         {
             Heard::Answered(answer) => Asked::Answered(sip, answer),
@@ -256,6 +254,7 @@ impl Dial<'_> {
         began: Instant,
         icmp: &mut broadcast::Receiver<Nobody>,
         commands: &mut mpsc::Receiver<CallCommand>,
+        (media, offer): (&MediaLeg, &str),
     ) -> Heard {
         let sent = Instant::now();
         let mut silence = Silence::Waiting(sent + SILENCE_LIMIT);
@@ -281,8 +280,9 @@ impl Dial<'_> {
             };
             match next {
                 Next::Sip(SipEvent::Trying) => (heard, silence) = (true, Silence::Broken),
-                Next::Sip(SipEvent::Ringing) => {
+                Next::Sip(SipEvent::Ringing(early)) => {
                     (heard, silence) = (true, Silence::Broken);
+                    self.hear_early(media, route, early, offer);
                     self.ringing(route.address);
                 }
                 Next::Sip(event) => {
@@ -305,6 +305,22 @@ impl Dial<'_> {
                     silence = Silence::Broken;
                 }
             }
+        }
+    }
+
+    /// Media runs as soon as the far end says where (RFC 3960): nothing of the first words
+    /// is lost. It is no answer.
+    fn hear_early(&self, media: &MediaLeg, route: &Route, early: Option<String>, offer: &str) {
+        if let Some(Ok(agreed)) = early.map(|text| sdp::accept_answer(&text, offer)) {
+            let source = self.media_source(route.address);
+            media.connect(&agreed, source);
+        }
+    }
+
+    fn media_source(&self, target: SocketAddr) -> MediaSource {
+        MediaSource {
+            mode: self.trunk.media,
+            signalled: Some(target.ip()),
         }
     }
 
@@ -341,7 +357,10 @@ impl Dial<'_> {
             }
             // Only after an answer, but for the first two, which are no end.
             SipEvent::Trying
-            | SipEvent::Ringing
+            | SipEvent::Ringing(_)
+            | SipEvent::Reanswered(_)
+            | SipEvent::OfferRefused(_)
+            | SipEvent::Refer(_)
             | SipEvent::Acked(_)
             | SipEvent::Reoffer(_)
             | SipEvent::Digit(..) => None,
@@ -408,7 +427,8 @@ fn fewer(failure: &Failure, offered: &[Codec]) -> Option<Vec<Codec>> {
 /// A 200 that crosses is acknowledged and ended by the stack.
 async fn take_back(sip: &mut SipLeg) {
     sip.cancel();
-    let done = async { while matches!(sip.next().await, SipEvent::Trying | SipEvent::Ringing) {} };
+    let done =
+        async { while matches!(sip.next().await, SipEvent::Trying | SipEvent::Ringing(_)) {} };
     // The transaction ends by itself if the trunk stays silent.
     let _ = tokio::time::timeout(CANCEL_LIMIT, done).await;
 }

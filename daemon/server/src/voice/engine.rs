@@ -1,6 +1,6 @@
 //! The engine: takes orders to call, answers callers, and keeps one task a call.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,15 +11,19 @@ use helpline_core::call::End;
 use helpline_core::ivr::flow::FlowSet;
 use helpline_core::ivr::io::{CallFacts, Start};
 use helpline_core::ivr::machine::FlowMachine;
-use helpline_core::phone::PhoneNumber;
+use helpline_core::phone::{DialRules, PhoneNumber};
 use helpline_core::rng::Rng;
+use helpline_core::rtp::latch;
 use helpline_core::sdp::{Codec, Local};
+use helpline_core::sip::digest::Algorithm;
+use helpline_core::sip::guard::{Guard, Ha1};
 use helpline_core::sip::network::Network;
+use helpline_core::sip::timer::{self, Limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::call_task::{self, Answered};
+use super::call_task::{self, Answered, MayDial};
 use super::counters::{Counters, EngineCounters};
 use super::dial::{Dial, Dialled};
 use super::leg::Leg;
@@ -28,10 +32,11 @@ use super::prompts::Prompts;
 use super::registrar::Registrar;
 use super::reporter::Reporter;
 use super::resolve::Resolver;
+use super::ring::Ring;
 use super::secrecy::Secrecy;
 use super::sip::{
-    Admission, InviteIn, Listen, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, Transport,
-    tls_server,
+    Admission, InviteIn, Listen, Peers, Phones, REALM, SipConfig, SipError, SipEvent, SipLeg,
+    SipStack, Transport, tls_server,
 };
 use super::talk::Talk;
 use super::trunk::{Trunk, Watch};
@@ -64,6 +69,10 @@ pub struct EngineConfig {
     pub voice: config::Voice,
     /// Trunks.
     pub trunks: Vec<config::Trunk>,
+    /// Agents' telephones.
+    pub phones: Vec<config::Phone>,
+    /// What an agent's telephone may transfer its calls to.
+    pub dial: DialRules,
     /// Language of callers (BCP 47).
     pub language: String,
     /// Region that completes national caller numbers (ISO 3166).
@@ -90,6 +99,9 @@ pub enum EngineError {
     /// A trunk: its name and what is wrong.
     #[error("trunk {0:?}: {1}")]
     Trunk(String, String),
+    /// A telephone: its name and what is wrong.
+    #[error("phone {0:?}: {1}")]
+    Phone(String, String),
     /// An entry of `voice.inbound_from`.
     #[error("voice.inbound_from: {0:?} is no network; write it like \"10.0.0.0/8\"")]
     Network(String),
@@ -128,6 +140,7 @@ struct Shared {
     flows: FlowSource,
     clock: Clock,
     trunks: HashMap<String, Arc<Trunk>>,
+    phones: Option<Arc<Phones>>,
     admission: Admission,
     active: Arc<AtomicUsize>,
     counters: Arc<Counters>,
@@ -169,6 +182,7 @@ impl Engine {
             let opened = Trunk::open(trunk, clock.clone(), rng.derive(3))?;
             trunks.insert(trunk.name.clone(), Arc::new(opened));
         }
+        let phones = open_phones(&config, &clock, &mut rng)?;
         let peers = Arc::new(peers(&config)?);
         let dns = config.voice.dns;
         let resolver = Resolver::new(dns).map_err(|e| EngineError::Dns(e.to_string()))?;
@@ -180,6 +194,8 @@ impl Engine {
             peers: Arc::clone(&peers),
             admission: Arc::clone(&admission),
             demand: None,
+            limits: limits(config.voice.session_expires.0),
+            phones: phones.clone(),
             clock: clock.clone(),
             rng: rng.derive(1),
         })
@@ -194,6 +210,7 @@ impl Engine {
             flows,
             clock,
             trunks,
+            phones,
             admission,
             active: Arc::default(),
             counters: Arc::default(),
@@ -205,6 +222,10 @@ impl Engine {
             registrations: TaskTracker::new(),
             calls: TaskTracker::new(),
         });
+        if let Some(phones) = &shared.phones {
+            let stack = Arc::clone(&shared.stack);
+            tokio::spawn(Arc::clone(phones).watch(stack, shared.quit.clone()));
+        }
         let watch = Arc::new(Watch {
             stack: Arc::clone(&shared.stack),
             peers,
@@ -280,6 +301,20 @@ impl EngineHandle {
         self.shared.trunks.get(name)?.registered.get()
     }
 
+    /// Agents' telephones, and whether each is registered.
+    #[must_use]
+    pub fn phones(&self) -> Vec<(String, bool)> {
+        let phones = self.shared.phones.as_ref();
+        phones.map(|p| p.all()).unwrap_or_default()
+    }
+
+    /// Proofs of telephones that failed since the start.
+    #[must_use]
+    pub fn failed_proofs(&self) -> u64 {
+        let phones = self.shared.phones.as_ref();
+        phones.map_or(0, |p| p.failures())
+    }
+
     /// Counters for metrics.
     #[must_use]
     pub fn counters(&self) -> EngineCounters {
@@ -321,6 +356,44 @@ impl std::fmt::Debug for EngineHandle {
             .field("active_calls", &self.active_calls())
             .finish_non_exhaustive()
     }
+}
+
+fn limits(session_expires: Duration) -> Limits {
+    let expires = u32::try_from(session_expires.as_secs()).unwrap_or(u32::MAX);
+    Limits {
+        expires,
+        // The check of the configuration allows no less; tests have no minutes to wait.
+        least: timer::MIN_SE.min(expires),
+    }
+}
+
+/// Reads the passwords; they are kept as hashes only.
+fn open_phones(
+    config: &EngineConfig,
+    clock: &Clock,
+    rng: &mut Rng,
+) -> Result<Option<Arc<Phones>>, EngineError> {
+    if config.phones.is_empty() {
+        return Ok(None);
+    }
+    let mut accounts = BTreeMap::new();
+    for phone in &config.phones {
+        let name = &phone.username;
+        let password = config::read_secret(&phone.password_file)
+            .map_err(|e| EngineError::Phone(name.clone(), e.to_string()))?;
+        let ha1 = Ha1::new(name, REALM, password.trim_end_matches(['\r', '\n']));
+        accounts.insert(name.clone(), ha1);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| EngineError::Sip(e.to_string()))?;
+    let offered = match config.voice.phone_digest {
+        config::PhoneDigest::Md5 => vec![Algorithm::Md5],
+        config::PhoneDigest::Sha256 => vec![Algorithm::Sha256],
+        config::PhoneDigest::Both => vec![Algorithm::Sha256, Algorithm::Md5],
+    };
+    let guard = Guard::new(REALM, key, offered);
+    let phones = Phones::new(accounts, guard, clock.clone(), rng.derive(4));
+    Ok(Some(Arc::new(phones)))
 }
 
 fn peers(config: &EngineConfig) -> Result<Peers, EngineError> {
@@ -421,14 +494,25 @@ async fn serve(
 /// An outgoing call that may be dialled.
 struct Outgoing {
     plan: CallPlan,
-    trunk: Arc<Trunk>,
+    way: Way,
     media: MediaLeg,
     flows: Arc<FlowSet>,
     events: mpsc::Sender<CallEvent>,
     commands: mpsc::Receiver<CallCommand>,
     /// Held for the length of the call.
-    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
+
+/// What carries an outgoing call.
+#[derive(Clone)]
+enum Way {
+    Trunk(Arc<Trunk>),
+    /// A telephone of ours, by its user name.
+    Phone(String),
+}
+
+/// A plan names a telephone instead of a trunk with this before its user name.
+const PHONE: &str = "phone:";
 
 impl Shared {
     fn session(&self) -> u64 {
@@ -441,10 +525,7 @@ impl Shared {
     }
 
     fn prepare(&self, plan: CallPlan) -> Result<(Call, Outgoing), VoiceError> {
-        let trunk = self
-            .trunks
-            .get(&plan.trunk)
-            .ok_or_else(|| VoiceError::NoTrunk(plan.trunk.clone()))?;
+        let way = self.way(&plan.trunk)?;
         let take = |semaphore: &Arc<Semaphore>| {
             Arc::clone(semaphore)
                 .try_acquire_owned()
@@ -453,7 +534,11 @@ impl Shared {
                     TryAcquireError::NoPermits => VoiceError::NoChannel,
                 })
         };
-        let permits = (take(&self.admission)?, take(&trunk.channels)?);
+        let channel = match &way {
+            Way::Trunk(trunk) => Some(take(&trunk.channels)?),
+            Way::Phone(_) => None,
+        };
+        let permits = (take(&self.admission)?, channel);
         let flows = (self.flows)();
         // A flow that cannot begin is known before anybody's telephone rings.
         FlowMachine::new(Arc::clone(&flows), self.start_out(&plan))
@@ -469,10 +554,9 @@ impl Shared {
             events: receiver,
             commands: sender,
         };
-        let trunk = Arc::clone(trunk);
         let outgoing = Outgoing {
             plan,
-            trunk,
+            way,
             media,
             flows,
             events,
@@ -480,6 +564,37 @@ impl Shared {
             _permits: permits,
         };
         Ok((call, outgoing))
+    }
+
+    fn way(&self, name: &str) -> Result<Way, VoiceError> {
+        let none = || VoiceError::NoTrunk(name.to_owned());
+        if let Some(user) = name.strip_prefix(PHONE) {
+            let known = self.phones.as_ref().is_some_and(|p| p.has(user));
+            return known.then(|| Way::Phone(user.to_owned())).ok_or_else(none);
+        }
+        let trunk = self.trunks.get(name).ok_or_else(none)?;
+        Ok(Way::Trunk(Arc::clone(trunk)))
+    }
+
+    /// Rings a telephone of ours.
+    async fn ring(&self, user: &str, plan: &CallPlan, media: MediaLeg) -> Dialled {
+        let Some(phones) = &self.phones else {
+            return Dialled::Over(End::Unreachable);
+        };
+        let ring = Ring {
+            stack: &self.stack,
+            phones,
+            user,
+            from: "helpline",
+            call_id: Some(plan.call_id.clone()),
+            ring_limit: plan.ring_limit,
+            session: self.session(),
+            stop: &self.stop,
+        };
+        match ring.run(media).await {
+            Ok(leg) => Dialled::Up(leg),
+            Err(end) => Dialled::Over(end),
+        }
     }
 
     fn start_out(&self, plan: &CallPlan) -> Start {
@@ -504,18 +619,23 @@ impl Shared {
     async fn call_out(self: Arc<Self>, mut call: Outgoing) {
         let mut reporter = Reporter::new(&self.active, &self.counters, call.events.clone());
         self.counters.placed.add();
-        let dial = Dial {
-            stack: &self.stack,
-            trunk: &call.trunk,
-            to: call.plan.to.as_str(),
-            call_id: call.plan.call_id.clone(),
-            ring_limit: call.plan.ring_limit,
-            session: self.session(),
-            events: &call.events,
-            stop: &self.stop,
-            rang: &mut reporter.report.rang,
+        let dialled = match &call.way {
+            Way::Phone(user) => Box::pin(self.ring(user, &call.plan, call.media)).await,
+            Way::Trunk(trunk) => {
+                let dial = Dial {
+                    stack: &self.stack,
+                    trunk,
+                    to: call.plan.to.as_str(),
+                    call_id: call.plan.call_id.clone(),
+                    ring_limit: call.plan.ring_limit,
+                    session: self.session(),
+                    events: &call.events,
+                    stop: &self.stop,
+                    rang: &mut reporter.report.rang,
+                };
+                Box::pin(dial.run(call.media, &mut call.commands)).await
+            }
         };
-        let dialled = Box::pin(dial.run(call.media, &mut call.commands)).await;
         match dialled {
             Dialled::Over(end) => {
                 match end {
@@ -576,6 +696,7 @@ impl Shared {
             limit: self.config.voice.call_limit.0,
             stop: self.stop.clone(),
             counters: Arc::clone(&self.counters),
+            may_dial: self.may_dial(),
         };
         let outcome = Box::pin(call_task::run(answered, commands)).await;
         reporter.report.end = End::HungUp {
@@ -600,7 +721,15 @@ impl Shared {
             invite.leg.reject(503);
             return;
         }
-        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp, invite.source)).await else {
+        let source = match invite.phone {
+            // A telephone may sit behind a NAT.
+            Some(_) => MediaSource {
+                mode: latch::Mode::Nat,
+                signalled: invite.source,
+            },
+            None => self.media_source(invite.source),
+        };
+        let Some(leg) = Box::pin(self.answer(invite.leg, invite.sdp, source)).await else {
             self.counters.incoming_refused.add();
             return;
         };
@@ -625,12 +754,13 @@ impl Shared {
 
     /// What callers may speak: G.711, and whatever else a trunk is allowed.
     fn codecs_in(&self) -> Vec<Codec> {
-        let mut codecs: Vec<Codec> = self
-            .trunks
-            .values()
-            .flat_map(|t| t.codecs.clone())
-            .collect();
-        codecs.extend([Codec::Pcmu, Codec::Pcma]);
+        let allowed = self.trunks.values().flat_map(|t| t.codecs.clone());
+        let mut codecs = Vec::new();
+        for codec in allowed.chain([Codec::Pcmu, Codec::Pcma]) {
+            if !codecs.contains(&codec) {
+                codecs.push(codec);
+            }
+        }
         codecs
     }
 
@@ -654,9 +784,9 @@ impl Shared {
     /// the call was refused or went away.
     async fn answer(
         &self,
-        sip: SipLeg,
+        mut sip: SipLeg,
         offer: Option<String>,
-        source: Option<IpAddr>,
+        source: MediaSource,
     ) -> Option<Leg> {
         let Ok(media) = self.media.open() else {
             sip.reject(503);
@@ -668,7 +798,7 @@ impl Shared {
             version: 1,
             codecs: self.codecs_in(),
         };
-        let Some(secrecy) = self.secrecy_with(source, sip.is_secret()) else {
+        let Some(secrecy) = self.secrecy_with(source.signalled, sip.is_secret()) else {
             sip.reject(488);
             return None;
         };
@@ -697,7 +827,6 @@ impl Shared {
                 }
             },
         };
-        let source = self.media_source(source);
         Some(Leg::new(sip, media, source, local, ours, agreed))
     }
 
@@ -729,6 +858,15 @@ impl Shared {
             mode: mode.unwrap_or_default(),
             signalled: source,
         }
+    }
+
+    /// What a telephone may be transferred to.
+    fn may_dial(&self) -> MayDial {
+        let (rules, region) = (self.config.dial.clone(), self.config.region.clone());
+        Arc::new(move |user| {
+            let number = PhoneNumber::parse(user, region.as_deref()).ok()?;
+            rules.check(&number).ok().map(|()| number)
+        })
     }
 
     /// A caller's number, if it is given and one.

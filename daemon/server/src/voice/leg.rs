@@ -1,7 +1,7 @@
 //! A leg that is up: its dialog, its media, and what both sides agreed on.
 
 use helpline_core::sdp::sdes::SrtpKeys;
-use helpline_core::sdp::{Local, Negotiated};
+use helpline_core::sdp::{self, Direction, Local, Negotiated};
 
 use super::media::{MediaLeg, MediaSource};
 use super::secrecy::{Agreed, Secrecy};
@@ -20,6 +20,8 @@ pub(super) struct Leg {
     secrecy: Secrecy,
     /// An offer of ours in a 200; its answer comes in the ACK.
     offered: Option<String>,
+    /// An offer of ours in a re-INVITE that is under way.
+    reoffered: Option<String>,
 }
 
 impl Leg {
@@ -48,6 +50,7 @@ impl Leg {
             keys,
             secrecy,
             offered: None,
+            reoffered: None,
         }
     }
 
@@ -55,13 +58,13 @@ impl Leg {
     /// What cannot be done is refused and the call stays as it was.
     pub(super) async fn reoffer(&mut self, reoffer: Reoffer) {
         match &reoffer.sdp {
-            None if reoffer.is_update => reoffer.accept(None).await,
+            None if reoffer.is_update => reoffer.accept(&mut self.sip, None).await,
             None => {
                 let secrecy = self.secrecy.clone();
                 let offer = secrecy.offer(&self.local);
                 let offer = self.versioned(offer, |local| secrecy.offer(local));
                 self.offered = Some(offer.clone());
-                reoffer.accept(Some(offer)).await;
+                reoffer.accept(&mut self.sip, Some(offer)).await;
             }
             Some(theirs) => {
                 let theirs = theirs.clone();
@@ -75,7 +78,7 @@ impl Leg {
                     again.map_or_else(|_| text.clone(), |(text, _)| text)
                 };
                 let answer = self.versioned(text.clone(), again);
-                reoffer.accept(Some(answer)).await;
+                reoffer.accept(&mut self.sip, Some(answer)).await;
                 self.agree(agreed);
             }
         }
@@ -90,6 +93,34 @@ impl Leg {
         if let Some(Ok(agreed)) = answer.map(|a| self.secrecy.accept(&a, &offer)) {
             self.agree(agreed);
         }
+    }
+
+    /// Puts the far end on hold, or takes it back: a re-INVITE that says so.
+    pub(super) fn hold(&mut self, held: bool) {
+        let direction = if held {
+            Direction::SendOnly
+        } else {
+            Direction::SendRecv
+        };
+        let secrecy = self.secrecy.clone();
+        let offer = |local: &Local| sdp::with_direction(&secrecy.offer(local), direction);
+        let text = self.versioned(offer(&self.local), offer);
+        self.reoffered = Some(text.clone());
+        self.sip.offer(text);
+    }
+
+    /// Our offer, or the refresh that repeats it, was answered.
+    pub(super) fn reanswered(&mut self, answer: Option<String>) {
+        let offer = self.reoffered.take().unwrap_or_else(|| self.ours.clone());
+        if let Some(Ok(agreed)) = answer.map(|a| self.secrecy.accept(&a, &offer)) {
+            self.agree(agreed);
+        }
+    }
+
+    /// Our offer was refused: everything stays as it was.
+    pub(super) fn offer_refused(&mut self, code: u16) {
+        tracing::debug!(code, "the far end refused a re-INVITE");
+        self.reoffered = None;
     }
 
     /// Ends the call with a Q.850 cause.

@@ -14,6 +14,7 @@ pub mod prompts;
 mod registrar;
 mod reporter;
 mod resolve;
+mod ring;
 mod secrecy;
 mod sip;
 pub(crate) mod sound;
@@ -113,10 +114,33 @@ pub enum CallEvent {
     },
     /// A recording ended: its number, why, and how long it is. `None`: with the call.
     Recorded(u32, Option<RecordEnd>, Duration),
+    /// The telephone at the far end asks for a transfer.
+    Transfer(Transfer),
     /// A line of the trace, with milliseconds since the answer.
     Trace(u64, TraceLine),
     /// The end, once, last.
     Ended(CallReport),
+}
+
+/// A transfer that a telephone of ours asks for: whoever it talks to is to talk to
+/// somebody else. The owner of the call carries it out, or drops it, which declines.
+#[derive(Debug)]
+pub struct Transfer {
+    /// To whom.
+    pub to: TransferTo,
+    /// SIP codes for the telephone: 180 while it rings, at last 200 or why not.
+    pub progress: mpsc::Sender<u16>,
+}
+
+/// Where a transfer goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferTo {
+    /// To another telephone of ours, by its user name.
+    Phone(String),
+    /// To a number the dial rules allow.
+    Number(PhoneNumber),
+    /// To the far end of another call of ours, by its Call-ID: the two are to be joined.
+    Call(String),
 }
 
 /// What may be told to a call.
@@ -142,6 +166,8 @@ pub enum CallCommand {
     PauseRecording(bool),
     /// Find out who answered, beside whatever the flow plays.
     Detect(Limits),
+    /// Put the far end on hold by re-INVITE, or take it back.
+    Hold(bool),
     /// End the call: CANCEL before the answer, BYE after it.
     HangUp,
 }

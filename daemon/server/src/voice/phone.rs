@@ -13,6 +13,7 @@ use helpline_core::rng::Rng;
 use helpline_core::sdp::{self, Codec, Local};
 use helpline_core::sip::digest::Algorithm;
 use helpline_core::sip::network::Network;
+use helpline_core::sip::timer::Limits;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -188,6 +189,8 @@ impl TestPhone {
                 anyone.iter().filter_map(|n| Network::parse(n)).collect(),
             )),
             admission: Arc::new(Semaphore::new(CALLS_MAX)),
+            limits: Limits::default(),
+            phones: None,
             demand: password.map(|p| demand(p, config.seed)),
             clock,
             rng: Rng::new(config.seed),
@@ -358,6 +361,7 @@ impl Shared {
             sdp: offer,
             leg: mut sip,
             permit: _permit,
+            phone: _,
         } = invite;
         self.tell(PhoneEvent::Rang {
             call: call.to_owned(),
@@ -437,6 +441,7 @@ impl Shared {
                 event = leg.sip.next() => match event {
                     SipEvent::Reoffer(reoffer) => leg.reoffer(reoffer).await,
                     SipEvent::Acked(answer) => leg.acked(answer),
+                    SipEvent::Reanswered(answer) => leg.reanswered(answer),
                     SipEvent::Ended | SipEvent::Failed(_) => return true,
                     _ => {}
                 },

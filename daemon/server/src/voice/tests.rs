@@ -95,11 +95,13 @@ impl World {
 
     async fn with(trunk: SocketAddr, change: impl FnOnce(&mut EngineConfig)) -> World {
         let mut config = EngineConfig {
+            dial: helpline_core::phone::DialRules::default(),
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
                 ..config::Voice::default()
             },
+            phones: Vec::new(),
             trunks: vec![config::Trunk {
                 name: "t".into(),
                 target: trunk.to_string(),
@@ -210,6 +212,7 @@ async fn desk(call: &mut Call, help: Option<&str>) -> (Vec<String>, CallReport) 
                     .unwrap();
             }
             CallEvent::Trace(..)
+            | CallEvent::Transfer(_)
             | CallEvent::Answerer(..)
             | CallEvent::MachineListens { .. }
             | CallEvent::Recorded(..) => {}

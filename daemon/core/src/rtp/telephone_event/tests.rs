@@ -367,3 +367,25 @@ fn listen(arrivals: &[(u64, Row, bool)]) -> String {
     take(&mut buffer, Time::from_millis(1_000_000));
     told(&mut receiver)
 }
+
+#[test]
+fn a_straggler_of_another_press_does_not_overlap_the_one_held() {
+    let mut receiver = Receiver::default();
+    let packet = |sequence, timestamp, bytes| Packet {
+        marker: false,
+        payload_type: 101,
+        sequence,
+        timestamp,
+        ssrc: 1,
+        payload: bytes,
+    };
+    let (held, late, more) = (
+        payload(5, false, 160),
+        payload(3, true, 800),
+        payload(5, true, 480),
+    );
+    receiver.handle(Time::ZERO, Input::Event(&packet(9, 1_600, &held)));
+    receiver.handle(Time::ZERO, Input::LateEvent(&packet(4, 160, &late)));
+    receiver.handle(Time::ZERO, Input::Event(&packet(10, 1_600, &more)));
+    assert_eq!(told(&mut receiver), "5^3^");
+}

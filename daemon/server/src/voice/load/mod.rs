@@ -15,6 +15,7 @@ use helpline_core::audio::Clip;
 use helpline_core::rng::Rng;
 use helpline_core::sdp::{self, Codec, Local};
 use helpline_core::sip::network::Network;
+use helpline_core::sip::timer::Limits;
 use tokio::sync::Semaphore;
 
 use self::pump::Pump;
@@ -61,6 +62,8 @@ impl Load {
             )),
             admission: Arc::new(Semaphore::new(0)),
             demand: None,
+            limits: Limits::default(),
+            phones: None,
             clock: Clock::system(),
             rng: rng.derive(1),
         })

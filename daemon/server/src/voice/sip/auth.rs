@@ -13,6 +13,7 @@ use rsipstack::transport::SipAddr;
 
 use super::own::Own;
 use super::peers::Peers;
+use super::phones::Phones;
 use super::route::unmark;
 
 /// Marks an answer the stack made up itself when a transaction died.
@@ -21,6 +22,7 @@ const LOCAL: &str = "X-Helpline-Local";
 /// Looks at every message between transaction and transport.
 pub(super) struct AuthInspector {
     pub(super) peers: Arc<Peers>,
+    pub(super) phones: Option<Arc<Phones>>,
     pub(super) own: Own,
 }
 
@@ -53,6 +55,9 @@ impl MessageInspector for AuthInspector {
     }
 
     fn after_received(&self, mut msg: SipMessage, from: Option<&SipAddr>) -> SipMessage {
+        if let (Some(phones), Some(from)) = (&self.phones, from) {
+            phones.mend(&mut msg, from);
+        }
         let SipMessage::Response(response) = &mut msg else {
             return msg;
         };

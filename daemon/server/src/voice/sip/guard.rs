@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use helpline_core::rng::Rng;
-use helpline_core::sip::gate::{Buckets, Fault, Source, Verdict, check};
+use helpline_core::sip::gate::{Beside, Buckets, Dialog, Fault, Source, Verdict, check};
+use rsipstack::dialog::DialogId;
+use rsipstack::dialog::dialog_layer::DialogLayer;
 
 use super::peers::Peers;
+use super::phones::Phones;
+use super::stack::Admission;
 use crate::clock::Clock;
 
 /// What the gate refused, by reason.
@@ -43,22 +47,19 @@ pub(super) enum Judgement {
 
 /// The gate and what it remembers of addresses.
 pub(super) struct Guard {
-    peers: Arc<Peers>,
-    clock: Clock,
-    state: Mutex<(Buckets, Rng)>,
-    counters: GateCounters,
+    pub(super) peers: Arc<Peers>,
+    pub(super) clock: Clock,
+    pub(super) state: Mutex<(Buckets, Rng)>,
+    pub(super) counters: GateCounters,
+    pub(super) phones: Option<Arc<Phones>>,
+    pub(super) dialogs: Dialogs,
+    pub(super) admission: Admission,
 }
 
-impl Guard {
-    pub(super) fn new(peers: Arc<Peers>, clock: Clock, rng: Rng, counters: GateCounters) -> Self {
-        Guard {
-            peers,
-            clock,
-            state: Mutex::new((Buckets::default(), rng)),
-            counters,
-        }
-    }
+/// The dialogs that exist, known once the stack runs.
+pub(super) type Dialogs = Arc<OnceLock<Weak<DialogLayer>>>;
 
+impl Guard {
     /// Whether the address is that of a trunk or of somebody who may call.
     pub(super) fn knows(&self, ip: IpAddr) -> bool {
         self.peers.source(ip) != Source::Stranger
@@ -86,8 +87,15 @@ impl Guard {
             self.counters.count(Fault::Rate);
             return Judgement::Drop;
         }
-        match check(message, source, rng.next_u64()) {
-            Verdict::Pass => Judgement::Pass,
+        let beside = Beside {
+            source,
+            tag: rng.next_u64(),
+            // Closed while the daemon stops; then no permit can be had either.
+            full: self.admission.is_closed() || self.admission.available_permits() == 0,
+            door: None,
+        };
+        match self.check(message, &beside, from) {
+            Verdict::Pass | Verdict::Within(..) => Judgement::Pass,
             Verdict::Drop(fault) => {
                 self.counters.count(fault);
                 Judgement::Drop
@@ -101,5 +109,36 @@ impl Guard {
                 }
             }
         }
+    }
+
+    /// The gate's verdict, with what only we can tell: whether a dialog exists.
+    fn check(&self, message: &[u8], beside: &Beside<'_>, from: SocketAddr) -> Verdict {
+        let verdict = match &self.phones {
+            None => check(message, beside),
+            Some(phones) => phones.at_door(from.ip(), |door| {
+                let door = Some(door);
+                check(message, &Beside { door, ..*beside })
+            }),
+        };
+        match verdict {
+            Verdict::Within(dialog, bytes) if !self.exists(dialog.clone()) => {
+                if bytes.is_empty() {
+                    Verdict::Drop(Fault::Dialog)
+                } else {
+                    Verdict::Answer(Fault::Dialog, bytes)
+                }
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn exists(&self, dialog: Dialog) -> bool {
+        let id = DialogId {
+            call_id: dialog.call_id,
+            local_tag: dialog.local_tag,
+            remote_tag: dialog.remote_tag,
+        };
+        let layer = self.dialogs.get().and_then(Weak::upgrade);
+        layer.is_some_and(|layer| layer.get_dialog(&id).is_some())
     }
 }

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::sip::timer::{self, Agreed};
+use helpline_core::sip::transfer::{self, Target};
 use helpline_core::sip::{info, reason};
-use rsipstack::dialog::dialog::{DialogState, DialogStateReceiver, TransactionHandle};
+use rsipstack::dialog::DialogId;
+use rsipstack::dialog::dialog::{Dialog, DialogState, DialogStateReceiver, TransactionHandle};
 use rsipstack::dialog::dialog_layer::DialogLayer;
-use rsipstack::dialog::invitation::InviteAsyncResult;
+use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
 use rsipstack::dialog::invite_dialog::InviteDialog;
+use rsipstack::sip::headers::make_header;
 use rsipstack::sip::headers::untyped::{Accept, Reason};
 use rsipstack::sip::prelude::HeadersExt;
 use rsipstack::sip::{Header, Method, Request, Response, StatusCode, StatusCodeKind};
@@ -16,15 +20,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::is_local;
+use super::phones::{Phones, fields};
+use super::refer::{Refer, ReferTo, Subscriber};
 use super::stack::sdp_type;
+use super::upkeep::{self, Upkeep, Upkept};
 
 /// What happens on a leg, in order. After `Refused`, `Silent`, `Failed` and `Ended` nothing follows.
 #[derive(Debug)]
 pub(in crate::voice) enum SipEvent {
     /// A provisional answer that does not mean ringing.
     Trying,
-    /// 180 or 183.
-    Ringing,
+    /// 180 or 183, with a description of early media if one came.
+    Ringing(Option<String>),
     /// The callee answered, with this answer to our offer.
     Answered(Option<String>),
     /// A final failure answer.
@@ -44,6 +51,12 @@ pub(in crate::voice) enum SipEvent {
     Acked(Option<String>),
     /// The peer wants to change or refresh the media.
     Reoffer(Reoffer),
+    /// Our offer, or a refresh that repeated it, was answered with this.
+    Reanswered(Option<String>),
+    /// Our offer was refused with this code: the call stays as it was.
+    OfferRefused(u16),
+    /// The telephone at the far end wants its other side to talk to somebody else.
+    Refer(Refer),
     /// A key told by INFO: its character and milliseconds.
     Digit(char, u16),
     /// The peer ended or cancelled the call.
@@ -57,14 +70,21 @@ pub(in crate::voice) struct Reoffer {
     pub(in crate::voice) sdp: Option<String>,
     /// UPDATE rather than re-INVITE.
     pub(in crate::voice) is_update: bool,
+    /// What its 2xx says of session timers.
+    agreed: Agreed,
     handle: TransactionHandle,
 }
 
 impl Reoffer {
     /// 200, with SDP if there is any.
-    pub(in crate::voice) async fn accept(self, sdp: Option<String>) {
-        let headers = sdp.is_some().then(|| vec![sdp_type()]);
-        respond(&self.handle, 200, headers, sdp).await;
+    pub(in crate::voice) async fn accept(self, sip: &mut SipLeg, sdp: Option<String>) {
+        let mut headers = upkeep::answer_fields(&self.agreed);
+        if let Some(sdp) = &sdp {
+            headers.push(sdp_type());
+            sip.upkeep.described(sdp);
+        }
+        sip.upkeep.agreed(self.agreed);
+        respond(&self.handle, 200, Some(headers), sdp).await;
     }
 
     /// 488: the call stays as it was.
@@ -79,6 +99,13 @@ pub(in crate::voice) struct SipLeg {
     states: DialogStateReceiver,
     /// The INVITE under way, of an outgoing leg.
     invite: Option<JoinHandle<InviteAsyncResult>>,
+    /// The INVITE, to send it once more if the peer wants longer refreshes.
+    again: Option<Box<InviteOption>>,
+    upkeep: Upkeep,
+    /// All telephones, if the far end is one of them: it may transfer its calls.
+    phones: Option<Arc<Phones>>,
+    /// What the 200 to an incoming INVITE says of session timers.
+    agreed: Option<Agreed>,
     layer: Arc<DialogLayer>,
     tracker: TaskTracker,
     /// CSeq number of the last ACK that was told.
@@ -94,29 +121,36 @@ pub(in crate::voice) struct SipLeg {
 
 impl SipLeg {
     pub(super) fn outgoing(
-        dialog: InviteDialog,
-        states: DialogStateReceiver,
-        invite: JoinHandle<InviteAsyncResult>,
+        (dialog, states): (InviteDialog, DialogStateReceiver),
+        (invite, option): (JoinHandle<InviteAsyncResult>, InviteOption),
         layer: &Arc<DialogLayer>,
         tracker: &TaskTracker,
+        upkeep: Upkeep,
     ) -> Self {
-        let mut leg = Self::incoming(dialog, states, None, layer, tracker);
+        let mut leg = Self::incoming((dialog, states, None), layer, tracker, upkeep);
         leg.invite = Some(invite);
+        if let Some(offer) = option.offer.as_deref().and_then(body) {
+            leg.upkeep.described(&offer);
+        }
+        leg.again = Some(Box::new(option));
         leg.is_incoming = false;
         leg
     }
 
     pub(super) fn incoming(
-        dialog: InviteDialog,
-        states: DialogStateReceiver,
-        stream: Option<CancellationToken>,
+        (dialog, states, stream): (InviteDialog, DialogStateReceiver, Option<CancellationToken>),
         layer: &Arc<DialogLayer>,
         tracker: &TaskTracker,
+        upkeep: Upkeep,
     ) -> Self {
         SipLeg {
             dialog,
             states,
             invite: None,
+            again: None,
+            upkeep,
+            phones: None,
+            agreed: None,
             layer: Arc::clone(layer),
             tracker: tracker.clone(),
             acked: None,
@@ -140,12 +174,35 @@ impl SipLeg {
         }
     }
 
+    /// The far end is a telephone of ours.
+    pub(in crate::voice) fn is_phone(&mut self, phones: Arc<Phones>) {
+        self.phones = Some(phones);
+    }
+
+    /// What the 200 will say of session timers.
+    pub(super) fn will_agree(&mut self, agreed: Agreed) {
+        self.agreed = Some(agreed);
+    }
+
     /// 200 with SDP.
-    pub(in crate::voice) fn accept(&self, sdp: String) {
+    pub(in crate::voice) fn accept(&mut self, sdp: String) {
+        let mut headers = vec![sdp_type()];
+        self.upkeep.described(&sdp);
+        if let Some(agreed) = self.agreed {
+            headers.extend(upkeep::answer_fields(&agreed));
+            self.upkeep.agreed(agreed);
+        }
+        self.upkeep.allows(&self.dialog.initial_request().headers);
         let body = Some(sdp.into_bytes());
-        if let Err(error) = self.dialog.accept(Some(vec![sdp_type()]), body) {
+        if let Err(error) = self.dialog.accept(Some(headers), body) {
             tracing::debug!(%error, "200 could not be sent");
         }
+    }
+
+    /// Offers a new description by re-INVITE, as soon as nothing else is under way. Ends
+    /// in [`SipEvent::Reanswered`] or [`SipEvent::OfferRefused`].
+    pub(in crate::voice) fn offer(&mut self, sdp: String) {
+        self.upkeep.offer(sdp);
     }
 
     /// Refuses an incoming call that was not answered.
@@ -225,6 +282,9 @@ impl SipLeg {
                     state = self.states.recv() => state,
                     done = &mut *invite => {
                         self.invite = None;
+                        if self.tries_again(&done) {
+                            continue;
+                        }
                         return self.answer(done);
                     }
                 };
@@ -233,9 +293,11 @@ impl SipLeg {
                     Some(DialogState::Early(_, response)) => return early(&response),
                     // The result of the INVITE says more, and comes at once.
                     Some(DialogState::Terminated(_, _)) | None => {
-                        self.over = true;
                         let done = invite.await;
                         self.invite = None;
+                        if self.tries_again(&done) {
+                            continue;
+                        }
                         return self.answer(done);
                     }
                     Some(_) => continue,
@@ -244,19 +306,83 @@ impl SipLeg {
             if self.over {
                 return SipEvent::Ended;
             }
-            let Some(state) = self.states.recv().await else {
-                self.over = true;
-                continue;
+            let happened = tokio::select! {
+                biased;
+                state = self.states.recv() => Ok(state),
+                upkept = self.upkeep.next(&self.dialog) => Err(upkept),
             };
-            if let Some(event) = self.in_dialog(state).await {
+            let event = match happened {
+                Ok(Some(state)) => self.in_dialog(state).await,
+                Ok(None) => {
+                    self.over = true;
+                    None
+                }
+                Err(upkept) => Some(self.upkept(upkept)),
+            };
+            if let Some(event) = event {
                 return event;
+            }
+        }
+    }
+
+    fn upkept(&mut self, upkept: Upkept) -> SipEvent {
+        match upkept {
+            Upkept::Refreshed(answer) | Upkept::Offered(Ok(answer)) => SipEvent::Reanswered(answer),
+            Upkept::Offered(Err(code)) => SipEvent::OfferRefused(code),
+            Upkept::Expired => {
+                tracing::info!("no refresh came within the time agreed on: the call is ended");
+                // 102: recovery on timer expiry.
+                self.finish(Some(102));
+                SipEvent::Ended
+            }
+        }
+    }
+
+    /// A 422 wants longer sessions than we asked for: the INVITE goes out once more.
+    fn tries_again(&mut self, done: &Result<InviteAsyncResult, tokio::task::JoinError>) -> bool {
+        let Some(least) = wanted_by_422(done) else {
+            return false;
+        };
+        let Some(mut option) = self.again.take().filter(|_| !self.cancelled) else {
+            return false;
+        };
+        for header in option.headers.iter_mut().flatten() {
+            match header.name() {
+                "Session-Expires" => {
+                    let field = timer::request_field(self.upkeep.limits(), Some(least), None);
+                    *header = make_header("Session-Expires", field);
+                }
+                "Min-SE" => *header = make_header("Min-SE", least.to_string()),
+                _ => {}
+            }
+        }
+        self.layer.remove_dialog(&self.dialog.id());
+        let (sender, states) = self.layer.new_dialog_state_channel();
+        match self.layer.do_invite_async(*option, sender) {
+            Ok((dialog, invite)) => {
+                self.dialog = dialog;
+                self.states = states;
+                self.invite = Some(invite);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an INVITE could not be sent again");
+                false
             }
         }
     }
 
     fn answer(&mut self, done: Result<InviteAsyncResult, tokio::task::JoinError>) -> SipEvent {
         let event = match done {
-            Ok(Ok((_, Some(response)))) => final_answer(&response),
+            Ok(Ok((_, Some(response)))) => {
+                if response.status_code.kind() == StatusCodeKind::Successful {
+                    let expires = fields(&response.headers, "Session-Expires").next();
+                    self.upkeep
+                        .agreed(timer::accepted(self.upkeep.limits(), expires));
+                    self.upkeep.allows(&response.headers);
+                }
+                final_answer(&response)
+            }
             Ok(Ok((_, None))) => SipEvent::Silent,
             Ok(Err(rsipstack::Error::DialogError(_, _, status)))
                 if matches!(status.code(), 401 | 407) =>
@@ -281,21 +407,13 @@ impl SipLeg {
     async fn in_dialog(&mut self, state: DialogState) -> Option<SipEvent> {
         match state {
             DialogState::Confirmed(_, _) => self.ack(),
-            DialogState::Updated(_, request, handle) => Some(SipEvent::Reoffer(Reoffer {
-                sdp: body(&request.body),
-                is_update: request.method == Method::Update,
-                handle,
-            })),
+            DialogState::Updated(_, request, handle) => self.reoffered(request, handle).await,
             DialogState::Info(_, request, handle) => read_info(&request, &handle).await,
             DialogState::Options(_, _, handle) => {
                 respond(&handle, 200, None, None).await;
                 None
             }
-            DialogState::Refer(_, _, handle) => {
-                // A customer or a trunk may not move our calls about.
-                respond(&handle, 603, None, None).await;
-                None
-            }
+            DialogState::Refer(_, request, handle) => self.referred(&request, handle).await,
             DialogState::Notify(_, _, handle) => {
                 respond(&handle, 481, None, None).await;
                 None
@@ -314,6 +432,75 @@ impl SipLeg {
             | DialogState::Early(_, _)
             | DialogState::WaitAck(_, _) => None,
         }
+    }
+
+    /// A re-INVITE or UPDATE: refused if it crosses ours or wants to be refreshed too often.
+    async fn reoffered(&mut self, request: Request, handle: TransactionHandle) -> Option<SipEvent> {
+        let is_update = request.method == Method::Update;
+        let sdp = body(&request.body);
+        if self.upkeep.is_offering() && (sdp.is_some() || !is_update) {
+            respond(&handle, 491, None, None).await;
+            return None;
+        }
+        let agreed = match timer::answer(self.upkeep.limits(), upkeep::asked(&request.headers)) {
+            Ok(agreed) => agreed,
+            Err(least) => {
+                let headers = vec![make_header("Min-SE", least.to_string())];
+                respond(&handle, 422, Some(headers), None).await;
+                return None;
+            }
+        };
+        // The peer may have moved (RFC 3261 section 12.2.2).
+        if let Ok(contact) = request.contact_header()
+            && let Some(uri) = typed_uri(&request)
+        {
+            let dialog = Dialog::Invite(self.dialog.clone());
+            dialog.set_remote_target(uri, Some(contact.clone()));
+        }
+        self.upkeep.allows(&request.headers);
+        Some(SipEvent::Reoffer(Reoffer {
+            sdp,
+            is_update,
+            agreed,
+            handle,
+        }))
+    }
+
+    /// A REFER: of a telephone of ours it is told, nobody else moves our calls about.
+    async fn referred(&self, request: &Request, handle: TransactionHandle) -> Option<SipEvent> {
+        let Some(phones) = &self.phones else {
+            respond(&handle, 603, None, None).await;
+            return None;
+        };
+        let mut wanted = fields(&request.headers, "Refer-To");
+        let target = wanted.next().filter(|_| wanted.next().is_none());
+        let Some(target) = target.and_then(transfer::target) else {
+            respond(&handle, 400, None, None).await;
+            return None;
+        };
+        let to = match target {
+            Target::User(user) if phones.has(&user) => ReferTo::Phone(user),
+            Target::User(user) => ReferTo::User(user),
+            Target::Dialog(replaces) => {
+                let id = DialogId {
+                    call_id: replaces.call_id.clone(),
+                    local_tag: replaces.to_tag,
+                    remote_tag: replaces.from_tag,
+                };
+                // A dialog is never joined to itself.
+                if self.layer.get_dialog(&id).is_none() || id == self.dialog.id() {
+                    respond(&handle, 481, None, None).await;
+                    return None;
+                }
+                ReferTo::Call(replaces.call_id)
+            }
+        };
+        Some(SipEvent::Refer(Refer {
+            to,
+            handle,
+            dialog: Subscriber(self.dialog.clone()),
+            tracker: self.tracker.clone(),
+        }))
     }
 
     /// `Confirmed` comes again after INFO, UPDATE and re-INVITE: each ACK is told once.
@@ -368,9 +555,24 @@ impl Drop for SipLeg {
     }
 }
 
+fn typed_uri(request: &Request) -> Option<rsipstack::sip::Uri> {
+    let contacts = request.typed_contact_headers().ok()?;
+    contacts.first().map(|c| c.uri.clone())
+}
+
+/// What a 422 demands, if it is one we can meet.
+fn wanted_by_422(done: &Result<InviteAsyncResult, tokio::task::JoinError>) -> Option<u32> {
+    match done {
+        Ok(Ok((_, Some(response)))) if response.status_code.code() == 422 => {
+            timer::demanded(fields(&response.headers, "Min-SE").next())
+        }
+        _ => None,
+    }
+}
+
 fn early(response: &Response) -> SipEvent {
     match response.status_code.code() {
-        180 | 183 => SipEvent::Ringing,
+        180 | 183 => SipEvent::Ringing(body(&response.body)),
         _ => SipEvent::Trying,
     }
 }
@@ -445,6 +647,7 @@ async fn respond(
     }
 }
 
-fn body(bytes: &[u8]) -> Option<String> {
+/// A body as text; `None` if there is none.
+pub(super) fn body(bytes: &[u8]) -> Option<String> {
     (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
 }

@@ -8,7 +8,9 @@ mod guard;
 mod leg;
 mod own;
 mod peers;
+mod phones;
 mod pipe;
+mod refer;
 mod register;
 mod route;
 mod socket;
@@ -16,10 +18,13 @@ mod stack;
 mod streams;
 mod tls;
 mod unreachable;
+mod upkeep;
 
 pub(in crate::voice) use demand::Demand;
 pub(in crate::voice) use leg::{Reoffer, SipEvent, SipLeg};
 pub(in crate::voice) use peers::{Peers, TrunkPeer};
+pub(in crate::voice) use phones::{Phones, REALM};
+pub(in crate::voice) use refer::{Refer, ReferTo};
 pub(in crate::voice) use register::Register;
 pub(in crate::voice) use route::{Route, Transport};
 pub(in crate::voice) use stack::{

@@ -62,7 +62,9 @@ impl PlatformSocket for GatedSocket {
                     Err(error) if is_of_another(&error) => continue,
                     Err(error) => return Err(error.into()),
                 };
-                match self.guard.judge(buf.get(..len).unwrap_or_default(), from) {
+                // A datagram that fills the buffer was cut off.
+                let datagram = buf.get(..len).filter(|_| len < buf.len());
+                match self.guard.judge(datagram.unwrap_or_default(), from) {
                     Judgement::Pass => return Ok((len, from)),
                     Judgement::Drop => {}
                     Judgement::Answer(answer) => {

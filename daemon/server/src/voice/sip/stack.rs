@@ -2,16 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use helpline_core::rng::Rng;
-use helpline_core::sip::gate;
+use helpline_core::sip::address::Address;
+use helpline_core::sip::gate::{self, Buckets, Source};
+use helpline_core::sip::timer::{self, Limits};
+use helpline_core::sip::transfer::Replaces;
 use rsipstack::EndpointBuilder;
+use rsipstack::dialog::DialogId;
 use rsipstack::dialog::authenticate::Credential;
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::dialog::invitation::InviteOption;
+use rsipstack::sip::headers::make_header;
 use rsipstack::sip::headers::untyped::{Accept, Allow, ContentType, RetryAfter};
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{
@@ -32,22 +37,20 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::{AuthInspector, is_local};
 use super::demand::Demand;
-use super::guard::{GateCounters, Guard, Judgement};
+use super::guard::{Dialogs, GateCounters, Guard, Judgement};
 use super::leg::SipLeg;
 use super::own::Own;
 use super::peers::Peers;
+use super::phones::{Phones, fields};
 use super::route::{Route, Transport};
 use super::socket::GatedSocket;
 use super::streams::{NoStream, Streams};
 use super::unreachable::{Nobody, Unreachable};
+use super::upkeep::{self, Upkeep};
 use crate::clock::Clock;
 
 /// Requests being served at once; further ones are dropped and come again.
 const SERVED_MAX: u32 = 4_000;
-/// Seconds told to a caller who comes while every channel is taken.
-const RETRY_AFTER_SECONDS: u32 = 10;
-/// How long a refused INVITE is kept for its ACK: 64 times T1 (RFC 3261 section 17.2.1).
-const REFUSAL_LIMIT: Duration = Duration::from_secs(32);
 /// New calls that may wait for the engine.
 const INVITES_MAX: usize = 64;
 
@@ -68,6 +71,10 @@ pub(in crate::voice) struct SipConfig {
     pub(in crate::voice) admission: Admission,
     /// What a caller has to prove; only the test phone demands it.
     pub(in crate::voice) demand: Option<Demand>,
+    /// What we want of session timers.
+    pub(in crate::voice) limits: Limits,
+    /// Our telephones; `None`: nobody registers.
+    pub(in crate::voice) phones: Option<Arc<Phones>>,
     /// For the gate's limits.
     pub(in crate::voice) clock: Clock,
     /// For tags of stateless answers.
@@ -122,7 +129,7 @@ pub(in crate::voice) struct InviteOut {
     pub(in crate::voice) route: Route,
     /// Host part of the URIs: the trunk's name.
     pub(in crate::voice) host: String,
-    /// User part of the called URI.
+    /// User part of the called URI, or all of it if it has a scheme.
     pub(in crate::voice) to: String,
     /// User part of the calling URI.
     pub(in crate::voice) from: String,
@@ -152,6 +159,8 @@ pub(super) struct Outside<'a> {
 pub(in crate::voice) struct InviteIn {
     /// User part of the caller's URI: the asserted identity if there is one.
     pub(in crate::voice) from: Option<String>,
+    /// The telephone of ours that called, proven.
+    pub(in crate::voice) phone: Option<String>,
     /// User part of the called URI.
     pub(in crate::voice) to: String,
     /// Where it came from.
@@ -174,6 +183,11 @@ pub(in crate::voice) struct SipStack {
     unreachable: Unreachable,
     admission: Admission,
     demand: Option<Demand>,
+    peers: Arc<Peers>,
+    limits: Limits,
+    phones: Option<Arc<Phones>>,
+    clock: Clock,
+    rng: Mutex<Rng>,
     invites: mpsc::Sender<InviteIn>,
     served: AtomicU32,
     cancel: CancellationToken,
@@ -194,8 +208,17 @@ impl SipStack {
         let cancel = CancellationToken::new();
         let gate = GateCounters::default();
         let peers = config.peers;
-        let guard = Guard::new(Arc::clone(&peers), config.clock, config.rng, gate.clone());
-        let guard = Arc::new(guard);
+        let dialogs = Dialogs::default();
+        let mut rng = config.rng;
+        let guard = Arc::new(Guard {
+            peers: Arc::clone(&peers),
+            clock: config.clock.clone(),
+            state: Mutex::new((Buckets::default(), rng.derive(1))),
+            counters: gate.clone(),
+            phones: config.phones.clone(),
+            dialogs: Arc::clone(&dialogs),
+            admission: Arc::clone(&config.admission),
+        });
         let unreachable = Unreachable::new(Arc::clone(&socket));
         let errors = unreachable.clone().serve();
         let gated = GatedSocket::new(socket, Arc::clone(&guard), unreachable.clone());
@@ -210,7 +233,8 @@ impl SipStack {
             .with_cancel_token(cancel.child_token())
             .with_user_agent(&config.user_agent)
             .with_inspector(Box::new(AuthInspector {
-                peers,
+                peers: Arc::clone(&peers),
+                phones: config.phones.clone(),
                 own: own.clone(),
             }))
             .with_transport_inspector(Box::new(StackStreams(Arc::clone(&guard))))
@@ -228,8 +252,11 @@ impl SipStack {
         own.listen(&streams, &config.listen)?;
         let incoming = endpoint.incoming_transactions()?;
         let (invites, receiver) = mpsc::channel(INVITES_MAX);
+        let layer = Arc::new(DialogLayer::new(Arc::clone(&endpoint.inner)));
+        // Set once, here.
+        let _ = dialogs.set(Arc::downgrade(&layer));
         let stack = Arc::new(SipStack {
-            layer: Arc::new(DialogLayer::new(Arc::clone(&endpoint.inner))),
+            layer,
             own,
             endpoint,
             local,
@@ -237,6 +264,11 @@ impl SipStack {
             unreachable,
             admission: config.admission,
             demand: config.demand,
+            peers,
+            limits: config.limits,
+            phones: config.phones,
+            clock: config.clock,
+            rng: Mutex::new(rng.derive(2)),
             invites,
             served: AtomicU32::new(0),
             cancel,
@@ -302,22 +334,32 @@ impl SipStack {
     pub(in crate::voice) fn invite(&self, invite: InviteOut) -> Result<SipLeg, SipError> {
         let (states, events) = self.layer.new_dialog_state_channel();
         let option = self.invite_option(invite)?;
-        let (dialog, task) = self.layer.do_invite_async(option, states)?;
+        let (dialog, task) = self.layer.do_invite_async(option.clone(), states)?;
         Ok(SipLeg::outgoing(
-            dialog,
-            events,
-            task,
+            (dialog, events),
+            (task, option),
             &self.layer,
             &self.tracker,
+            self.upkeep(),
         ))
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        Upkeep::new(self.clock.clone(), rng.derive(3), self.limits)
     }
 
     fn invite_option(&self, invite: InviteOut) -> Result<InviteOption, SipError> {
         let host = HostWithPort::try_from(invite.host.as_str())
             .map_err(|_| SipError::Uri(invite.host.clone()))?;
+        let callee = if invite.to.contains(':') {
+            Uri::try_from(invite.to.as_str()).map_err(|_| SipError::Uri(invite.to.clone()))?
+        } else {
+            uri(Some(&invite.to), host.clone())
+        };
         Ok(InviteOption {
-            caller: uri(Some(&invite.from), host.clone()),
-            callee: uri(Some(&invite.to), host),
+            caller: uri(Some(&invite.from), host),
+            callee,
             destination: Some(invite.route.sip_addr()),
             content_type: Some("application/sdp".into()),
             offer: Some(invite.sdp.into_bytes()),
@@ -329,6 +371,12 @@ impl SipStack {
             }),
             headers: Some(vec![
                 Header::Allow(Allow::new(gate::METHODS.join(", "))),
+                make_header("Supported", "timer, replaces".into()),
+                make_header(
+                    "Session-Expires",
+                    timer::request_field(self.limits, None, None),
+                ),
+                make_header("Min-SE", self.limits.least.to_string()),
                 invite.route.mark(),
             ]),
             call_id: invite.call_id,
@@ -466,6 +514,7 @@ impl SipStack {
         match tx.original.method {
             Method::Ack | Method::Cancel => Ok(()),
             Method::Invite if !in_dialog => self.handle_invite(tx).await,
+            Method::Register => self.handle_register(tx).await,
             Method::Options if !in_dialog => {
                 let headers = vec![
                     Header::Allow(Allow::new(gate::METHODS.join(", "))),
@@ -477,7 +526,70 @@ impl SipStack {
         }
     }
 
+    async fn handle_register(&self, mut tx: Transaction) -> rsipstack::Result<()> {
+        let (Some(phones), Some(source)) = (&self.phones, source(&tx)) else {
+            return tx.reply(StatusCode::from(405)).await;
+        };
+        // A binding is called by datagrams.
+        if transport_of(&tx) != Transport::Udp {
+            return tx.reply(StatusCode::from(403)).await;
+        }
+        let (code, headers) = match phones.prove(&tx.original, source.ip()) {
+            Ok(user) => phones.register(&tx.original, &user, source),
+            Err(challenges) => (401, challenges),
+        };
+        tx.reply_with(StatusCode::from(code), headers, None).await
+    }
+
+    /// The telephone of ours that a caller proves to be; `None` for one who need not.
+    ///
+    /// # Errors
+    /// Code and fields of a refusal.
+    fn caller_right(&self, tx: &Transaction) -> Result<Option<String>, (u16, Vec<Header>)> {
+        let Some(source) = source(tx) else {
+            return Err((403, Vec::new()));
+        };
+        let known = self.peers.source(source.ip()) != Source::Stranger;
+        let Some(phones) = &self.phones else {
+            return if known {
+                Ok(None)
+            } else {
+                Err((403, Vec::new()))
+            };
+        };
+        // A telephone may sit at an address that may call anyway.
+        let from = fields(&tx.original.headers, "From").next();
+        let from = from.and_then(Address::parse);
+        let claims = from.and_then(|f| f.user()).is_some_and(|u| phones.has(u));
+        if known && !claims {
+            return Ok(None);
+        }
+        let proven = phones.prove(&tx.original, source.ip());
+        proven.map(Some).map_err(|challenges| (401, challenges))
+    }
+
+    /// The answer to an INVITE with Replaces (RFC 3891 section 3): what it names is no dialog
+    /// of ours, or it is, and nobody takes a call from its leg. Transfers come by REFER.
+    fn replacing(&self, request: &Request) -> Option<u16> {
+        let mut values = fields(&request.headers, "Replaces");
+        let replaces = Replaces::parse(values.next()?);
+        let Some(replaces) = replaces.filter(|_| values.next().is_none()) else {
+            return Some(400);
+        };
+        let id = DialogId {
+            call_id: replaces.call_id,
+            local_tag: replaces.to_tag,
+            remote_tag: replaces.from_tag,
+        };
+        let exists = self.layer.get_dialog(&id).is_some();
+        Some(if exists { 603 } else { 481 })
+    }
+
     async fn handle_invite(&self, mut tx: Transaction) -> rsipstack::Result<()> {
+        let phone = match self.caller_right(&tx) {
+            Ok(phone) => phone,
+            Err((code, headers)) => return refuse(&mut tx, code, headers).await,
+        };
         if let Some(demand) = &self.demand
             && !demand.is_met(&tx.original)
         {
@@ -485,7 +597,7 @@ impl SipStack {
         }
         let retry = || {
             vec![Header::RetryAfter(RetryAfter::new(
-                RETRY_AFTER_SECONDS.to_string(),
+                gate::RETRY_AFTER_SECONDS.to_string(),
             ))]
         };
         let (Ok(permit), Ok(slot)) = (
@@ -498,6 +610,16 @@ impl SipStack {
             let accept = Header::Accept(Accept::new("application/sdp"));
             return refuse(&mut tx, 415, vec![accept]).await;
         }
+        if let Some(code) = self.replacing(&tx.original) {
+            return refuse(&mut tx, code, Vec::new()).await;
+        }
+        let agreed = match timer::answer(self.limits, upkeep::asked(&tx.original.headers)) {
+            Ok(agreed) => agreed,
+            Err(least) => {
+                let least = make_header("Min-SE", least.to_string());
+                return refuse(&mut tx, 422, vec![least]).await;
+            }
+        };
         let (states, events) = self.layer.new_dialog_state_channel();
         let contact = Some(self.own.contact(transport_of(&tx)));
         let mut dialog = self
@@ -505,19 +627,24 @@ impl SipStack {
             .get_or_create_server_invite(&tx, states, None, contact)?;
         let body = (!tx.original.body.is_empty())
             .then(|| String::from_utf8_lossy(&tx.original.body).into_owned());
+        let mut leg = SipLeg::incoming(
+            (dialog.clone(), events, stream_of(&tx)),
+            &self.layer,
+            &self.tracker,
+            self.upkeep(),
+        )
+        .secret(transport_of(&tx) == Transport::Tls);
+        leg.will_agree(agreed);
+        if let (Some(_), Some(phones)) = (&phone, &self.phones) {
+            leg.is_phone(Arc::clone(phones));
+        }
         slot.send(InviteIn {
             from: caller(&tx.original),
+            phone,
             to: tx.original.uri.user().unwrap_or_default().to_owned(),
-            source: source(&tx.original),
+            source: source(&tx).map(|from| from.ip()),
             sdp: body,
-            leg: SipLeg::incoming(
-                dialog.clone(),
-                events,
-                stream_of(&tx),
-                &self.layer,
-                &self.tracker,
-            )
-            .secret(transport_of(&tx) == Transport::Tls),
+            leg,
             permit,
         });
         // This future is the transaction: it lives until the ACK.
@@ -525,14 +652,10 @@ impl SipStack {
     }
 }
 
-/// Where a request came from: the stack notes it in the topmost Via (RFC 3261 section 18.2.1).
-fn source(request: &Request) -> Option<IpAddr> {
-    let via = request.via_header().ok()?.typed().ok()?;
-    // Without the note it is what the Via itself says.
-    match via.received() {
-        Some(address) => address.ok(),
-        None => via.uri.host_with_port.host.to_string().parse().ok(),
-    }
+/// Where a request came from.
+fn source(tx: &Transaction) -> Option<SocketAddr> {
+    let remote = tx.connection.as_ref()?.get_remote_addr()?;
+    remote.get_socketaddr().ok()
 }
 
 /// Streams the stack opens itself, to a Contact that asks for TCP: what comes on them
@@ -560,13 +683,9 @@ impl TransportEventInspector for StackStreams {
     }
 }
 
-/// Answers finally and waits for the ACK.
+/// Answers finally. The stack keeps the answer for repetitions of the request without us.
 async fn refuse(tx: &mut Transaction, code: u16, headers: Vec<Header>) -> rsipstack::Result<()> {
-    tx.reply_with(StatusCode::from(code), headers, None).await?;
-    let acked = async { while tx.receive().await.is_some() {} };
-    // Without an ACK the transaction dies of its own timers about now.
-    let _ = tokio::time::timeout(REFUSAL_LIMIT, acked).await;
-    Ok(())
+    tx.reply_with(StatusCode::from(code), headers, None).await
 }
 
 /// An INVITE without a body, or with SDP.

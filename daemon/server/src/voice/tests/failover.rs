@@ -273,3 +273,32 @@ async fn a_trunk_that_cannot_encrypt_is_asked_again_without_if_that_is_allowed()
         assert!(invites == 1 || !seen[1].contains("crypto"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_488_g711_alone_is_offered_once() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let (port, _, _task) = target(move |text| {
+        log.lock().unwrap().push(text.to_owned());
+        vec![reply(text, "488 Not Acceptable Here", "")]
+    })
+    .await;
+    let world = World::with(SocketAddr::from(([127, 0, 0, 1], port)), |config| {
+        config.trunks[0].codecs = vec![config::CodecName::G722, config::CodecName::Pcma];
+    })
+    .await;
+    let refused = End::Refused {
+        code: 488,
+        q850: None,
+    };
+    assert_eq!(end_of(&world, "codecs").await, refused);
+    let seen = seen.lock().unwrap();
+    let lines = seen
+        .iter()
+        .flat_map(|t| t.lines().filter(|l| l.starts_with("m=audio")));
+    let formats: Vec<&str> = lines
+        .filter_map(|l| l.split_once(" RTP/AVP "))
+        .map(|(_, f)| f)
+        .collect();
+    assert_eq!(formats, ["9 8 101", "8 101"]);
+}
