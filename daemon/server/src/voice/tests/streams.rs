@@ -217,16 +217,33 @@ async fn tcp_trunk(
             let answer = answer.clone();
             tokio::spawn(async move {
                 let mut buf = [0; 8_192];
-                // Requests of the engine come whole on loopback.
+                let mut waiting = String::new();
                 while let Ok(len @ 1..) = stream.read(&mut buf).await {
-                    for text in answer(std::str::from_utf8(&buf[..len]).unwrap()) {
-                        stream.write_all(text.as_bytes()).await.unwrap();
+                    waiting.push_str(std::str::from_utf8(&buf[..len]).unwrap());
+                    // An ACK and the next INVITE may come in one piece.
+                    while let Some(end) = message_end(&waiting) {
+                        let message: String = waiting.drain(..end).collect();
+                        for text in answer(&message) {
+                            stream.write_all(text.as_bytes()).await.unwrap();
+                        }
                     }
                 }
             });
         }
     });
     (address, task)
+}
+
+/// Where the first message of a stream ends, if it is there whole.
+fn message_end(text: &str) -> Option<usize> {
+    let head = text.find("\r\n\r\n")? + 4;
+    let length = text[..head].lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<usize>().unwrap())
+    });
+    let end = head + length.unwrap_or(0);
+    (end <= text.len()).then_some(end)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
