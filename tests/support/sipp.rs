@@ -24,6 +24,7 @@ pub(crate) struct Script {
     /// A dialog exists: requests carry the peer's tag.
     stands: bool,
     caller_known: bool,
+    uri: &'static str,
 }
 
 impl Script {
@@ -37,6 +38,7 @@ impl Script {
             user: user.into(),
             stands: false,
             caller_known: false,
+            uri: "sip:help@[remote_ip]:[remote_port]",
         }
     }
 
@@ -45,6 +47,12 @@ impl Script {
         let mut script = Script::caller("trunk");
         script.calls = false;
         script
+    }
+
+    /// Calls the daemon as such: the one URI for which SIPp makes proofs.
+    pub(crate) fn to_nobody(mut self) -> Script {
+        self.uri = "sip:[remote_ip]:[remote_port]";
+        self
     }
 
     /// A request outside or, after an answer, within the dialog, with further fields.
@@ -63,7 +71,7 @@ impl Script {
                 ""
             };
             let to = format!("<sip:help@[remote_ip]:[remote_port]>{tag}");
-            ("sip:help@[remote_ip]:[remote_port]", from, to)
+            (self.uri, from, to)
         } else {
             let from = "<sip:trunk@[local_ip]:[local_port]>;tag=[pid]uas[call_number]";
             ("[$target]", from.to_owned(), "[$caller]".to_owned())
