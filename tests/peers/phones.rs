@@ -173,7 +173,7 @@ async fn transfers(script: Script) -> Vec<&'static str> {
 fn calls_in() -> Script {
     let proof = "[authentication username=ada password=opensesame]\n";
     Script::caller("ada")
-        .to_nobody()
+        .calling_nobody()
         .send("INVITE", "", &sdp(1, "sendrecv"))
         .expect(401, &[])
         .send("ACK", "", "")

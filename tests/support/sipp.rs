@@ -50,7 +50,7 @@ impl Script {
     }
 
     /// Calls the daemon as such: the one URI for which SIPp makes proofs.
-    pub(crate) fn to_nobody(mut self) -> Script {
+    pub(crate) fn calling_nobody(mut self) -> Script {
         self.uri = "sip:[remote_ip]:[remote_port]";
         self
     }

@@ -12,6 +12,9 @@ use tokio_util::task::TaskTracker;
 
 /// How long a transfer may take; after that it counts as failed.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
+/// The 202 is sent by the transaction's own task; a NOTIFY may overtake it (RFC 3515
+/// section 2.4.4), but not every telephone takes that.
+const BEHIND_ANSWER: Duration = Duration::from_millis(50);
 
 /// Where a transfer goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +63,7 @@ impl Refer {
         let (codes, mut told) = mpsc::channel(8);
         let Subscriber(dialog) = self.dialog;
         self.tracker.spawn(async move {
+            tokio::time::sleep(BEHIND_ANSWER).await;
             notify(&dialog, 100).await;
             let last = async {
                 while let Some(code) = told.recv().await {
