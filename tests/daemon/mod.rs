@@ -9,4 +9,5 @@ mod faults;
 mod line;
 mod mail;
 mod readme;
+mod reload;
 mod service;

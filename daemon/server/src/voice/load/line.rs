@@ -135,7 +135,7 @@ impl Line {
             };
             *code = Law::Mu.encode(sample);
         }
-        let event = self.events.next(self.timestamp);
+        let event = self.events.next(self.timestamp, 160);
         let (payload_type, timestamp, payload): (_, _, &[u8]) =
             match (&event, self.event_payload_type) {
                 (Some(event), Some(pt)) => (pt, event.timestamp, &event.payload),
