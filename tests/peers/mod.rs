@@ -5,3 +5,4 @@ mod http;
 mod mail;
 mod sip;
 mod streams;
+mod talk;

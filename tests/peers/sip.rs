@@ -128,20 +128,15 @@ impl World {
     }
 
     pub(super) async fn place(&self, ring_limit: Duration) -> Call {
-        self.voice
-            .place(CallPlan {
-                attempt: AttemptId::from_text("a"),
-                call_id: "attempt-1@test".into(),
-                trunk: "t".into(),
-                to: PhoneNumber::from_row("+4930123456"),
-                ring_limit,
-                flow: "confirm".into(),
-                input: serde_json::Map::new(),
-                language: "en".into(),
-                open: true,
-            })
-            .await
-            .unwrap()
+        let plan = plan("t", "attempt-1@test", "confirm");
+        let plan = CallPlan { ring_limit, ..plan };
+        self.voice.place(plan).await.unwrap()
+    }
+
+    /// A call by a trunk, with a Call-ID and a flow.
+    pub(super) async fn place_on(&self, trunk: &str, call_id: &str, flow: &str) -> Call {
+        let plan = plan(trunk, call_id, flow);
+        self.voice.place(plan).await.unwrap()
     }
 
     pub(super) async fn is_clean(&self) {
@@ -205,6 +200,20 @@ impl World {
     }
 }
 
+fn plan(trunk: &str, call_id: &str, flow: &str) -> CallPlan {
+    CallPlan {
+        attempt: AttemptId::from_text("a"),
+        call_id: call_id.into(),
+        trunk: trunk.into(),
+        to: PhoneNumber::from_row("+4930123456"),
+        ring_limit: LIMIT,
+        flow: flow.into(),
+        input: serde_json::Map::new(),
+        language: "en".into(),
+        open: true,
+    }
+}
+
 pub(super) struct Sipp {
     child: Child,
     dir: PathBuf,
@@ -246,7 +255,10 @@ pub(super) async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, Str
             CallEvent::Trace(_, line) if line.kind == "key" => {
                 keys.extend(line.data.chars().next());
             }
-            CallEvent::Trace(..) => {}
+            CallEvent::Trace(..)
+            | CallEvent::Answerer(..)
+            | CallEvent::MachineListens { .. }
+            | CallEvent::Recorded(..) => {}
             CallEvent::Ended(report) => return (words, report, keys),
         }
     }
@@ -418,7 +430,10 @@ impl Baresip {
         let dir = world.dir.path();
         let control = configure_baresip(dir, world.trunk);
         for (file, more) in [("config", config), ("accounts", account)] {
-            let text = std::fs::read_to_string(dir.join(file)).unwrap();
+            let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
+            if more.contains("audio_codecs=") {
+                text = text.replace(";audio_codecs=PCMU/8000/1", "");
+            }
             std::fs::write(dir.join(file), text.trim_end().to_owned() + more + "\n").unwrap();
         }
         let child = Command::new("baresip")

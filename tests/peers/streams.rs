@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use helpline::config::TransportName;
+use helpline::config::{SrtpUse, TransportName};
 use helpline_core::call::End;
 use tokio::time::timeout;
 
@@ -45,8 +45,13 @@ fn make_certificates(dir: &Path) {
 }
 
 /// A world that speaks TLS with a baresip: it listens on the port after its own.
-pub(super) async fn tls_world() -> World {
+async fn tls_world() -> World {
+    tls_world_with(SrtpUse::Off).await
+}
+
+async fn tls_world_with(srtp: SrtpUse) -> World {
     World::with(|config, trunk, dir| {
+        config.trunks[0].srtp = srtp;
         make_certificates(dir);
         config.voice.sip_tls_listen = Some("127.0.0.1:0".parse().unwrap());
         config.voice.tls_cert_file = Some(dir.join("cert.pem"));
@@ -58,8 +63,13 @@ pub(super) async fn tls_world() -> World {
     .await
 }
 
+/// The same, and media is encrypted too.
+async fn srtp_world() -> World {
+    tls_world_with(SrtpUse::Required).await
+}
+
 /// What baresip needs for TLS.
-pub(super) fn tls_config(world: &World) -> String {
+fn tls_config(world: &World) -> String {
     let dir = world.dir.path().display();
     format!("\nsip_certificate\t\t{dir}/both.pem\nsip_cafile\t\t{dir}/ca.pem\n")
 }
@@ -113,9 +123,30 @@ async fn baresip_is_called_by_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baresip_is_called_with_srtp() {
+    let world = srtp_world().await;
+    let config = tls_config(&world) + "module\t\t\tsrtp.so\n";
+    let baresip = Baresip::start(&world, &config, ";mediaenc=srtp-mand").await;
+    baresip_is_called(&world, baresip).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn baresip_calls_in_by_tls() {
-    let mut world = tls_world().await;
-    let mut baresip = Baresip::start(&world, &tls_config(&world), "").await;
+    let world = tls_world().await;
+    let baresip = Baresip::start(&world, &tls_config(&world), "").await;
+    calls_in(world, baresip).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baresip_calls_in_with_srtp() {
+    let world = srtp_world().await;
+    let config = tls_config(&world) + "module\t\t\tsrtp.so\n";
+    let baresip = Baresip::start(&world, &config, ";mediaenc=srtp-mand").await;
+    calls_in(world, baresip).await;
+}
+
+/// The baresip calls us by TLS and presses 420.
+async fn calls_in(mut world: World, mut baresip: Baresip) {
     let to = world.engine.stream_addresses().1.unwrap();
     let uri = format!("sip:help@{to};transport=tls");
     baresip.order("dial", &uri).await;

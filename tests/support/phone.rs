@@ -119,7 +119,7 @@ fn mu_law(sample: i16) -> u8 {
 }
 
 /// A WAV file: 8 kHz, 16 bits, mono.
-fn wav(samples: &[i16]) -> Vec<u8> {
+pub(crate) fn wav(samples: &[i16]) -> Vec<u8> {
     let bytes = u32::try_from(samples.len() * 2).unwrap();
     let mut file = Vec::from(*b"RIFF");
     file.extend((36 + bytes).to_le_bytes());

@@ -3,6 +3,7 @@
 //! cannot do without makes it refuse. Never sees a socket.
 
 mod parse;
+pub mod sdes;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};

@@ -278,7 +278,7 @@ pub struct Trunk {
     /// New calls a second.
     #[serde(default = "default_calls_per_second")]
     pub calls_per_second: f64,
-    /// Codecs in order of preference: `pcmu`, `pcma`.
+    /// Codecs in order of preference: `pcmu`, `pcma`, `g722`, `opus`.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<CodecName>,
     /// From where its sound may come: `strict`, `address` or `nat`.
@@ -320,6 +320,10 @@ pub enum CodecName {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+    /// G.722: 16 kHz at 64 kbit/s.
+    G722,
+    /// Opus, in the telephone band.
+    Opus,
 }
 
 /// From where a call's sound may come, and where ours goes.

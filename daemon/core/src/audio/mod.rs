@@ -10,6 +10,7 @@ pub mod frame;
 pub mod g711;
 pub mod meter;
 pub mod mix;
+pub mod music;
 pub mod player;
 pub mod rate;
 pub mod speech;

@@ -41,6 +41,7 @@ impl Default for Tape {
 }
 
 /// Where now is on the tape.
+#[allow(clippy::cast_possible_truncation)] // thousands
 const NOW: u32 = (BEHIND - FRAME_SAMPLES) as u32;
 
 impl Tape {

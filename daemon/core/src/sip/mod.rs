@@ -9,5 +9,6 @@ pub mod message;
 pub mod network;
 pub mod place;
 pub mod reason;
+pub mod registration;
 pub mod stream;
 pub mod targets;

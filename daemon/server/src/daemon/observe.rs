@@ -66,6 +66,21 @@ pub(super) fn readiness(seen: &Seen) -> Readiness {
             }
         });
     }
+    for name in seen.trunks.clone() {
+        let engine = seen.engine.clone();
+        if engine.trunk_registered(&name).is_none() {
+            continue;
+        }
+        readiness.check(format!("registration:{name}"), move || {
+            let registered = engine.trunk_registered(&name);
+            async move {
+                match registered {
+                    Some(false) => Check::bad(false, "the trunk sends us no calls"),
+                    _ => Check::good(false),
+                }
+            }
+        });
+    }
     let (desk, engine) = (Arc::clone(&seen.desk), seen.engine.clone());
     readiness.facts(move || {
         let (desk, calls) = (Arc::clone(&desk), engine.active_calls());
@@ -150,6 +165,16 @@ fn declare(metrics: &Metrics) {
             "helpline_trunk_up",
             "1 while the trunk answers.",
             &["trunk"],
+        ),
+        (
+            "helpline_trunk_registered",
+            "1 while the registration at the trunk holds.",
+            &["trunk"],
+        ),
+        (
+            "helpline_sip_streams",
+            "SIP streams that peers hold open.",
+            &[],
         ),
         (
             "helpline_trunk_channels_used",
@@ -287,7 +312,14 @@ fn voice(metrics: &Metrics, seen: &Seen) {
     for trunk in &seen.trunks {
         let up = seen.engine.trunk_up(trunk).unwrap_or(false);
         metrics.set("helpline_trunk_up", &[trunk], f64::from(u8::from(up)));
+        if let Some(registered) = seen.engine.trunk_registered(trunk) {
+            let registered = f64::from(u8::from(registered));
+            metrics.set("helpline_trunk_registered", &[trunk], registered);
+        }
     }
+    let (streams, _) = seen.engine.sip_streams();
+    let streams = u64::try_from(streams).unwrap_or(u64::MAX);
+    metrics.set("helpline_sip_streams", &[], number(streams));
     let engine = seen.engine.counters();
     for (direction, result, n) in [
         ("out", "answered", engine.answered),

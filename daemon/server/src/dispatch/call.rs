@@ -171,6 +171,12 @@ impl CallTask {
                 let reply = self.order(op, order).await;
                 self.tell(commands, CallCommand::Stored(op, reply));
             }
+            // Of use to flow nodes that ask for them; none does yet.
+            Some(
+                CallEvent::Answerer(..)
+                | CallEvent::MachineListens { .. }
+                | CallEvent::Recorded(..),
+            ) => {}
             Some(CallEvent::Trace(at_ms, line)) => self.trace(at_ms, line),
             Some(CallEvent::Ended(report)) => self.end(Write::End(self.judge(report))),
             None => self.end(Write::Lost),

@@ -100,7 +100,11 @@ impl CallerTask {
     /// Deals with one event; true at the end of the call.
     async fn event(&mut self, event: CallEvent, commands: &mpsc::Sender<CallCommand>) -> bool {
         match event {
-            CallEvent::Ringing | CallEvent::Answered => {}
+            CallEvent::Ringing
+            | CallEvent::Answered
+            | CallEvent::Answerer(..)
+            | CallEvent::MachineListens { .. }
+            | CallEvent::Recorded(..) => {}
             CallEvent::Join(op, _) => {
                 // Nobody takes calls by hand here: the flow offers a call-back instead.
                 self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));

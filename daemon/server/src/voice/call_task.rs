@@ -80,6 +80,11 @@ struct Task {
     refused: VecDeque<Input>,
     /// Nobody sends answers any more.
     desk_gone: bool,
+    /// The number of what is being recorded.
+    recording: Option<u32>,
+    /// Keys of a secret are entered, or whoever records asked for silence.
+    masked: bool,
+    paused: bool,
 }
 
 enum Happened {
@@ -109,6 +114,9 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         unheard: VecDeque::new(),
         refused: VecDeque::new(),
         desk_gone: false,
+        recording: None,
+        masked: false,
+        paused: false,
     };
     task.feed(Input::Timeout).await;
     while !task.is_done() {
@@ -188,8 +196,7 @@ impl Task {
                 }
             }
             SipEvent::Ended | SipEvent::Silent | SipEvent::Failed(_) | SipEvent::Refused { .. } => {
-                self.leg = None;
-                self.ended = Some((self.clock.time(), true));
+                self.over(None, true).await;
                 self.feed(Input::Hangup).await;
             }
             SipEvent::Trying | SipEvent::Ringing | SipEvent::Answered(_) => {}
@@ -209,6 +216,16 @@ impl Task {
             Some(MediaEvent::KeyUp(key)) => self.feed(Input::KeyUp(key)).await,
             // The machine drops what it no longer waits for.
             Some(MediaEvent::PlayEnded { op, .. }) => self.feed(Input::Spoken(OpId(op))).await,
+            Some(MediaEvent::Answerer(who, features)) => {
+                self.tell(CallEvent::Answerer(who, features));
+            }
+            Some(MediaEvent::MachineListens { after_beep }) => {
+                self.tell(CallEvent::MachineListens { after_beep });
+            }
+            Some(MediaEvent::Recorded { op, why, length }) => {
+                self.recording.take_if(|known| *known == op);
+                self.tell(CallEvent::Recorded(op, Some(why), length));
+            }
             Some(MediaEvent::NoRtp) => {
                 self.counters.no_rtp.add();
                 tracing::warn!("no RTP came from the far end: the call is ended");
@@ -242,6 +259,45 @@ impl Task {
                 }
             }
             CallCommand::HangUp => self.hang_up(CAUSE_NORMAL).await,
+            CallCommand::Lend(_)
+            | CallCommand::Music(_)
+            | CallCommand::Record(_)
+            | CallCommand::StopRecording
+            | CallCommand::PauseRecording(_)
+            | CallCommand::Detect(_) => self.on_sound(command),
+        }
+    }
+
+    /// What concerns only the sound of the leg; nothing once the call has ended.
+    fn on_sound(&mut self, command: CallCommand) {
+        let Some(leg) = &self.leg else {
+            return;
+        };
+        match command {
+            // Whoever asked may have given up.
+            CallCommand::Lend(to) => drop(to.send(leg.media.leg_ref())),
+            CallCommand::Music(clip) => leg.media.music(clip),
+            CallCommand::Record(plan) => {
+                self.recording = Some(plan.op);
+                leg.media.record(plan);
+                self.mask();
+            }
+            CallCommand::StopRecording => leg.media.stop_recording(),
+            CallCommand::PauseRecording(paused) => {
+                self.paused = paused;
+                self.mask();
+            }
+            CallCommand::Detect(limits) => leg.media.detect(limits),
+            CallCommand::Joined(..)
+            | CallCommand::LeftQueue(..)
+            | CallCommand::Stored(..)
+            | CallCommand::HangUp => {}
+        }
+    }
+
+    fn mask(&self) {
+        if let Some(leg) = &self.leg {
+            leg.media.pause_recording(self.masked || self.paused);
         }
     }
 
@@ -275,10 +331,24 @@ impl Task {
 
     /// Ends the call from our side; the flow may still settle something.
     async fn hang_up(&mut self, cause: u8) {
-        if let Some(leg) = self.leg.take() {
-            leg.close(cause);
-            self.ended = Some((self.clock.time(), false));
+        if self.leg.is_some() {
+            self.over(Some(cause), false).await;
             self.feed(Input::Hangup).await;
+        }
+    }
+
+    /// The leg is no more; with a cause we end it, without one it has ended.
+    async fn over(&mut self, cause: Option<u8>, by_customer: bool) {
+        let Some(mut leg) = self.leg.take() else {
+            return;
+        };
+        self.ended = Some((self.clock.time(), by_customer));
+        if let Some(op) = self.recording.take() {
+            let length = leg.media.end_recording().await;
+            self.tell(CallEvent::Recorded(op, None, length));
+        }
+        if let Some(cause) = cause {
+            leg.close(cause);
         }
     }
 
@@ -334,17 +404,14 @@ impl Task {
                     leg.media.stop(op.0);
                 }
             }
-            // Nothing is recorded, so there is nothing to mask.
-            Output::Mask(_) => {}
+            Output::Mask(masked) => {
+                self.masked = masked;
+                self.mask();
+            }
             Output::Join(op, join) => self.ask_join(op, join).await,
             Output::Store(op, order) => self.ask_store(op, order).await,
             Output::Trace(line) => self.trace(line),
-            Output::End { cause } => {
-                if let Some(leg) = self.leg.take() {
-                    leg.close(cause);
-                    self.ended = Some((self.clock.time(), false));
-                }
-            }
+            Output::End { cause } => self.over(Some(cause), false).await,
         }
     }
 
@@ -395,6 +462,13 @@ impl Task {
             self.pending.insert(op, kind);
         } else {
             self.refuse(op, kind);
+        }
+    }
+
+    /// A reader that is 1,024 events behind loses this one.
+    fn tell(&self, event: CallEvent) {
+        if self.events.try_send(event).is_err() {
+            tracing::debug!("an event of a call found no reader");
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use helpline_core::call::End;
-use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sdp::{Codec, Local};
 use helpline_core::sip::targets::{Attempt, Failure, Verdict};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leg::Leg;
 use super::media::{MediaLeg, MediaSource};
+use super::secrecy::Secrecy;
 use super::sip::{InviteOut, Nobody, Route, SipEvent, SipLeg, SipStack, Transport};
 use super::trunk::Trunk;
 use super::{CallCommand, CallEvent};
@@ -121,12 +122,15 @@ impl Dial<'_> {
             version: 1,
             codecs: self.trunk.codecs.clone(),
         };
+        let Some(mut secrecy) = Secrecy::new(self.trunk.srtp) else {
+            return Dialled::Over(End::NoMedia);
+        };
         loop {
-            let offer = sdp::offer(&local);
+            let offer = secrecy.offer(&local);
             match self.ask(target, &offer, began, commands).await {
                 Asked::Answered(sip, answer) => {
                     self.trunk.served(target);
-                    let agreed = answer.as_deref().map(|a| sdp::accept_answer(a, &offer));
+                    let agreed = answer.as_deref().map(|a| secrecy.accept(a, &offer));
                     let Some(Ok(agreed)) = agreed else {
                         sip.bye(CAUSE_NO_MEDIA);
                         return Dialled::Over(End::NoMedia);
@@ -142,6 +146,9 @@ impl Dial<'_> {
                     self.trunk.failed(target, failure);
                     if *self.rang {
                         attempt.ringing();
+                    } else if let Some(plain) = plainer(&failure, &secrecy) {
+                        secrecy = plain;
+                        continue;
                     } else if let Some(codecs) = fewer(&failure, &local.codecs) {
                         local.codecs = codecs;
                         continue;
@@ -377,6 +384,14 @@ async fn nobody_at(stack: &SipStack, icmp: &mut broadcast::Receiver<Nobody>, ask
         }
     }
     std::future::pending().await
+}
+
+/// After a 488: the same call without encryption, if it may do without.
+fn plainer(failure: &Failure, secrecy: &Secrecy) -> Option<Secrecy> {
+    match failure {
+        Failure::Refused { code: 488, .. } => secrecy.without(),
+        _ => None,
+    }
 }
 
 /// After a 488: G.711 alone, if more was offered.

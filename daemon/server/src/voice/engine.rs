@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use helpline_core::audio::mix::Scene;
 use helpline_core::call::End;
 use helpline_core::ivr::flow::FlowSet;
 use helpline_core::ivr::io::{CallFacts, Start};
 use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::rng::Rng;
-use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sdp::{Codec, Local};
 use helpline_core::sip::network::Network;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -24,16 +25,19 @@ use super::dial::{Dial, Dialled};
 use super::leg::Leg;
 use super::media::{Media, MediaLeg, MediaSource};
 use super::prompts::PromptTable;
+use super::registrar::Registrar;
 use super::reporter::Reporter;
 use super::resolve::Resolver;
+use super::secrecy::Secrecy;
 use super::sip::{
     Admission, InviteIn, Listen, Peers, SipConfig, SipError, SipEvent, SipLeg, SipStack, Transport,
     tls_server,
 };
+use super::talk::Talk;
 use super::trunk::{Trunk, Watch};
 use super::{Call, CallCommand, CallEvent, CallPlan, Incoming, Voice, VoiceError, VoiceRequest};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, SrtpUse};
 
 /// Events of a call that may wait for their reader.
 const EVENTS_MAX: usize = 1_024;
@@ -133,6 +137,9 @@ struct Shared {
     stop: CancellationToken,
     /// Ends the engine's own tasks.
     quit: CancellationToken,
+    /// Ends registrations: trunks shall send no more calls.
+    leave: CancellationToken,
+    registrations: TaskTracker,
     calls: TaskTracker,
 }
 
@@ -194,6 +201,8 @@ impl Engine {
             incoming,
             stop: CancellationToken::new(),
             quit: CancellationToken::new(),
+            leave: CancellationToken::new(),
+            registrations: TaskTracker::new(),
             calls: TaskTracker::new(),
         });
         let watch = Arc::new(Watch {
@@ -203,18 +212,35 @@ impl Engine {
             ipv4: listen.is_ipv4(),
         });
         find_and_watch(&shared, &watch).await;
+        register(&shared, &mut rng);
         tokio::spawn(serve(Arc::clone(&shared), requests, invites));
         Ok((voice, callers, EngineHandle { shared }))
     }
 }
 
 impl EngineHandle {
+    /// Lets answered calls hear each other; their places are those in `calls`, at most
+    /// five: customer, agent, whoever joined third. May take the time of a frame.
+    ///
+    /// # Errors
+    /// [`VoiceError::NoChannel`] for more than five, [`VoiceError::Internal`] if a call
+    /// has ended.
+    pub async fn join(
+        &self,
+        calls: &[&mpsc::Sender<CallCommand>],
+        scene: Scene,
+    ) -> Result<Talk, VoiceError> {
+        Talk::begin(&self.shared.media, calls, scene).await
+    }
+
     /// No new calls; those in progress may go on for `limit`, then they are ended.
     /// Returns when everything has stopped; every call has given its report.
     pub async fn drain(&self, limit: Duration) {
         let shared = &self.shared;
         shared.admission.close();
         shared.calls.close();
+        shared.leave.cancel();
+        shared.registrations.close();
         if tokio::time::timeout(limit, shared.calls.wait())
             .await
             .is_err()
@@ -229,6 +255,8 @@ impl EngineHandle {
                 tracing::error!("calls did not end");
             }
         }
+        // Each has a limit of its own.
+        shared.registrations.wait().await;
         shared.quit.cancel();
         shared.stack.shutdown(STOP_LIMIT).await;
     }
@@ -243,6 +271,13 @@ impl EngineHandle {
     #[must_use]
     pub fn trunk_up(&self, name: &str) -> Option<bool> {
         self.shared.trunks.get(name).map(|t| t.is_up())
+    }
+
+    /// Whether the registration at the trunk holds; `None` if there is no such trunk, or
+    /// none is wanted.
+    #[must_use]
+    pub fn trunk_registered(&self, name: &str) -> Option<bool> {
+        self.shared.trunks.get(name)?.registered.get()
     }
 
     /// Counters for metrics.
@@ -331,6 +366,27 @@ async fn find_and_watch(shared: &Arc<Shared>, watch: &Arc<Watch>) {
         });
     }
     finding.join_all().await;
+}
+
+/// Registers at the trunks that want it.
+fn register(shared: &Arc<Shared>, rng: &mut Rng) {
+    for config in shared.config.trunks.iter().filter(|t| t.register) {
+        let registrar = shared.trunks.get(&config.name).and_then(|trunk| {
+            let (trunk, stack) = (Arc::clone(trunk), Arc::clone(&shared.stack));
+            let clock = shared.clock.clone();
+            Registrar::new(
+                trunk,
+                stack,
+                clock,
+                config.register_expires.0,
+                rng.derive(4),
+            )
+        });
+        if let Some(registrar) = registrar {
+            let leave = shared.leave.clone();
+            shared.registrations.spawn(registrar.run(leave));
+        }
+    }
 }
 
 async fn serve(
@@ -567,6 +623,18 @@ impl Shared {
         reporter.tell().await;
     }
 
+    /// What callers may speak: G.711, and whatever else a trunk is allowed.
+    fn codecs_in(&self) -> Vec<Codec> {
+        let allowed = self.trunks.values().flat_map(|t| t.codecs.clone());
+        let mut codecs = Vec::new();
+        for codec in allowed.chain([Codec::Pcmu, Codec::Pcma]) {
+            if !codecs.contains(&codec) {
+                codecs.push(codec);
+            }
+        }
+        codecs
+    }
+
     fn start_in(&self, id: &str, from: Option<&PhoneNumber>, to: &str) -> Start {
         Start {
             flow: self.config.voice.inbound_flow.clone(),
@@ -599,10 +667,14 @@ impl Shared {
             address: media.local,
             session: self.session(),
             version: 1,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            codecs: self.codecs_in(),
+        };
+        let Some(secrecy) = self.secrecy_with(source, sip.is_secret()) else {
+            sip.reject(488);
+            return None;
         };
         let answered = match &offer {
-            Some(theirs) => match sdp::answer(theirs, &local) {
+            Some(theirs) => match secrecy.answer(theirs, &local) {
                 Ok((ours, agreed)) => (ours, Some(agreed)),
                 Err(error) => {
                     tracing::info!(%error, "a caller's offer cannot be answered");
@@ -610,7 +682,7 @@ impl Shared {
                     return None;
                 }
             },
-            None => (sdp::offer(&local), None),
+            None => (secrecy.offer(&local), None),
         };
         let (ours, agreed) = answered;
         sip.accept(ours.clone());
@@ -618,7 +690,7 @@ impl Shared {
         let (sip, answer) = acked.ok().flatten()?;
         let agreed = match agreed {
             Some(agreed) => agreed,
-            None => match answer.map(|a| sdp::accept_answer(&a, &ours)) {
+            None => match answer.map(|a| secrecy.accept(&a, &ours)) {
                 Some(Ok(agreed)) => agreed,
                 Some(Err(_)) | None => {
                     sip.bye(47);
@@ -628,6 +700,25 @@ impl Shared {
         };
         let source = self.media_source(source);
         Some(Leg::new(sip, media, source, local, ours, agreed))
+    }
+
+    /// Whether the media of a caller at `source` is encrypted: as its trunk says. Anybody
+    /// else may have it if the keys are not seen by others. `None`: it must be, and cannot.
+    fn secrecy_with(&self, source: Option<IpAddr>, is_secret: bool) -> Option<Secrecy> {
+        let sends = |t: &&config::Trunk| {
+            let trunk = self.trunks.get(&t.name);
+            source.is_some_and(|ip| trunk.is_some_and(|t| t.is_at(ip)))
+        };
+        let trunk = self.config.trunks.iter().find(sends);
+        let wanted = match trunk {
+            Some(trunk) if is_secret || trunk.srtp_over_plain_sip => trunk.srtp,
+            // A key that anyone may read protects nothing.
+            Some(trunk) if trunk.srtp == SrtpUse::Required => return None,
+            Some(_) => SrtpUse::Off,
+            None if is_secret => SrtpUse::Optional,
+            None => SrtpUse::Off,
+        };
+        Secrecy::new(wanted)
     }
 
     /// From where the packets of a caller at `source` may come: as its trunk says, else

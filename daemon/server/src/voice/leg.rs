@@ -1,8 +1,10 @@
 //! A leg that is up: its dialog, its media, and what both sides agreed on.
 
-use helpline_core::sdp::{self, Local, Negotiated};
+use helpline_core::sdp::sdes::SrtpKeys;
+use helpline_core::sdp::{Local, Negotiated};
 
 use super::media::{MediaLeg, MediaSource};
+use super::secrecy::{Agreed, Secrecy};
 use super::sip::{Reoffer, SipLeg};
 
 /// Dialog and media of an answered call.
@@ -14,6 +16,8 @@ pub(super) struct Leg {
     /// Our description as last sent, to see whether it changes.
     ours: String,
     negotiated: Negotiated,
+    keys: Option<SrtpKeys>,
+    secrecy: Secrecy,
     /// An offer of ours in a 200; its answer comes in the ACK.
     offered: Option<String>,
 }
@@ -26,9 +30,14 @@ impl Leg {
         source: MediaSource,
         local: Local,
         ours: String,
-        negotiated: Negotiated,
+        agreed: impl Into<Agreed>,
     ) -> Self {
-        media.connect(&negotiated, source);
+        let Agreed {
+            media: negotiated,
+            keys,
+            secrecy,
+        } = agreed.into();
+        connect(&media, &negotiated, keys.as_ref(), source);
         Leg {
             sip,
             media,
@@ -36,6 +45,8 @@ impl Leg {
             local,
             ours,
             negotiated,
+            keys,
+            secrecy,
             offered: None,
         }
     }
@@ -46,22 +57,26 @@ impl Leg {
         match &reoffer.sdp {
             None if reoffer.is_update => reoffer.accept(None).await,
             None => {
-                let offer = self.versioned(sdp::offer(&self.local), sdp::offer);
+                let secrecy = self.secrecy.clone();
+                let offer = secrecy.offer(&self.local);
+                let offer = self.versioned(offer, |local| secrecy.offer(local));
                 self.offered = Some(offer.clone());
                 reoffer.accept(Some(offer)).await;
             }
             Some(theirs) => {
                 let theirs = theirs.clone();
-                let Ok((text, negotiated)) = sdp::answer(&theirs, &self.local) else {
+                let secrecy = self.secrecy.clone();
+                let Ok((text, agreed)) = secrecy.answer(&theirs, &self.local) else {
                     reoffer.refuse().await;
                     return;
                 };
                 let again = |local: &Local| {
-                    sdp::answer(&theirs, local).map_or_else(|_| text.clone(), |(text, _)| text)
+                    let again = secrecy.answer(&theirs, local);
+                    again.map_or_else(|_| text.clone(), |(text, _)| text)
                 };
                 let answer = self.versioned(text.clone(), again);
                 reoffer.accept(Some(answer)).await;
-                self.agree(negotiated);
+                self.agree(agreed);
             }
         }
     }
@@ -72,8 +87,8 @@ impl Leg {
             return;
         };
         // Without a usable answer nothing was agreed: the call stays as it was.
-        if let Some(Ok(negotiated)) = answer.map(|a| sdp::accept_answer(&a, &offer)) {
-            self.agree(negotiated);
+        if let Some(Ok(agreed)) = answer.map(|a| self.secrecy.accept(&a, &offer)) {
+            self.agree(agreed);
         }
     }
 
@@ -82,11 +97,15 @@ impl Leg {
         self.sip.bye(cause);
     }
 
-    fn agree(&mut self, negotiated: Negotiated) {
+    fn agree(&mut self, agreed: Agreed) {
         // A refresh changes nothing, and must not restart the media.
-        if negotiated != self.negotiated {
-            self.negotiated = negotiated;
-            self.media.connect(&negotiated, self.source);
+        if agreed.keys != self.keys {
+            self.keys = agreed.keys;
+            self.negotiated = agreed.media;
+            connect(&self.media, &agreed.media, self.keys.as_ref(), self.source);
+        } else if agreed.media != self.negotiated {
+            self.negotiated = agreed.media;
+            self.media.connect(&agreed.media, self.source);
         }
     }
 
@@ -100,5 +119,20 @@ impl Leg {
         };
         self.ours.clone_from(&text);
         text
+    }
+}
+
+/// Starts the media. Where its keys cannot be used it stays silent and deaf: nothing is
+/// sent in the clear, and the call ends as one without RTP.
+fn connect(
+    media: &MediaLeg,
+    negotiated: &Negotiated,
+    keys: Option<&SrtpKeys>,
+    source: MediaSource,
+) {
+    if media.secure(keys) {
+        media.connect(negotiated, source);
+    } else {
+        tracing::error!("SRTP cannot be used: the call has no media");
     }
 }

@@ -11,17 +11,24 @@ pub mod load;
 pub mod media;
 pub mod phone;
 pub mod prompts;
+mod registrar;
 mod reporter;
 mod resolve;
+mod secrecy;
 mod sip;
 pub(crate) mod sound;
+mod talk;
 mod trunk;
 
 pub use counters::EngineCounters;
 pub use engine::{Engine, EngineConfig, EngineError, EngineHandle, FlowSource};
+pub use talk::Talk;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::audio::Clip;
+use helpline_core::audio::answer::{Answerer, Features, Limits};
 use helpline_core::call::CallReport;
 use helpline_core::id::AttemptId;
 use helpline_core::ivr::io::{
@@ -30,6 +37,8 @@ use helpline_core::ivr::io::{
 use helpline_core::phone::PhoneNumber;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+
+use media::{LegRef, RecordEnd, RecordPlan};
 
 /// Handle to whatever places and answers calls: the engine, or a fake trunk in tests.
 #[derive(Clone, Debug)]
@@ -94,6 +103,16 @@ pub enum CallEvent {
     Join(OpId, Join),
     /// The flow asks the desk to make, move or settle a request.
     Store(OpId, CallbackOrder),
+    /// Who answered, as far as sound tells, and what that rests on: once after
+    /// [`CallCommand::Detect`].
+    Answerer(Answerer, Features),
+    /// The machine that answered records from now on.
+    MachineListens {
+        /// Its beep was heard; otherwise it fell silent or took too long.
+        after_beep: bool,
+    },
+    /// A recording ended: its number, why, and how long it is. `None`: with the call.
+    Recorded(u32, Option<RecordEnd>, Duration),
     /// A line of the trace, with milliseconds since the answer.
     Trace(u64, TraceLine),
     /// The end, once, last.
@@ -109,6 +128,20 @@ pub enum CallCommand {
     LeftQueue(OpId, Why),
     /// Answer to [`CallEvent::Store`].
     Stored(OpId, CallbackReply),
+    /// Lend the leg, so that it can be joined to others ([`EngineHandle::join`]). Not
+    /// answered before the call is.
+    Lend(oneshot::Sender<LegRef>),
+    /// Music beneath the prompts, round and round; `None` ends it. In a talk it is heard
+    /// on hold only.
+    Music(Option<Arc<Clip>>),
+    /// Record, in place of what is recorded; told by [`CallEvent::Recorded`].
+    Record(RecordPlan),
+    /// End the recording.
+    StopRecording,
+    /// Silence in place of both sides from now on, or sound again.
+    PauseRecording(bool),
+    /// Find out who answered, beside whatever the flow plays.
+    Detect(Limits),
     /// End the call: CANCEL before the answer, BYE after it.
     HangUp,
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::audio::Clip;
 use helpline_core::ivr::io::Key;
 use helpline_core::rng::Rng;
 use helpline_core::sdp::{self, Codec, Local};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::leg::Leg;
-use super::media::{Media, MediaEvent, MediaSource, SendDigits};
+use super::media::{Media, MediaEvent, MediaSource, RecordPlan, SendDigits};
 use super::sip::{
     Demand, InviteIn, InviteOut, Listen, Peers, Route, SipConfig, SipEvent, SipLeg, SipStack,
 };
@@ -57,6 +58,10 @@ pub struct Behaviour {
     pub digits: Digits,
     /// It hangs up so long after the answer; without it, it waits for the far end.
     pub hang_up_after: Option<Duration>,
+    /// Codecs it speaks, the preferred one first; empty: both laws of G.711.
+    pub codecs: Vec<Codec>,
+    /// What it says, round and round, once the call is up.
+    pub says: Option<Arc<Clip>>,
     /// What it hears goes into this folder: a WAV file a call, named after who was called.
     pub record_to: Option<PathBuf>,
 }
@@ -220,7 +225,7 @@ impl TestPhone {
     /// No port is free or the URI cannot be built.
     pub fn call(&self, target: SocketAddr, user: &str, from: &str) -> anyhow::Result<String> {
         let media = self.shared.media.open()?;
-        let local = local(media.local);
+        let local = local(media.local, &self.shared.behaviour);
         let offer = sdp::offer(&local);
         let sip = self.shared.stack.invite(InviteOut {
             route: Route::udp(target),
@@ -282,12 +287,16 @@ fn demand(password: &Password, seed: u64) -> Demand {
     }
 }
 
-fn local(address: SocketAddr) -> Local {
+fn local(address: SocketAddr, behaviour: &Behaviour) -> Local {
+    let codecs = match &behaviour.codecs[..] {
+        [] => vec![Codec::Pcmu, Codec::Pcma],
+        codecs => codecs.to_vec(),
+    };
     Local {
         address,
         session: 1,
         version: 1,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        codecs,
     }
 }
 
@@ -373,7 +382,7 @@ impl Shared {
             sip.reject(503);
             return false;
         };
-        let local = local(media.local);
+        let local = local(media.local, &self.behaviour);
         let Some(Ok((answer, agreed))) = offer.map(|o| sdp::answer(&o, &local)) else {
             sip.reject(488);
             return false;
@@ -406,13 +415,17 @@ impl Shared {
         let answered = Instant::now();
         let call = call.to_owned();
         self.tell(PhoneEvent::Answered { call: call.clone() });
+        leg.media.music(self.behaviour.says.clone());
         if let Some(folder) = &self.behaviour.record_to {
             // The far end chose this text: only what cannot lead elsewhere becomes a name.
             let name: String = called
                 .chars()
                 .filter(|c| c.is_ascii_alphanumeric() || *c == '+')
                 .collect();
-            leg.media.record(folder.join(format!("heard-{name}.wav")));
+            leg.media.record(RecordPlan {
+                path: folder.join(format!("heard-{name}.wav")),
+                ..RecordPlan::default()
+            });
         }
         let mut presses = self.behaviour.presses.clone();
         presses.sort_by_key(|p| p.after);

@@ -25,6 +25,7 @@ use crate::config;
 mod dns;
 mod failover;
 mod odd;
+mod registration;
 mod streams;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -208,7 +209,10 @@ async fn desk(call: &mut Call, help: Option<&str>) -> (Vec<String>, CallReport) 
                     .await
                     .unwrap();
             }
-            CallEvent::Trace(..) => {}
+            CallEvent::Trace(..)
+            | CallEvent::Answerer(..)
+            | CallEvent::MachineListens { .. }
+            | CallEvent::Recorded(..) => {}
             CallEvent::Ended(report) => {
                 assert!(
                     call.events.recv().await.is_none(),

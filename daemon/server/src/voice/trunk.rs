@@ -17,10 +17,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::EngineError;
+use super::registrar::Registered;
 use super::resolve::{ResolveError, Resolver};
 use super::sip::{Peers, Route, SipStack, TlsClient, Transport, TrunkPeer};
 use crate::clock::Clock;
-use crate::config::{self, CodecName, MediaRule};
+use crate::config::{self, CodecName, MediaRule, SrtpUse};
 
 /// How long a target has to answer an OPTIONS.
 const PROBE_LIMIT: Duration = Duration::from_secs(4);
@@ -49,6 +50,9 @@ pub(super) struct Trunk {
     /// One permit a call.
     pub(super) channels: Arc<Semaphore>,
     pub(super) transport: Transport,
+    pub(super) srtp: SrtpUse,
+    /// Whether it knows where we are.
+    pub(super) registered: Registered,
     realm: Option<String>,
     tls: Option<Arc<TlsClient>>,
     place: Place,
@@ -122,6 +126,8 @@ impl Trunk {
                 usize::try_from(config.max_channels).unwrap_or(usize::MAX),
             )),
             transport,
+            srtp: config.srtp,
+            registered: Registered::default(),
             tls,
             place,
             clock,
@@ -341,5 +347,7 @@ fn codec(name: &CodecName) -> Codec {
     match name {
         CodecName::Pcmu => Codec::Pcmu,
         CodecName::Pcma => Codec::Pcma,
+        CodecName::G722 => Codec::G722,
+        CodecName::Opus => Codec::Opus,
     }
 }

@@ -202,6 +202,7 @@ fn customers(dir: &Path) -> anyhow::Result<Behaviour> {
         digits: Digits::Rfc4733,
         hang_up_after: Some(PRESS_AFTER + TALK),
         record_to: Some(dir.to_owned()),
+        ..Behaviour::default()
     })
 }
 

@@ -37,6 +37,10 @@ pub struct MediaCounters {
     pub digits_info: u64,
     /// Digits that came as sound.
     pub digits_inband: u64,
+    /// Frames made up in bridges for packets that did not come in time.
+    pub frames_concealed: u64,
+    /// Packets of bridged legs that came after their turn.
+    pub packets_late: u64,
     /// Frames of recordings the writer was too slow for (silence in the file).
     pub recorder_gaps: u64,
     /// Legs closed by a fault inside media.
@@ -66,6 +70,8 @@ pub struct MediaReport {
     pub digits_info: u64,
     /// Digits that came as sound.
     pub digits_inband: u64,
+    /// Frames made up in bridges for packets that did not come in time.
+    pub frames_concealed: u64,
 }
 
 /// A counter written by media and read by anybody.
@@ -107,6 +113,8 @@ pub(super) struct Shared {
     pub(super) frames_skipped: Count,
     pub(super) events_dropped: Count,
     digits: [Count; 3],
+    pub(super) frames_concealed: Count,
+    pub(super) packets_late: Count,
     pub(super) recorder_gaps: Count,
     pub(super) faults: Count,
 }
@@ -154,6 +162,8 @@ impl Shared {
             digits_rfc4733: rfc4733.get(),
             digits_info: info.get(),
             digits_inband: inband.get(),
+            frames_concealed: self.frames_concealed.get(),
+            packets_late: self.packets_late.get(),
             recorder_gaps: self.recorder_gaps.get(),
             faults: self.faults.get(),
         }
@@ -171,12 +181,21 @@ pub(super) struct LegStats {
     pub(super) wrong_source: Count,
     pub(super) jitter_micros: Count,
     pub(super) remote_lost: Count,
+    pub(super) frames_concealed: Count,
     digits: [Count; 3],
 }
 
 impl LegStats {
     pub(super) fn codec(&self, codec: Codec) {
         self.codec.store(codec.payload_type() + 1, Relaxed);
+    }
+
+    /// The codec last negotiated.
+    pub(super) fn codec_now(&self) -> Option<Codec> {
+        let codec = self.codec.load(Relaxed);
+        Codec::ALL
+            .into_iter()
+            .find(|c| c.payload_type() + 1 == codec)
     }
 
     pub(super) fn digit(&self, source: DigitSource) {
@@ -189,18 +208,16 @@ impl LegStats {
     }
 
     pub(super) fn report(&self) -> MediaReport {
-        let codec = self.codec.load(Relaxed);
         let [inband, info, rfc4733] = &self.digits;
         MediaReport {
-            codec: Codec::ALL
-                .into_iter()
-                .find(|c| c.payload_type() + 1 == codec),
+            codec: self.codec_now(),
             packets_sent: self.packets_sent.get(),
             packets_received: self.packets_received.get(),
             packets_lost: self.packets_lost.get(),
             wrong_source: self.wrong_source.get(),
             jitter: Duration::from_micros(self.jitter_micros.get()),
             remote_lost: self.remote_lost.get(),
+            frames_concealed: self.frames_concealed.get(),
             digits_rfc4733: rfc4733.get(),
             digits_info: info.get(),
             digits_inband: inband.get(),

@@ -1,10 +1,15 @@
 //! One leg on its media thread: its sockets, what it hears and what it sends, in slots
 //! of 20 ms. Nothing here waits, opens a file or writes a log line.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::audio::answer;
+use helpline_core::audio::mix::{LEGS_MAX, Mixer, Sound};
+use helpline_core::audio::rate::WIDE_SAMPLES;
+use helpline_core::audio::{Codec, FRAME_SAMPLES, Rate};
 use helpline_core::ivr::io::Key;
 use helpline_core::rng::Rng;
 use helpline_core::rtp::digits::{self, DigitSource};
@@ -15,13 +20,15 @@ use helpline_core::sdp::{Direction, Negotiated};
 use helpline_core::time::Time;
 use tokio::sync::mpsc;
 
+use super::bridge::Member;
 use super::counters::{LegStats, Shared};
 use super::hearing::Hearing;
 use super::inbox::{DATAGRAMS_MAX, Inbox};
 use super::ports::Pair;
 use super::realtime;
-use super::sending::Sending;
-use super::thread::Order;
+use super::sending::{Narrow, Sending, Source};
+use super::srtp::Srtp;
+use super::thread::{Codecs, Order};
 use super::{MediaEvent, MediaSource};
 
 /// A socket is emptied every so many slots; else one packet is read.
@@ -60,8 +67,12 @@ pub(super) struct Leg {
     is_filtered: bool,
     /// More than one packet waited when the socket was last emptied.
     has_backlog: bool,
+    /// Packets are encrypted.
+    srtp: Option<Box<Srtp>>,
     hearing: Hearing,
     sending: Sending,
+    /// While it is bridged.
+    member: Option<Box<Member>>,
     slots: u64,
     no_rtp: Duration,
     /// When [`MediaEvent::NoRtp`] is due.
@@ -87,7 +98,9 @@ impl Leg {
             latch: None,
             is_filtered: false,
             has_backlog: false,
+            srtp: None,
             hearing: Hearing::default(),
+            member: None,
             sending: Sending::new(&mut rng),
             rng,
             slots: 0,
@@ -110,7 +123,10 @@ impl Leg {
     /// Takes an order; its effect is heard in the next slot.
     pub(super) fn order(&mut self, now: Time, order: Order) {
         match order {
-            Order::Connect(negotiated, source) => self.connect(now, negotiated, source),
+            Order::Connect(negotiated, source, codecs) => {
+                self.connect(now, negotiated, source, *codecs);
+            }
+            Order::Secure(srtp) => self.srtp = srtp,
             Order::Play {
                 op,
                 items,
@@ -122,7 +138,18 @@ impl Leg {
                 self.hearing.digit(now, input);
             }
             Order::SendDigits(digits, how) => self.sending.digits(digits, how),
-            Order::Record(tap) => self.hearing.record(now, tap),
+            Order::Music(clip) => self.sending.music.set(clip),
+            Order::Record(recording) => {
+                self.stop_recording();
+                self.hearing.record(recording);
+            }
+            Order::StopRecording => self.stop_recording(),
+            Order::PauseRecording(is_paused) => {
+                if let Some(recording) = self.hearing.recording() {
+                    recording.pause(is_paused);
+                }
+            }
+            Order::Detect(answering) => self.hearing.detect(answering),
             #[cfg(test)]
             Order::Fault => self.fails = true,
         }
@@ -130,6 +157,12 @@ impl Leg {
 
     /// The leg's 20 ms; `skipped` frames before it were left out.
     pub(super) fn slot(&mut self, now: Time, skipped: u32, inbox: &mut Inbox) {
+        self.listen(now, skipped, inbox);
+        self.speak(now, Source::Own);
+    }
+
+    /// Takes in what came.
+    pub(super) fn listen(&mut self, now: Time, skipped: u32, inbox: &mut Inbox) {
         #[cfg(test)]
         assert!(!self.fails, "a fault made by a test");
         if skipped > 0 {
@@ -139,15 +172,83 @@ impl Leg {
         self.receive(now, inbox);
         self.hearing.tick(now);
         self.tell_digits();
-        self.send();
+    }
+
+    fn speak(&mut self, now: Time, source: Source<'_>) {
+        self.send(source);
         self.tell_ends();
+        self.tell_answerer();
+        self.tell_recorded();
         self.rtcp(now);
         self.watch(now);
         self.slots += 1;
     }
 
+    /// From now on its sound goes into a mix and comes out of one.
+    pub(super) fn join(&mut self, mut member: Box<Member>) {
+        // A re-INVITE may have changed the codec while the bridge was made.
+        if member.playout.codec() != self.codec() {
+            *member = Member::new(self.codec());
+        }
+        self.hearing.bridged(true);
+        self.member = Some(member);
+    }
+
+    /// On its own again.
+    pub(super) fn leave(&mut self) {
+        self.count_played();
+        self.hearing.bridged(false);
+        self.member = None;
+    }
+
+    /// Codec agreed on; before that, that of every telephone.
+    pub(super) fn codec(&self) -> Codec {
+        self.negotiated.map_or(Codec::Pcmu, |n| n.codec)
+    }
+
+    /// Listens, and gives what the leg says in this slot into a mix at `rate`.
+    pub(super) fn say(
+        &mut self,
+        (now, skipped): (Time, u32),
+        inbox: &mut Inbox,
+        rate: Rate,
+        out: &mut Sound,
+    ) {
+        self.listen(now, skipped, inbox);
+        let Some(member) = &mut self.member else {
+            return;
+        };
+        let mut own = [0; WIDE_SAMPLES];
+        let heard = member.says(now, rate, &mut own, out);
+        self.hearing.paced(now, heard, &own);
+    }
+
+    /// Hears its part of the mix: place, and what all say.
+    pub(super) fn hear(
+        &mut self,
+        now: Time,
+        mixer: &mut Mixer,
+        place: usize,
+        said: &[Sound; LEGS_MAX],
+    ) {
+        let own_rate = self.codec().rate();
+        let plays = self.sending.own();
+        let Some(member) = &mut self.member else {
+            return;
+        };
+        let rate = mixer.rate();
+        let (prompt, music) = member.plays(rate, plays);
+        let mut mixed = [0; WIDE_SAMPLES];
+        mixer.mix(place, said, &prompt, &music, &mut mixed);
+        let mut heard = [0; WIDE_SAMPLES];
+        member.hears(rate, own_rate, &mixed, &mut heard);
+        self.speak(now, Source::Mix(&heard));
+    }
+
     /// Ends the leg in good order.
     pub(super) fn close(mut self: Box<Self>) {
+        self.stop_recording();
+        self.count_played();
         self.count_loss();
         self.send_report(true);
     }
@@ -158,9 +259,10 @@ impl Leg {
         self.tell(MediaEvent::Closed(report));
     }
 
-    fn connect(&mut self, now: Time, negotiated: Negotiated, source: MediaSource) {
+    fn connect(&mut self, now: Time, negotiated: Negotiated, source: MediaSource, codecs: Codecs) {
         self.stats.codec(negotiated.codec);
-        self.hearing.connect(now, &negotiated);
+        self.hearing.connect(now, &negotiated, codecs.decoder);
+        self.sending.connect(negotiated.codec, codecs.encoder);
         let remote = negotiated.remote;
         if self.negotiated.is_none_or(|old| old.remote != remote) {
             let signalled = source.signalled.unwrap_or(remote.ip());
@@ -177,6 +279,9 @@ impl Leg {
             self.report_at = Some(now + self.rng.jitter(REPORT_EVERY, 0.5));
         }
         self.negotiated = Some(negotiated);
+        if let Some(member) = self.member.take() {
+            self.join(member);
+        }
     }
 
     /// Once the peer is known the kernel drops what comes from anywhere else, at no
@@ -221,7 +326,10 @@ impl Leg {
             inbox.read_one(&self.pair.rtp)
         };
         for index in 0..count {
-            self.datagram(now, inbox.datagram(index));
+            match open(&mut self.srtp, inbox.datagram(index)) {
+                Some(bytes) => self.datagram(now, &bytes),
+                None => self.shared.packets_bad.add(1),
+            }
         }
     }
 
@@ -235,18 +343,22 @@ impl Leg {
                 // An answer "port unreachable" to what we sent, told here by the kernel.
                 Err(_) => continue,
             };
-            let bytes = buffer.get(..length).unwrap_or(&[]);
-            let packet = self.hearing.packet(bytes);
+            // A packet that does not prove the key counts for nothing, wherever it is from.
+            let Some(bytes) = open(&mut self.srtp, buffer.get(..length).unwrap_or(&[])) else {
+                self.shared.packets_bad.add(1);
+                continue;
+            };
+            let packet = self.hearing.packet(&bytes);
             // Before an agreement nobody is the right source.
             let verdict = match &mut self.latch {
                 Some(latch) => latch.judge(now, from, packet.as_ref()),
                 None => Verdict::Refuse,
             };
             match verdict {
-                Verdict::Take => self.datagram(now, bytes),
+                Verdict::Take => self.datagram(now, &bytes),
                 Verdict::Lock(_) => {
                     self.filter(now);
-                    self.datagram(now, bytes);
+                    self.datagram(now, &bytes);
                 }
                 Verdict::Wait => {}
                 Verdict::Refuse => {
@@ -259,7 +371,8 @@ impl Leg {
 
     /// A datagram of the peer.
     fn datagram(&mut self, now: Time, bytes: &[u8]) {
-        if !self.hearing.datagram(now, bytes) {
+        let playout = self.member.as_mut().map(|member| &mut member.playout);
+        if !self.hearing.datagram(now, bytes, playout) {
             self.shared.packets_bad.add(1);
             return;
         }
@@ -280,6 +393,7 @@ impl Leg {
                     self.count_digit(source);
                     if let Some(key) = Key::new(digit.char()) {
                         self.tell(MediaEvent::KeyDown(key, source));
+                        self.hearing.key(key, source);
                     }
                     // At once, here: no round trip to whoever started the prompt.
                     self.sending.player.key();
@@ -293,11 +407,20 @@ impl Leg {
         }
     }
 
-    fn send(&mut self) {
+    fn send(&mut self, source: Source<'_>) {
+        let mut told = [0; FRAME_SAMPLES];
+        let wanted = self.hearing.wants_ours();
+        self.send_packet(source, wanted.then_some(&mut told));
+        if wanted {
+            self.hearing.ours(&told);
+        }
+    }
+
+    fn send_packet(&mut self, source: Source<'_>, told: Option<&mut Narrow>) {
         let (Some(negotiated), Some(latch)) = (self.negotiated, &self.latch) else {
             return;
         };
-        let Some(packet) = self.sending.packet(&negotiated) else {
+        let Some(packet) = self.sending.packet(&negotiated, source, told) else {
             return;
         };
         // Nothing goes to an address that is not known to be the peer's; the time line
@@ -305,6 +428,15 @@ impl Leg {
         let Some(peer) = latch.peer() else {
             return;
         };
+        let sealed = match &mut self.srtp {
+            None => None,
+            Some(srtp) => match srtp.seal(packet) {
+                Some(sealed) => Some(sealed),
+                // Nothing goes out in the clear.
+                None => return,
+            },
+        };
+        let packet = sealed.as_deref().unwrap_or(packet);
         let sent = if self.is_filtered {
             self.pair.rtp.send(packet)
         } else {
@@ -321,10 +453,43 @@ impl Leg {
 
     fn tell_ends(&mut self) {
         while let Some(ended) = self.sending.player.poll() {
+            self.hearing.played(&ended);
             self.tell(MediaEvent::PlayEnded {
                 op: ended.op,
                 why: ended.why,
             });
+        }
+    }
+
+    fn tell_answerer(&mut self) {
+        while let Some(output) = self.hearing.poll_answerer() {
+            self.tell(match output {
+                answer::Output::Verdict(who, features) => MediaEvent::Answerer(who, features),
+                answer::Output::Listens(after_beep) => MediaEvent::MachineListens { after_beep },
+            });
+        }
+    }
+
+    fn tell_recorded(&mut self) {
+        if let Some((op, why, length)) = self.hearing.recorded() {
+            self.tell(MediaEvent::Recorded { op, why, length });
+        }
+    }
+
+    fn stop_recording(&mut self) {
+        if let Some(recording) = self.hearing.recording() {
+            recording.stop();
+            self.tell_recorded();
+        }
+    }
+
+    /// What the jitter buffer of a bridge did.
+    fn count_played(&mut self) {
+        if let Some(member) = &self.member {
+            let played = member.playout.played();
+            self.shared.frames_concealed.add(played.concealed);
+            self.shared.packets_late.add(played.late);
+            self.stats.frames_concealed.add(played.concealed);
         }
     }
 
@@ -350,6 +515,12 @@ impl Leg {
                 continue;
             }
             let bytes = buffer.get(..length).unwrap_or(&[]);
+            let opened = self.srtp.as_mut().map(|srtp| srtp.open_rtcp(bytes));
+            let bytes = match &opened {
+                None => bytes,
+                Some(Some(bytes)) => bytes,
+                Some(None) => continue,
+            };
             // A bye, or no report at all, never ends a call: that is SIP's to say.
             if let Some(heard) = rtcp::read(bytes, self.sending.ssrc()) {
                 self.stats.remote_lost.set(u64::from(heard.lost));
@@ -377,8 +548,14 @@ impl Leg {
             bytes: self.sending.bytes,
         };
         let report = rtcp::report(&sent, &self.hearing.source.received(), self.name, bye);
+        let sealed = self.srtp.as_mut().map(|srtp| srtp.seal_rtcp(&report));
+        let report = match &sealed {
+            None => &report[..],
+            Some(Some(sealed)) => sealed,
+            Some(None) => return,
+        };
         // A report that gets lost is followed by another.
-        let _ = self.pair.rtcp.send_to(&report, to);
+        let _ = self.pair.rtcp.send_to(report, to);
     }
 
     /// Tells of a leg on which nothing comes.
@@ -412,5 +589,13 @@ impl Leg {
         if self.events.try_send(event).is_err() {
             self.shared.events_dropped.add(1);
         }
+    }
+}
+
+/// The RTP packet in a datagram: itself, or what it decrypts to.
+fn open<'a>(srtp: &mut Option<Box<Srtp>>, datagram: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    match srtp {
+        None => Some(Cow::Borrowed(datagram)),
+        Some(srtp) => srtp.open(datagram).map(|plain| Cow::Owned(plain.to_vec())),
     }
 }

@@ -2,36 +2,47 @@
 //! comes back, and never wait for anything else. The rest of the daemon talks to them
 //! through a bounded ring of commands and a bounded channel of events a leg.
 
+mod bridge;
 mod counters;
+mod handle;
 mod hearing;
 mod inbox;
 mod leg;
 mod ports;
 mod realtime;
 mod recorder;
+mod recording;
 mod sending;
+mod srtp;
 mod thread;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::audio::Clip;
+use helpline_core::audio::answer::{Answerer, Answering, Features, Limits};
+use helpline_core::audio::codec::{Decoder, Encoder};
 use helpline_core::audio::dtmf::Digit;
 use helpline_core::audio::player::Item;
 use helpline_core::audio::tone::{self, Tone};
 use helpline_core::ivr::io::{Barge, Key, ToneName};
 use helpline_core::rtp::latch;
 use helpline_core::sdp::Negotiated;
+use helpline_core::sdp::sdes::SrtpKeys;
 use tokio::sync::mpsc;
 
 pub use counters::{MediaCounters, MediaReport};
+pub use handle::{Bridge, LegRef};
 pub use helpline_core::audio::player::PlayEnd;
 pub use helpline_core::rtp::digits::DigitSource;
+pub use recording::{RECORDING_MAX, RecordEnd, RecordPlan, Samples, Sides};
 
 /// Events of one leg that may wait; a reader that is further behind loses them, counted.
 const EVENTS_MAX: usize = 256;
+
+/// How long the length of a recording may take to be told.
+const RECORDED_LIMIT: Duration = Duration::from_millis(100);
 
 /// Where and how media runs.
 #[derive(Clone, Debug)]
@@ -65,6 +76,9 @@ pub enum MediaError {
     /// All media threads are gone.
     #[error("media has stopped")]
     Stopped,
+    /// The leg was closed meanwhile.
+    #[error("the leg is closed")]
+    Gone,
 }
 
 /// Handle to the media threads; they end when the last handle and leg are gone.
@@ -105,10 +119,7 @@ pub struct MediaLeg {
 /// The part of a leg that gives orders; separate so that it can close on drop.
 #[derive(Debug)]
 struct LegHandle {
-    media: Media,
-    thread: usize,
-    id: u64,
-    stats: Arc<counters::LegStats>,
+    leg: LegRef,
 }
 
 /// What happens on a leg, in order.
@@ -128,6 +139,22 @@ pub enum MediaEvent {
     /// No RTP came for the configured time although the peer may send. Told again after
     /// each further such time, so a reader may ignore it before the answer.
     NoRtp,
+    /// Who answered, as far as sound tells: once after [`MediaLeg::detect`].
+    Answerer(Answerer, Features),
+    /// The machine that answered records now: once after its [`MediaEvent::Answerer`].
+    MachineListens {
+        /// Its beep was heard; otherwise it fell silent or took too long.
+        after_beep: bool,
+    },
+    /// A recording ended; not told of one that ends because its leg is closed.
+    Recorded {
+        /// Its number.
+        op: u32,
+        /// Why.
+        why: RecordEnd,
+        /// How long it is.
+        length: Duration,
+    },
     /// The leg ended by itself (a fault in media); last.
     Closed(MediaReport),
 }
@@ -215,12 +242,9 @@ impl Media {
             .min_by_key(|i| inner.threads.get(*i).map(thread::Thread::legs))
             .unwrap_or(0);
         let handle = LegHandle {
-            media: self.clone(),
-            thread,
-            id,
-            stats,
+            leg: LegRef::new(self.clone(), thread, id, stats),
         };
-        if !handle.order(thread::Command::Open(Box::new(leg))) {
+        if !handle.leg.order(thread::Command::Open(Box::new(leg))) {
             return Err(MediaError::Stopped);
         }
         Ok(MediaLeg {
@@ -257,14 +281,50 @@ impl MediaLeg {
     /// Sends to and listens to what was negotiated; silence until something plays.
     /// Again after a re-INVITE or when a 200 changes what a 183 said.
     pub fn connect(&self, negotiated: &Negotiated, source: MediaSource) {
-        self.order(thread::Order::Connect(*negotiated, source));
+        let codecs = Box::new(thread::Codecs {
+            encoder: Encoder::new(negotiated.codec),
+            decoder: Decoder::new(negotiated.codec),
+        });
+        self.order(thread::Order::Connect(*negotiated, source, codecs));
+    }
+
+    /// The leg, to be bridged.
+    #[must_use]
+    pub fn leg_ref(&self) -> LegRef {
+        self.handle.leg.clone()
+    }
+
+    /// Music beneath the prompts, round and round: it stands still while a list plays.
+    /// `None` ends it. Heard where the scene of a bridge says so, or without a bridge.
+    pub fn music(&self, clip: Option<Arc<Clip>>) {
+        self.order(thread::Order::Music(clip));
+    }
+
+    /// Finds out who answered, beside whatever plays. Told by [`MediaEvent::Answerer`].
+    pub fn detect(&self, limits: Limits) {
+        let answering = Box::new(Answering::new(limits));
+        self.order(thread::Order::Detect(answering));
+    }
+
+    /// From now on packets are encrypted with `keys`, or not at all. Comes before
+    /// [`MediaLeg::connect`]. False: it cannot be done, and the call must not go on.
+    #[must_use]
+    pub fn secure(&self, keys: Option<&SrtpKeys>) -> bool {
+        // The keys are worked out here, not on the media thread.
+        let srtp = keys.map(|keys| srtp::Srtp::new(keys).map(Box::new));
+        match srtp {
+            None => self.order(thread::Order::Secure(None)),
+            Some(Some(srtp)) => self.order(thread::Order::Secure(Some(srtp))),
+            Some(None) => return false,
+        }
+        true
     }
 
     /// Plays `items` as one list from the next frame on, in place of what plays. Ends in
     /// exactly one [`MediaEvent::PlayEnded`] with this `op`. With [`Barge::AnyKey`] a key
     /// stops it on the media thread itself, in the slot in which the key arrives.
     pub fn play(&self, op: u32, items: Vec<PlayItem>, barge: Barge) {
-        let tones = &self.handle.media.inner.tones;
+        let tones = &self.handle.leg.media().inner.tones;
         let items = items
             .into_iter()
             .map(|item| match item {
@@ -303,29 +363,59 @@ impl MediaLeg {
         self.order(thread::Order::SendDigits(digits, how));
     }
 
-    /// Writes what is heard from now on to a WAV file, 8 kHz 16-bit mono; gaps are
-    /// silence. Complete when the leg is closed and [`Media::flush_recordings`] returned.
-    pub fn record(&self, path: PathBuf) {
-        let tap = self.handle.media.inner.recorder.open(path);
-        self.order(thread::Order::Record(tap));
+    /// Records into a WAV file, in place of what is recorded. Complete when its end was
+    /// told, or the leg closed, and [`Media::flush_recordings`] returned. The end is told
+    /// by [`MediaEvent::Recorded`].
+    pub fn record(&self, plan: RecordPlan) {
+        let tap = self.handle.leg.media().inner.recorder.open(&plan);
+        let recording = Box::new(recording::Recording::new(plan, tap));
+        self.order(thread::Order::Record(recording));
+    }
+
+    /// Ends the recording.
+    pub fn stop_recording(&self) {
+        self.order(thread::Order::StopRecording);
+    }
+
+    /// Ends the recording and waits, at most a tenth of a second, for its length; other
+    /// events that come meanwhile are lost.
+    pub async fn end_recording(&mut self) -> Duration {
+        self.stop_recording();
+        let recorded = async {
+            while let Some(event) = self.events.recv().await {
+                if let MediaEvent::Recorded { length, .. } = event {
+                    return length;
+                }
+            }
+            Duration::ZERO
+        };
+        tokio::time::timeout(RECORDED_LIMIT, recorded)
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Silence in place of both sides until told otherwise, for what must not be kept:
+    /// card numbers, keys of a secret.
+    pub fn pause_recording(&self, is_paused: bool) {
+        self.order(thread::Order::PauseRecording(is_paused));
     }
 
     /// Closes the leg and tells how it was.
     #[must_use]
     pub fn close(self) -> MediaReport {
-        self.handle.stats.report()
+        self.handle.leg.stats().report()
     }
 
     /// The report so far.
     #[must_use]
     pub fn report(&self) -> MediaReport {
-        self.handle.stats.report()
+        self.handle.leg.stats().report()
     }
 
     fn order(&self, order: thread::Order) {
         // A thread that is gone closed the leg: its events ended.
-        self.handle
-            .order(thread::Command::Order(self.handle.id, order));
+        let leg = &self.handle.leg;
+        leg.order(thread::Command::Order(leg.id(), order));
     }
 }
 
@@ -340,18 +430,17 @@ impl Media {
     }
 }
 
-impl LegHandle {
-    /// Whether the thread took it. Waits only if 256 commands are queued, which a running
-    /// thread clears within 20 ms.
-    fn order(&self, command: thread::Command) -> bool {
-        let threads = &self.media.inner.threads;
-        threads.get(self.thread).is_some_and(|t| t.send(command))
+impl Media {
+    /// Whether the thread took it.
+    fn send(&self, thread: usize, command: thread::Command) -> bool {
+        let threads = &self.inner.threads;
+        threads.get(thread).is_some_and(|t| t.send(command))
     }
 }
 
 impl Drop for LegHandle {
     fn drop(&mut self) {
-        self.order(thread::Command::Close(self.id));
+        self.leg.order(thread::Command::Close(self.leg.id()));
     }
 }
 

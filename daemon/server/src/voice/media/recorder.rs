@@ -1,34 +1,35 @@
-//! Recordings: media threads push frames into a bounded ring, one writer thread turns
-//! them into WAV files. The header is mended every ten seconds, so a crash leaves a file
-//! that plays.
+//! The writer of recordings: media threads push frames into a bounded ring, one thread
+//! turns them into WAV files. Header and data are on disk every ten seconds, so a crash
+//! leaves a file that plays.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use helpline_core::audio::{FRAME_SAMPLES, SAMPLE_RATE_HZ};
+use helpline_core::audio::tape::Both;
+use helpline_core::audio::{FRAME_SAMPLES, Law, SAMPLE_RATE_HZ};
 
 use super::MediaError;
 use super::counters::Shared;
+use super::recording::{RecordPlan, Samples, Sides};
 
 /// Messages that may wait for the writer: 2 s of some twenty recordings.
 const RING: usize = 2048;
-/// Longest recording, samples (60 minutes).
-const SAMPLES_MAX: u64 = 60 * 60 * SAMPLE_RATE_HZ as u64;
-/// The header is mended after so many samples (10 s).
-const MEND_SAMPLES: u64 = 10 * SAMPLE_RATE_HZ as u64;
+/// Frames between two times that the file is made whole (10 s).
+const MEND_FRAMES: u32 = 500;
 const HEADER_BYTES: u32 = 44;
 
 // Sound stays in line: a box would make the media thread allocate.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 enum Message {
-    Open(u64, PathBuf),
-    Sound(u64, u16, [i16; FRAME_SAMPLES]),
+    Open(u64, Box<RecordPlan>),
+    Sound(u64, Both),
+    /// Frames for which the ring had no room.
     Silence(u64, u32),
     Close(u64),
     Flush(SyncSender<()>),
@@ -42,13 +43,13 @@ pub(super) struct Recorder {
     shared: Arc<Shared>,
 }
 
-/// One recording, held by the leg that is recorded; ends when dropped.
+/// One file, held by the leg that is recorded; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Tap {
     id: u64,
     to: SyncSender<Message>,
     shared: Arc<Shared>,
-    /// Samples the ring had no room for: written as silence before the next sound.
+    /// Frames the ring had no room for: written as silence before the next sound.
     owed: u32,
 }
 
@@ -66,12 +67,12 @@ impl Recorder {
         })
     }
 
-    /// Begins a recording. A file that cannot be written is logged by the writer.
-    pub(super) fn open(&self, path: PathBuf) -> Tap {
+    /// Begins a file. One that cannot be written is logged by the writer.
+    pub(super) fn open(&self, plan: &RecordPlan) -> Tap {
         let id = self.next.fetch_add(1, Relaxed);
         // Not on a media thread: this may wait for the writer. A writer that is gone
         // makes a tap into nothing.
-        let _ = self.to.send(Message::Open(id, path));
+        let _ = self.to.send(Message::Open(id, Box::new(plan.clone())));
         Tap {
             id,
             to: self.to.clone(),
@@ -91,32 +92,19 @@ impl Recorder {
 }
 
 impl Tap {
-    /// Up to 20 ms of sound. Never waits.
-    pub(super) fn sound(&mut self, samples: &[i16]) {
-        if self.owed > 0 {
-            let owed = std::mem::take(&mut self.owed);
-            self.silence(owed);
+    /// 20 ms. Never waits.
+    pub(super) fn push(&mut self, both: &Both) {
+        if self.owed > 0 && self.try_push(Message::Silence(self.id, self.owed)) {
+            self.owed = 0;
         }
-        for chunk in samples.chunks(FRAME_SAMPLES) {
-            let mut frame = [0; FRAME_SAMPLES];
-            for (to, from) in frame.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            let count = u16::try_from(chunk.len()).unwrap_or(0);
-            self.push(Message::Sound(self.id, count, frame), u32::from(count));
-        }
-    }
-
-    /// So many samples of silence. Never waits.
-    pub(super) fn silence(&mut self, samples: u32) {
-        self.push(Message::Silence(self.id, samples), samples);
-    }
-
-    fn push(&mut self, message: Message, samples: u32) {
-        if self.to.try_send(message).is_err() {
-            self.owed = self.owed.saturating_add(samples);
+        if self.owed > 0 || !self.try_push(Message::Sound(self.id, *both)) {
+            self.owed = self.owed.saturating_add(1);
             self.shared.recorder_gaps.add(1);
         }
+    }
+
+    fn try_push(&self, message: Message) -> bool {
+        self.to.try_send(message).is_ok()
     }
 }
 
@@ -133,17 +121,15 @@ fn write_all(from: &Receiver<Message>) {
     let mut files: HashMap<u64, Wav> = HashMap::new();
     while let Ok(message) = from.recv() {
         match message {
-            Message::Open(id, path) => match Wav::create(&path) {
+            Message::Open(id, plan) => match Wav::create(&plan) {
                 Ok(wav) => drop(files.insert(id, wav)),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a recording cannot be written");
+                    let path = plan.path.display();
+                    tracing::warn!(%path, %error, "a recording cannot be written");
                 }
             },
-            Message::Sound(id, count, frame) => {
-                let sound = frame.get(..usize::from(count)).unwrap_or(&frame);
-                write(&mut files, id, |wav| wav.sound(sound));
-            }
-            Message::Silence(id, count) => write(&mut files, id, |wav| wav.silence(count)),
+            Message::Sound(id, both) => write(&mut files, id, |wav| wav.frame(&both)),
+            Message::Silence(id, frames) => write(&mut files, id, |wav| wav.silence(frames)),
             Message::Close(id) => {
                 write(&mut files, id, Wav::mend);
                 files.remove(&id);
@@ -175,76 +161,104 @@ fn write(
     }
 }
 
-/// A WAV file, 8 kHz 16-bit mono.
+/// A WAV file at 8 kHz.
 struct Wav {
-    file: std::io::BufWriter<File>,
-    samples: u64,
-    mended_at: u64,
+    file: BufWriter<File>,
+    sides: Sides,
+    samples: Samples,
+    frames: u32,
+    mended_at: u32,
 }
 
 impl Wav {
-    fn create(path: &PathBuf) -> std::io::Result<Wav> {
-        let mut file = std::io::BufWriter::new(File::create(path)?);
-        file.write_all(&header(0))?;
-        Ok(Wav {
-            file,
-            samples: 0,
+    fn create(plan: &RecordPlan) -> std::io::Result<Wav> {
+        let path: &Path = &plan.path;
+        let mut wav = Wav {
+            file: BufWriter::new(File::create(path)?),
+            sides: plan.sides,
+            samples: plan.samples,
+            frames: 0,
             mended_at: 0,
-        })
+        };
+        let header = wav.header();
+        wav.file.write_all(&header)?;
+        Ok(wav)
     }
 
-    fn sound(&mut self, samples: &[i16]) -> std::io::Result<()> {
-        for sample in samples {
-            if self.samples >= SAMPLES_MAX {
-                break;
+    fn frame(&mut self, both: &Both) -> std::io::Result<()> {
+        for (theirs, ours) in both.theirs.iter().zip(&both.ours) {
+            match self.sides {
+                Sides::Theirs => self.sample(*theirs)?,
+                Sides::Mixed => self.sample(theirs.saturating_add(*ours))?,
+                Sides::Both => {
+                    self.sample(*theirs)?;
+                    self.sample(*ours)?;
+                }
             }
-            self.file.write_all(&sample.to_le_bytes())?;
-            self.samples += 1;
         }
-        if self.samples - self.mended_at >= MEND_SAMPLES {
+        self.frames += 1;
+        if self.frames - self.mended_at >= MEND_FRAMES {
             self.mend()?;
         }
         Ok(())
     }
 
-    fn silence(&mut self, mut samples: u32) -> std::io::Result<()> {
-        while samples > 0 {
-            let count = samples.min(160);
-            let frame = [0; FRAME_SAMPLES];
-            self.sound(
-                frame
-                    .get(..usize::try_from(count).unwrap_or(0))
-                    .unwrap_or(&[]),
-            )?;
-            samples -= count;
+    fn sample(&mut self, sample: i16) -> std::io::Result<()> {
+        match self.samples {
+            Samples::Linear => self.file.write_all(&sample.to_le_bytes()),
+            Samples::MuLaw => self.file.write_all(&[Law::Mu.encode(sample)]),
+        }
+    }
+
+    fn silence(&mut self, frames: u32) -> std::io::Result<()> {
+        let nothing = Both {
+            theirs: [0; FRAME_SAMPLES],
+            ours: [0; FRAME_SAMPLES],
+        };
+        for _ in 0..frames {
+            self.frame(&nothing)?;
         }
         Ok(())
     }
 
-    /// Makes the header tell the present length.
+    /// Makes the header tell the present length, and the disk know all of it.
     fn mend(&mut self) -> std::io::Result<()> {
+        let header = self.header();
         self.file.seek(SeekFrom::Start(0))?;
-        let bytes = u32::try_from(self.samples * 2).unwrap_or(u32::MAX);
-        self.file.write_all(&header(bytes))?;
+        self.file.write_all(&header)?;
         self.file.seek(SeekFrom::End(0))?;
-        self.mended_at = self.samples;
-        Ok(())
+        self.mended_at = self.frames;
+        self.file.get_ref().sync_data()
     }
-}
 
-fn header(data_bytes: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(44);
-    bytes.extend(b"RIFF");
-    bytes.extend((data_bytes.saturating_add(HEADER_BYTES - 8)).to_le_bytes());
-    bytes.extend(b"WAVEfmt ");
-    bytes.extend(16u32.to_le_bytes());
-    bytes.extend(1u16.to_le_bytes()); // linear PCM
-    bytes.extend(1u16.to_le_bytes()); // mono
-    bytes.extend(SAMPLE_RATE_HZ.to_le_bytes());
-    bytes.extend((SAMPLE_RATE_HZ * 2).to_le_bytes());
-    bytes.extend(2u16.to_le_bytes());
-    bytes.extend(16u16.to_le_bytes());
-    bytes.extend(b"data");
-    bytes.extend(data_bytes.to_le_bytes());
-    bytes
+    fn channels(&self) -> u16 {
+        match self.sides {
+            Sides::Both => 2,
+            Sides::Mixed | Sides::Theirs => 1,
+        }
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let (format, bytes): (u16, u16) = match self.samples {
+            Samples::Linear => (1, 2),
+            Samples::MuLaw => (7, 1),
+        };
+        let block = self.channels() * bytes;
+        let frame = u32::from(block) * (SAMPLE_RATE_HZ / 50);
+        let data = frame.saturating_mul(self.frames);
+        let mut header = Vec::with_capacity(44);
+        header.extend(b"RIFF");
+        header.extend(data.saturating_add(HEADER_BYTES - 8).to_le_bytes());
+        header.extend(b"WAVEfmt ");
+        header.extend(16u32.to_le_bytes());
+        header.extend(format.to_le_bytes());
+        header.extend(self.channels().to_le_bytes());
+        header.extend(SAMPLE_RATE_HZ.to_le_bytes());
+        header.extend((SAMPLE_RATE_HZ * u32::from(block)).to_le_bytes());
+        header.extend(block.to_le_bytes());
+        header.extend((bytes * 8).to_le_bytes());
+        header.extend(b"data");
+        header.extend(data.to_le_bytes());
+        header
+    }
 }

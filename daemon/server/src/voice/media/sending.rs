@@ -3,24 +3,28 @@
 
 use std::time::Duration;
 
+use helpline_core::audio::codec::{ENCODED_BYTES_MAX, Encoder};
 use helpline_core::audio::dtmf::Digit;
+use helpline_core::audio::mix::Sound;
+use helpline_core::audio::music::Music;
 use helpline_core::audio::player::{Item, Player};
-use helpline_core::audio::{Clip, FRAME_SAMPLES, Frame, Law, tone};
+use helpline_core::audio::rate::{Doubler, Halver, WIDE_SAMPLES};
+use helpline_core::audio::{Clip, FRAME_SAMPLES, Frame, Law, Rate, tone};
 use helpline_core::rng::Rng;
 use helpline_core::rtp::packet::{HEADER_BYTES, Packet};
 use helpline_core::rtp::telephone_event::Sender;
-use helpline_core::sdp::Negotiated;
+use helpline_core::sdp::{Codec, Negotiated};
 
 use super::SendDigits;
-use super::hearing::law;
 
-/// Header and 20 ms of G.711.
-const PACKET_BYTES: usize = HEADER_BYTES + FRAME_SAMPLES;
-/// Timestamp units of a frame.
-const FRAME_UNITS: u32 = 160;
+/// Header and 20 ms of any codec.
+const PACKET_BYTES: usize = HEADER_BYTES + ENCODED_BYTES_MAX;
 /// A key sent as sound, and the pause after it.
 const KEY_ON: Duration = Duration::from_millis(100);
 const KEY_OFF: Duration = Duration::from_millis(100);
+
+/// 20 ms at 8 kHz.
+pub(super) type Narrow = [i16; FRAME_SAMPLES];
 
 /// The sending side of a leg.
 #[derive(Debug)]
@@ -28,15 +32,30 @@ pub(super) struct Sending {
     ssrc: u32,
     sequence: u16,
     timestamp: u32,
+    codec: Codec,
+    /// For codecs other than G.711.
+    encoder: Option<Encoder>,
+    doubler: Doubler,
+    halver: Halver,
     /// The next packet begins after a real gap.
     marker: bool,
     pub(super) player: Player,
+    pub(super) music: Music,
     keys: Sender,
     /// Keys as sound, in place of what plays.
     sounds: Player,
     buffer: [u8; PACKET_BYTES],
     pub(super) packets: u64,
     pub(super) bytes: u64,
+}
+
+/// What goes into a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source<'a> {
+    /// Prompt and music of this leg.
+    Own,
+    /// The mix of a bridge, at the codec's rate.
+    Mix(&'a Sound),
 }
 
 impl Sending {
@@ -47,13 +66,26 @@ impl Sending {
             ssrc: rng.next_u32(),
             sequence: u16::from_le_bytes([low, high]),
             timestamp: rng.next_u32(),
+            codec: Codec::Pcmu,
+            encoder: None,
+            doubler: Doubler::default(),
+            halver: Halver::default(),
             marker: true,
             player: Player::default(),
+            music: Music::default(),
             keys: Sender::default(),
             sounds: Player::default(),
             buffer: [0; PACKET_BYTES],
             packets: 0,
             bytes: 0,
+        }
+    }
+
+    /// Speaks this codec from the next packet on; `encoder` is for it.
+    pub(super) fn connect(&mut self, codec: Codec, encoder: Encoder) {
+        if self.codec != codec {
+            self.codec = codec;
+            self.encoder = codec.law().is_none().then_some(encoder);
         }
     }
 
@@ -81,26 +113,44 @@ impl Sending {
 
     /// So many frames were left out: the time line goes on without them.
     pub(super) fn skip(&mut self, frames: u32) {
-        let units = frames.wrapping_mul(FRAME_UNITS);
+        let units = frames.wrapping_mul(self.codec.frame_units());
         self.timestamp = self.timestamp.wrapping_add(units);
         self.marker = true;
     }
 
-    /// The packet of this slot; `None` while the peer does not listen (on hold).
-    pub(super) fn packet(&mut self, negotiated: &Negotiated) -> Option<&[u8]> {
-        let law = law(negotiated.codec);
-        let mut frame = [law.silence(); FRAME_SAMPLES];
-        // What plays goes on during a hold and behind a key: a flow's time does not stop.
-        self.player.frame(law, &mut frame);
-        self.sound_of_keys(law, &mut frame);
+    /// Prompt and music of this slot for a mix, 8 kHz. What plays goes on during a hold
+    /// too: a flow's time does not stop.
+    pub(super) fn own(&mut self) -> (Narrow, Option<Narrow>) {
+        let is_prompted = self.player.is_playing();
+        let mut frame = [Law::Mu.silence(); FRAME_SAMPLES];
+        if is_prompted {
+            self.player.frame(Law::Mu, &mut frame);
+        }
+        (decoded(Law::Mu, &frame), self.music.frame(!is_prompted))
+    }
+
+    /// The packet of this slot; `None` while the peer does not listen (on hold). What it
+    /// says is written into `told`, if that is wanted.
+    pub(super) fn packet(
+        &mut self,
+        negotiated: &Negotiated,
+        source: Source<'_>,
+        told: Option<&mut Narrow>,
+    ) -> Option<&[u8]> {
+        let mut bytes = [0; ENCODED_BYTES_MAX];
+        let length = self.payload(source, &mut bytes, told);
+        let units = self.codec.frame_units();
         let timestamp = self.timestamp;
-        self.timestamp = timestamp.wrapping_add(FRAME_UNITS);
+        self.timestamp = timestamp.wrapping_add(units);
         if !negotiated.direction.sends() {
             self.marker = true;
             return None;
         }
         let event = match negotiated.event_payload_type {
-            Some(pt) => self.keys.next(timestamp, 160).map(|event| (pt, event)),
+            Some(pt) => {
+                let units = u16::try_from(units).unwrap_or(u16::MAX);
+                self.keys.next(timestamp, units).map(|event| (pt, event))
+            }
             None => None,
         };
         let packet = match &event {
@@ -118,7 +168,7 @@ impl Sending {
                 sequence: self.sequence,
                 timestamp,
                 ssrc: self.ssrc,
-                payload: &frame,
+                payload: bytes.get(..length).filter(|bytes| !bytes.is_empty())?,
             },
         };
         let length = packet.write(&mut self.buffer)?;
@@ -128,17 +178,115 @@ impl Sending {
         self.buffer.get(..length)
     }
 
-    fn sound_of_keys(&mut self, law: Law, frame: &mut Frame) {
-        if self.sounds.is_playing() {
-            self.sounds.frame(law, frame);
+    /// Encodes what is to be said; the number of bytes.
+    fn payload(
+        &mut self,
+        source: Source<'_>,
+        bytes: &mut [u8; ENCODED_BYTES_MAX],
+        told: Option<&mut Narrow>,
+    ) -> usize {
+        let law = self.codec.law();
+        let as_frame = law.unwrap_or(Law::Mu);
+        let mut frame = [as_frame.silence(); FRAME_SAMPLES];
+        if let Source::Own = source {
+            self.own_frame(as_frame, &mut frame);
+        }
+        // What plays goes on behind a key.
+        let is_key = self.sounds.is_playing();
+        if is_key {
+            self.sounds.frame(as_frame, &mut frame);
             while self.sounds.poll().is_some() {}
         }
+        match (source, law) {
+            (Source::Mix(sound), law) if !is_key => self.encode(law, sound, bytes, told),
+            (_, Some(law)) => {
+                if let Some(told) = told {
+                    *told = decoded(law, &frame);
+                }
+                fill(bytes, &frame)
+            }
+            (_, None) => {
+                let narrow = decoded(Law::Mu, &frame);
+                let sound = self.at_rate(&narrow);
+                if let Some(told) = told {
+                    *told = narrow;
+                }
+                let count = self.codec.rate().frame_samples();
+                let encoder = self.encoder.as_mut();
+                let sound = sound.get(..count).unwrap_or(&sound);
+                encoder.map_or(0, |encoder| encoder.encode(sound, bytes))
+            }
+        }
+    }
+
+    fn encode(
+        &mut self,
+        law: Option<Law>,
+        sound: &Sound,
+        bytes: &mut [u8; ENCODED_BYTES_MAX],
+        told: Option<&mut Narrow>,
+    ) -> usize {
+        let rate = self.codec.rate();
+        if let Some(told) = told {
+            match rate {
+                Rate::Narrow => copy(told, sound),
+                Rate::Wide => self.halver.halve(sound, told),
+            }
+        }
+        let sound = sound.get(..rate.frame_samples()).unwrap_or(sound);
+        match law {
+            Some(law) => bytes
+                .iter_mut()
+                .zip(sound)
+                .map(|(to, from)| *to = law.encode(*from))
+                .count(),
+            None => {
+                let encoder = self.encoder.as_mut();
+                encoder.map_or(0, |encoder| encoder.encode(sound, bytes))
+            }
+        }
+    }
+
+    /// Prompt and music as a frame ready for the wire.
+    fn own_frame(&mut self, law: Law, frame: &mut Frame) {
+        let is_prompted = self.player.is_playing();
+        self.player.frame(law, frame);
+        let Some(music) = self.music.frame(!is_prompted) else {
+            return;
+        };
+        for (code, sample) in frame.iter_mut().zip(&music) {
+            *code = law.encode(law.decode(*code).saturating_add(*sample));
+        }
+    }
+
+    fn at_rate(&mut self, narrow: &Narrow) -> Sound {
+        let mut sound = [0; WIDE_SAMPLES];
+        match self.codec.rate() {
+            Rate::Narrow => copy(&mut sound, narrow),
+            Rate::Wide => self.doubler.double(narrow, &mut sound),
+        }
+        sound
+    }
+}
+
+fn decoded(law: Law, frame: &Frame) -> Narrow {
+    frame.map(|code| law.decode(code))
+}
+
+fn fill(bytes: &mut [u8], frame: &Frame) -> usize {
+    let pairs = bytes.iter_mut().zip(frame);
+    pairs.map(|(to, from)| *to = *from).count()
+}
+
+fn copy(to: &mut [i16], from: &[i16]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use helpline_core::sdp::{Codec, Direction};
+    use helpline_core::sdp::Direction;
 
     use super::*;
 
@@ -159,9 +307,12 @@ mod tests {
     #[test]
     fn frames_left_out_move_the_timestamp_and_not_the_sequence() {
         let mut sending = Sending::new(&mut Rng::new(1));
-        let bytes = sending.packet(&agreed(None)).unwrap().to_vec();
+        let bytes = sending
+            .packet(&agreed(None), Source::Own, None)
+            .unwrap()
+            .to_vec();
         sending.skip(3);
-        let after = sending.packet(&agreed(None)).unwrap();
+        let after = sending.packet(&agreed(None), Source::Own, None).unwrap();
         let (before, after) = (
             Packet::parse(&bytes).unwrap(),
             Packet::parse(after).unwrap(),
@@ -178,7 +329,9 @@ mod tests {
         let start = sending.timestamp();
         let mut types = Vec::new();
         for slot in 0..12u32 {
-            let bytes = sending.packet(&agreed(Some(101))).unwrap();
+            let bytes = sending
+                .packet(&agreed(Some(101)), Source::Own, None)
+                .unwrap();
             let packet = Packet::parse(bytes).unwrap();
             types.push(packet.payload_type);
             let due = if packet.payload_type == 101 {
@@ -196,7 +349,7 @@ mod tests {
         let mut sending = Sending::new(&mut Rng::new(3));
         sending.digits(vec![digit('3')], SendDigits::Rfc4733);
         for _ in 0..20 {
-            let bytes = sending.packet(&agreed(None)).unwrap();
+            let bytes = sending.packet(&agreed(None), Source::Own, None).unwrap();
             assert_eq!(Packet::parse(bytes).unwrap().payload_type, 0);
         }
     }
@@ -211,7 +364,7 @@ mod tests {
         sending.digits(vec![digit('3')], SendDigits::Inband);
         let loud: Vec<bool> = (0..12)
             .map(|_| {
-                let bytes = sending.packet(&agreed(None)).unwrap();
+                let bytes = sending.packet(&agreed(None), Source::Own, None).unwrap();
                 let payload = Packet::parse(bytes).unwrap().payload;
                 payload.iter().any(|c| Law::Mu.decode(*c).abs() > 4000)
             })

@@ -1,4 +1,5 @@
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use helpline_core::audio::{FRAME_SAMPLES, Law};
 use helpline_core::rtp::packet::Packet;
@@ -6,6 +7,9 @@ use helpline_core::sdp::{Codec, Direction};
 
 use super::*;
 
+mod bridge;
+mod recording;
+mod secret;
 mod source;
 
 fn media() -> Media {
@@ -98,7 +102,10 @@ async fn what_one_leg_plays_the_other_records() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("heard.wav");
         let (mut a, b) = connected(&media, codec);
-        b.record(path.clone());
+        b.record(RecordPlan {
+            path: path.clone(),
+            ..RecordPlan::default()
+        });
         a.play(7, vec![PlayItem::Clip(sine(1000.0, 25))], Barge::Never);
         let why = PlayEnd::Done;
         assert_eq!(next(&mut a).await, MediaEvent::PlayEnded { op: 7, why });
@@ -514,7 +521,10 @@ async fn no_leg_hears_another_call() {
     let hz = |n: usize| 400.0 + 200.0 * n as f64;
     let pairs: Vec<_> = (0..8).map(|_| connected(&media, Codec::Pcmu)).collect();
     for (n, (a, b)) in pairs.iter().enumerate() {
-        b.record(dir.path().join(format!("{n}.wav")));
+        b.record(RecordPlan {
+            path: dir.path().join(format!("{n}.wav")),
+            ..RecordPlan::default()
+        });
         a.play(1, vec![PlayItem::Clip(sine(hz(n), 60))], Barge::Never);
     }
     tokio::time::sleep(Duration::from_millis(1100)).await;

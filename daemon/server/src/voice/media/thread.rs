@@ -9,16 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
+use helpline_core::audio::answer::Answering;
+use helpline_core::audio::codec::{Decoder, Encoder};
 use helpline_core::audio::dtmf::Digit;
+use helpline_core::audio::mix::Hears;
 use helpline_core::audio::player::Item;
+use helpline_core::audio::{Clip, Rate};
 use helpline_core::sdp::Negotiated;
 use helpline_core::time::Time;
+use tokio::sync::oneshot;
 
+use super::bridge::{Member, Mix};
 use super::counters::Shared;
 use super::inbox::Inbox;
 use super::leg::Leg;
 use super::realtime::{self, PHASE};
-use super::recorder::Tap;
+use super::recording::Recording;
+use super::srtp::Srtp;
 use super::{MediaError, MediaSource, SendDigits};
 
 /// Commands that may wait for one thread.
@@ -40,6 +47,25 @@ pub(super) enum Command {
     Order(u64, Order),
     /// Close a leg.
     Close(u64),
+    /// Give a leg away, to another thread.
+    Release(u64, oneshot::Sender<Box<Leg>>),
+    /// Take a leg that another thread gave away.
+    Take(Box<Leg>),
+    /// Take this mix.
+    Bridge(Box<Mix>),
+    /// Put a leg into a mix, at a place.
+    Join {
+        bridge: u64,
+        leg: u64,
+        place: usize,
+        member: Box<Member>,
+    },
+    /// Who hears whom in a mix.
+    Hears(u64, Hears),
+    /// Take a leg out of a mix.
+    Leave(u64, u64),
+    /// End a mix; its legs go on by themselves.
+    Apart(u64),
     /// Answer when everything before is done.
     Sync(SyncSender<()>),
 }
@@ -47,7 +73,8 @@ pub(super) enum Command {
 /// What a leg is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    Connect(Negotiated, MediaSource),
+    Connect(Negotiated, MediaSource, Box<Codecs>),
+    Secure(Option<Box<Srtp>>),
     Play {
         op: u32,
         items: Vec<Item>,
@@ -56,10 +83,28 @@ pub(super) enum Order {
     Stop(u32),
     Other(Digit, Duration),
     SendDigits(Vec<Digit>, SendDigits),
-    Record(Tap),
+    Music(Option<Arc<Clip>>),
+    Record(Box<Recording>),
+    StopRecording,
+    PauseRecording(bool),
+    Detect(Box<Answering>),
     /// Makes the leg's next slot fail, to prove that only the leg dies of it.
     #[cfg(test)]
     Fault,
+}
+
+/// Both halves of a codec, made where allocating does no harm.
+#[derive(Debug)]
+pub(super) struct Codecs {
+    pub(super) encoder: Encoder,
+    pub(super) decoder: Decoder,
+}
+
+/// Whose turn it is in a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Leg(u64),
+    Bridge(u64),
 }
 
 /// Handle to a running thread.
@@ -87,6 +132,7 @@ impl Thread {
             state: Arc::clone(&state),
             shared: Arc::clone(shared),
             legs: HashMap::new(),
+            bridges: HashMap::new(),
             phases: Default::default(),
         };
         // Known before `start` returns, so that `Media::realtime` never guesses.
@@ -112,7 +158,7 @@ impl Thread {
 
     /// False when the thread is gone.
     pub(super) fn send(&self, command: Command) -> bool {
-        if matches!(command, Command::Open(_)) {
+        if matches!(command, Command::Open(_) | Command::Take(_)) {
             self.state.legs.fetch_add(1, Relaxed);
         }
         self.to.send(command).is_ok()
@@ -146,8 +192,9 @@ struct Engine {
     state: Arc<State>,
     shared: Arc<Shared>,
     legs: HashMap<u64, Box<Leg>>,
-    /// Ids of the legs of each phase.
-    phases: [Vec<u64>; PHASES],
+    bridges: HashMap<u64, Box<Mix>>,
+    /// Whose turn it is in each phase; a bridged leg has no turn of its own.
+    phases: [Vec<Turn>; PHASES],
 }
 
 impl Engine {
@@ -197,14 +244,57 @@ impl Engine {
         let now = realtime::now();
         self.stamp(now);
         self.shared.tick_was_late(now.since(due));
-        let ids = self.phases.get_mut(phase).map(std::mem::take);
-        let mut ids = ids.unwrap_or_default();
-        // One leg's 20 ms; a leg that is no more leaves the list.
-        ids.retain(|id| self.guard(*id, |leg| leg.slot(now, skipped, inbox)));
+        let turns = self.phases.get_mut(phase).map(std::mem::take);
+        let mut turns = turns.unwrap_or_default();
+        // Whoever is no more leaves the list.
+        turns.retain(|turn| match *turn {
+            Turn::Leg(id) => self.guard(id, |leg| leg.slot(now, skipped, inbox)),
+            Turn::Bridge(id) => self.run_bridge(id, (now, skipped), inbox),
+        });
         // Legs that `obey` opened meanwhile went to this phase's new list.
         if let Some(list) = self.phases.get_mut(phase) {
-            ids.append(list);
-            *list = ids;
+            turns.append(list);
+            *list = turns;
+        }
+    }
+
+    /// All legs of a mix: first everybody says what he says, then everybody hears.
+    fn run_bridge(&mut self, id: u64, at: (Time, u32), inbox: &mut Inbox) -> bool {
+        let Some(mut mix) = self.bridges.remove(&id) else {
+            return false;
+        };
+        let Mix {
+            legs, mixer, said, ..
+        } = &mut *mix;
+        mixer.set_rate(self.rate_of(legs));
+        let rate = mixer.rate();
+        for (place, said) in legs.iter_mut().zip(said.iter_mut()) {
+            if let Some(leg) = *place
+                && !self.guard(leg, |leg| leg.say(at, inbox, rate, said))
+            {
+                *place = None;
+                said.fill(0);
+            }
+        }
+        for (place, leg) in legs.iter_mut().enumerate() {
+            if let Some(id) = *leg
+                && !self.guard(id, |leg| leg.hear(at.0, mixer, place, said))
+            {
+                *leg = None;
+            }
+        }
+        self.bridges.insert(id, mix);
+        true
+    }
+
+    /// 16 kHz is worth it when two legs can hear it.
+    fn rate_of(&self, legs: &[Option<u64>]) -> Rate {
+        let codecs = legs.iter().flatten().filter_map(|id| self.legs.get(id));
+        let wide = codecs.filter(|leg| leg.codec().rate() == Rate::Wide);
+        if wide.count() >= 2 {
+            Rate::Wide
+        } else {
+            Rate::Narrow
         }
     }
 
@@ -237,12 +327,34 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Open(leg) => {
-                let emptiest = self.phases.iter_mut().min_by_key(|ids| ids.len());
-                if let Some(ids) = emptiest {
-                    ids.push(leg.id());
-                }
                 self.shared.legs_opened.add(1);
-                self.legs.insert(leg.id(), leg);
+                self.take(leg);
+            }
+            Command::Take(leg) => self.take(leg),
+            Command::Release(id, to) => self.release(id, to),
+            Command::Bridge(mix) => {
+                self.give_turn(Turn::Bridge(mix.id));
+                self.bridges.insert(mix.id, mix);
+            }
+            Command::Join {
+                bridge,
+                leg,
+                place,
+                member,
+            } => self.join(bridge, leg, place, member),
+            Command::Hears(bridge, hears) => {
+                if let Some(mix) = self.bridges.get_mut(&bridge) {
+                    mix.mixer.set(&hears);
+                }
+            }
+            Command::Leave(bridge, leg) => self.leave(bridge, leg),
+            Command::Apart(bridge) => {
+                let legs = self.bridges.get(&bridge).map(|mix| mix.legs);
+                for leg in legs.into_iter().flatten().flatten() {
+                    self.leave(bridge, leg);
+                }
+                self.bridges.remove(&bridge);
+                self.take_turn(Turn::Bridge(bridge));
             }
             Command::Order(id, order) => {
                 self.guard(id, |leg| leg.order(realtime::now(), order));
@@ -252,14 +364,80 @@ impl Engine {
                     leg.close();
                     self.closed();
                 }
-                for ids in &mut self.phases {
-                    ids.retain(|known| *known != id);
-                }
+                self.forget(id);
             }
             Command::Sync(done) => {
                 // Whoever asked may have given up waiting; the ring holds one answer.
                 let _ = done.try_send(());
             }
+        }
+    }
+
+    fn take(&mut self, leg: Box<Leg>) {
+        self.give_turn(Turn::Leg(leg.id()));
+        self.legs.insert(leg.id(), leg);
+    }
+
+    fn release(&mut self, id: u64, to: oneshot::Sender<Box<Leg>>) {
+        let Some(mut leg) = self.legs.remove(&id) else {
+            return; // whoever asked learns it by the closed channel
+        };
+        self.forget(id);
+        leg.leave();
+        match to.send(leg) {
+            Ok(()) => drop(self.state.legs.fetch_sub(1, Relaxed)),
+            Err(leg) => self.take(leg),
+        }
+    }
+
+    fn join(&mut self, bridge: u64, id: u64, place: usize, member: Box<Member>) {
+        self.forget(id);
+        self.guard(id, Leg::leave);
+        let free = self.bridges.get_mut(&bridge).and_then(|mix| {
+            let place = mix.legs.get_mut(place);
+            place.filter(|place| place.is_none())
+        });
+        let Some(place) = free else {
+            self.give_turn(Turn::Leg(id));
+            return;
+        };
+        *place = Some(id);
+        self.guard(id, |leg| leg.join(member));
+    }
+
+    /// A leg leaves a mix and has its turn in the mix's phase.
+    fn leave(&mut self, bridge: u64, id: u64) {
+        let is_member = |mix: &&mut Box<Mix>| mix.legs.contains(&Some(id));
+        let Some(mix) = self.bridges.get_mut(&bridge).filter(is_member) else {
+            return;
+        };
+        mix.leave(id);
+        if self.guard(id, Leg::leave) {
+            let turn = Turn::Bridge(bridge);
+            match self.phases.iter_mut().find(|turns| turns.contains(&turn)) {
+                Some(turns) => turns.push(Turn::Leg(id)),
+                None => self.give_turn(Turn::Leg(id)),
+            }
+        }
+    }
+
+    /// A leg has no turn and no part in a mix any more.
+    fn forget(&mut self, id: u64) {
+        self.take_turn(Turn::Leg(id));
+        for mix in self.bridges.values_mut() {
+            mix.leave(id);
+        }
+    }
+
+    fn give_turn(&mut self, turn: Turn) {
+        if let Some(turns) = self.phases.iter_mut().min_by_key(|turns| turns.len()) {
+            turns.push(turn);
+        }
+    }
+
+    fn take_turn(&mut self, turn: Turn) {
+        for turns in &mut self.phases {
+            turns.retain(|known| *known != turn);
         }
     }
 
@@ -290,6 +468,7 @@ mod tests {
             state: Arc::default(),
             shared: Arc::default(),
             legs: HashMap::new(),
+            bridges: HashMap::new(),
             phases: Default::default(),
         }
     }
@@ -321,13 +500,13 @@ mod tests {
         let phase = engine
             .phases
             .iter()
-            .position(|ids| ids.contains(&7))
+            .position(|turns| turns.contains(&Turn::Leg(7)))
             .unwrap();
         engine.obey(Command::Close(7));
         engine.obey(Command::Close(7)); // twice is once
         assert_eq!(engine.phases[phase].len(), 1);
         open(&mut engine, &ports, 100);
-        assert!(engine.phases[phase].contains(&100));
+        assert!(engine.phases[phase].contains(&Turn::Leg(100)));
         assert_eq!(
             (engine.legs.len(), engine.state.legs.load(Relaxed)),
             (20, 20)

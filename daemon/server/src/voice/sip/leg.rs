@@ -88,6 +88,8 @@ pub(in crate::voice) struct SipLeg {
     over: bool,
     /// Ends when the stream an incoming call came by does.
     stream: Option<CancellationToken>,
+    /// An incoming call came by TLS.
+    is_secret: bool,
 }
 
 impl SipLeg {
@@ -122,6 +124,7 @@ impl SipLeg {
             cancelled: false,
             over: false,
             stream,
+            is_secret: false,
         }
     }
 
@@ -173,6 +176,17 @@ impl SipLeg {
                 tracing::debug!(%error, "CANCEL failed");
             }
         });
+    }
+
+    /// An incoming leg whose signalling nobody on the path can read.
+    pub(super) fn secret(mut self, is_secret: bool) -> Self {
+        self.is_secret = is_secret;
+        self
+    }
+
+    /// Whether an incoming call's signalling cannot be read on the path.
+    pub(in crate::voice) fn is_secret(&self) -> bool {
+        self.is_secret
     }
 
     /// Ends when the stream the call came by does; never if it came by datagrams.
@@ -385,7 +399,7 @@ fn final_answer(response: &Response) -> SipEvent {
 }
 
 /// The seconds of a Retry-After; a comment or a parameter may follow (RFC 3261 section 20.33).
-fn seconds(value: &str) -> Option<Duration> {
+pub(super) fn seconds(value: &str) -> Option<Duration> {
     let end = value.find(|c: char| !c.is_ascii_digit());
     let digits = end.map_or(value, |end| value.get(..end).unwrap_or_default());
     let seconds: u32 = digits.parse().ok()?;

@@ -9,6 +9,7 @@ mod leg;
 mod own;
 mod peers;
 mod pipe;
+mod register;
 mod route;
 mod socket;
 mod stack;
@@ -19,6 +20,7 @@ mod unreachable;
 pub(in crate::voice) use demand::Demand;
 pub(in crate::voice) use leg::{Reoffer, SipEvent, SipLeg};
 pub(in crate::voice) use peers::{Peers, TrunkPeer};
+pub(in crate::voice) use register::Register;
 pub(in crate::voice) use route::{Route, Transport};
 pub(in crate::voice) use stack::{
     Admission, InviteIn, InviteOut, Listen, SipConfig, SipError, SipStack,

@@ -15,8 +15,8 @@ use rsipstack::dialog::invitation::InviteOption;
 use rsipstack::sip::headers::untyped::{Accept, Allow, ContentType, RetryAfter};
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{
-    Auth, Header, HostWithPort, Method, Param, Request, Scheme, SipMessage, StatusCode,
-    StatusCodeKind, Uri, typed,
+    Auth, Header, HostWithPort, Method, Request, Scheme, SipMessage, StatusCode, StatusCodeKind,
+    Uri, typed,
 };
 use rsipstack::transaction::endpoint::{EndpointOption, TransportEventInspector};
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
@@ -132,6 +132,20 @@ pub(in crate::voice) struct InviteOut {
     pub(in crate::voice) sdp: String,
     /// User name and password for challenges.
     pub(in crate::voice) credential: Option<(String, String)>,
+}
+
+/// A request outside a dialog.
+pub(super) struct Outside<'a> {
+    pub(super) method: Method,
+    pub(super) route: &'a Route,
+    /// Request-URI.
+    pub(super) target: Uri,
+    pub(super) from: Uri,
+    pub(super) to: Uri,
+    pub(super) cseq: u32,
+    /// Without one the stack makes one.
+    pub(super) call_id: Option<String>,
+    pub(super) headers: Vec<Header>,
 }
 
 /// An INVITE that came in and was admitted.
@@ -342,45 +356,58 @@ impl SipStack {
 
     fn options(&self, route: &Route) -> Result<Transaction, SipError> {
         let to = uri(None, route.address.into());
-        let from = self.own.contact(route.transport);
-        self.request(Method::Options, route, to.clone(), from, to)
+        self.outside(Outside {
+            method: Method::Options,
+            route,
+            target: to.clone(),
+            from: self.own.contact(route.transport),
+            to,
+            cseq: 1,
+            call_id: None,
+            headers: Vec::new(),
+        })
     }
 
     /// A request outside a dialog, not yet sent.
-    fn request(
-        &self,
-        method: Method,
-        route: &Route,
-        target: Uri,
-        from: Uri,
-        to: Uri,
-    ) -> Result<Transaction, SipError> {
+    pub(super) fn outside(&self, request: Outside<'_>) -> Result<Transaction, SipError> {
         let inner = &self.endpoint.inner;
-        let address = |uri| (None::<String>, uri, Vec::<Param>::new());
-        let (display_name, uri, params) = address(from);
         let from = typed::From {
-            display_name,
-            uri,
-            params,
+            display_name: None,
+            uri: request.from,
+            params: vec![],
         };
-        let (display_name, uri, params) = address(to);
-        let request = inner.make_request(
-            method,
-            target,
-            inner.get_via(Some(self.own.via(route.transport)), None)?,
+        let to = typed::To {
+            display_name: None,
+            uri: request.to,
+            params: vec![],
+        };
+        let via = inner.get_via(Some(self.own.via(request.route.transport)), None)?;
+        let mut message = inner.make_request(
+            request.method,
+            request.target,
+            via,
             from.with_tag(make_tag()),
-            typed::To {
-                display_name,
-                uri,
-                params,
-            },
-            1,
-            None,
+            to,
+            request.cseq,
+            request.call_id.map(Into::into),
         );
-        let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
-        let mut tx = Transaction::new_client(key, request, Arc::clone(inner), None);
-        tx.destination = Some(route.sip_addr());
+        message.headers.extend(request.headers);
+        let key = TransactionKey::from_request(&message, TransactionRole::Client)?;
+        let mut tx = Transaction::new_client(key, message, Arc::clone(inner), None);
+        tx.destination = Some(request.route.sip_addr());
         Ok(tx)
+    }
+
+    pub(super) fn own(&self) -> &Own {
+        &self.own
+    }
+
+    /// Ends when the stream to the peer does; at once if there is none, never by UDP.
+    pub(in crate::voice) async fn stream_ends(&self, route: &Route) {
+        match route.transport {
+            Transport::Udp => std::future::pending().await,
+            Transport::Tcp | Transport::Tls => self.streams.ends(route).await,
+        }
     }
 
     /// Stops the endpoint and waits for its tasks, at most `limit`.
@@ -489,7 +516,8 @@ impl SipStack {
                 stream_of(&tx),
                 &self.layer,
                 &self.tracker,
-            ),
+            )
+            .secret(transport_of(&tx) == Transport::Tls),
             permit,
         });
         // This future is the transaction: it lives until the ACK.

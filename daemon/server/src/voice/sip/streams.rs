@@ -144,6 +144,15 @@ impl Streams {
         }
     }
 
+    /// Ends when the stream we opened to the peer does; at once if there is none.
+    pub(super) async fn ends(&self, route: &Route) {
+        let key = (route.transport, route.address);
+        let token = self.table().dialled.get(&key).map(|d| d.token.clone());
+        if let Some(token) = token {
+            token.cancelled().await;
+        }
+    }
+
     /// Waits until every stream is closed; they close when the endpoint is cancelled.
     pub(super) async fn closed(&self) {
         self.tracker.close();

@@ -240,3 +240,65 @@ async fn a_trunk_dns_does_not_know_fails_its_calls_and_is_found_later() {
     timeout(LIMIT, found).await.expect("DNS is asked again");
     assert_eq!(world.engine.trunk_up("t"), Some(true));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trunk_that_cannot_encrypt_is_asked_again_without_if_that_is_allowed() {
+    for (srtp, invites) in [
+        (config::SrtpUse::Optional, 2),
+        (config::SrtpUse::Required, 1),
+    ] {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let (port, _, _task) = target(move |text| {
+            log.lock().unwrap().push(text.to_owned());
+            let status = if text.contains("RTP/SAVP") {
+                "488 Not Acceptable Here"
+            } else {
+                "486 Busy Here"
+            };
+            vec![reply(text, status, "")]
+        })
+        .await;
+        let trunk = SocketAddr::from(([127, 0, 0, 1], port));
+        let world = World::with(trunk, |config| {
+            config.trunks[0].srtp = srtp;
+            config.trunks[0].srtp_over_plain_sip = true;
+        })
+        .await;
+        let end = end_of(&world, "secret").await;
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), invites, "{end:?}");
+        assert!(seen[0].contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"));
+        assert_eq!(end == BUSY, invites == 2, "{end:?}");
+        assert!(invites == 1 || !seen[1].contains("crypto"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_488_g711_alone_is_offered_once() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let (port, _, _task) = target(move |text| {
+        log.lock().unwrap().push(text.to_owned());
+        vec![reply(text, "488 Not Acceptable Here", "")]
+    })
+    .await;
+    let world = World::with(SocketAddr::from(([127, 0, 0, 1], port)), |config| {
+        config.trunks[0].codecs = vec![config::CodecName::G722, config::CodecName::Pcma];
+    })
+    .await;
+    let refused = End::Refused {
+        code: 488,
+        q850: None,
+    };
+    assert_eq!(end_of(&world, "codecs").await, refused);
+    let seen = seen.lock().unwrap();
+    let lines = seen
+        .iter()
+        .flat_map(|t| t.lines().filter(|l| l.starts_with("m=audio")));
+    let formats: Vec<&str> = lines
+        .filter_map(|l| l.split_once(" RTP/AVP "))
+        .map(|(_, f)| f)
+        .collect();
+    assert_eq!(formats, ["9 8 101", "8 101"]);
+}

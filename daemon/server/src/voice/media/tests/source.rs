@@ -63,7 +63,10 @@ fn sprayed_packets_change_nothing_and_earn_none_back() {
         let (peer, told) = (socket(2), socket(3));
         let others: Vec<_> = [2, 3, 4, 4].into_iter().map(socket).collect();
         let mut leg = media.open().unwrap();
-        leg.record(file.clone());
+        leg.record(RecordPlan {
+            path: file.clone(),
+            ..RecordPlan::default()
+        });
         let spray = |round: u16| {
             for (n, other) in others.iter().enumerate() {
                 // Never two in sequence: a port of the peer's own address could prove
