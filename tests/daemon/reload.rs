@@ -14,7 +14,7 @@ use crate::support::process::Daemon;
 const SOON: Duration = Duration::from_secs(20);
 /// Plays one recording, then ends the call.
 const FLOW: &str = "helpline: 1\nid: hello\nstart: say\nlocales: [en-US]\n\
-    prompts: { welcome: { text: \"Welcome to the help line.\" } }\nnodes:\n  \
+    prompts: { welcome: { text: \"Thank you for calling the help line.\" } }\nnodes:\n  \
     say: { type: play, say: [ { prompt: welcome } ], next: done }\n  done: { type: hangup }\n";
 
 /// A recording of so many seconds; the name does not have to tell the format.
