@@ -10,4 +10,5 @@ mod flood;
 mod line;
 mod mail;
 mod readme;
+mod reload;
 mod service;

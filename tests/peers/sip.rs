@@ -10,7 +10,7 @@ use std::time::Duration;
 use helpline::clock::Clock;
 use helpline::config;
 use helpline::voice::media::{Media, MediaConfig};
-use helpline::voice::prompts::Prompts;
+use helpline::voice::prompts::PromptTable;
 use helpline::voice::{
     Call, CallCommand, CallEvent, CallPlan, Engine, EngineConfig, EngineHandle, Incoming, Voice,
 };
@@ -114,7 +114,7 @@ impl World {
         let (voice, callers, engine) = Engine::start(
             config,
             media,
-            Arc::new(Prompts::default()),
+            PromptTable::default(),
             Arc::new(move || Arc::clone(&set)),
             Clock::system(),
             11,

@@ -30,7 +30,7 @@ use crate::page::{self, Pages};
 use crate::store::Store;
 use crate::voice::flows::Flows;
 use crate::voice::media::{Media, MediaConfig};
-use crate::voice::prompts::Prompts;
+use crate::voice::prompts::PromptTable;
 use crate::voice::{Engine, EngineConfig, EngineHandle};
 use crate::web;
 
@@ -60,7 +60,9 @@ pub struct Daemon {
     engine: EngineHandle,
     media: Media,
     notifier: Arc<Notifier>,
+    config: Arc<Config>,
     flows: Arc<Flows>,
+    prompts: PromptTable,
     clock: Clock,
     drain_limit: Duration,
     /// Ends intake and claims.
@@ -110,8 +112,14 @@ impl Daemon {
             .context("store: the line could not be taken over")?;
 
         let media = start_media(&config)?;
-        let (voice, callers, engine) =
-            start_engine(&config, (&flows, prompts), &desk, &media, &clock).await?;
+        let (voice, callers, engine) = start_engine(
+            &config,
+            (&flows, Arc::clone(&prompts)),
+            &desk,
+            &media,
+            &clock,
+        )
+        .await?;
         let (stop, cut, end) = (
             CancellationToken::new(),
             CancellationToken::new(),
@@ -152,7 +160,9 @@ impl Daemon {
             engine,
             media,
             notifier,
+            config: Arc::clone(&config),
             flows,
+            prompts,
             clock,
             drain_limit: config.stop.drain_limit.0,
             stop,
@@ -249,14 +259,18 @@ impl Daemon {
         tracing::info!("stopped");
     }
 
-    /// Flows are read anew; a faulty set is refused and the old one stays.
+    /// Flows and prompts are read anew; a faulty set is refused and the old one stays.
     async fn reload(&self) {
         notify_systemd::reloading();
-        let flows = Arc::clone(&self.flows);
-        match tokio::task::spawn_blocking(move || flows.reload()).await {
-            Ok(Ok(())) => tracing::info!("flows were read again"),
-            Ok(Err(faults)) => tracing::error!("the old flows stay:\n{}", faults.join("\n")),
-            Err(error) => tracing::error!(%error, "the old flows stay"),
+        let (config, flows) = (Arc::clone(&self.config), Arc::clone(&self.flows));
+        let prompts = Arc::clone(&self.prompts);
+        let work = move || parts::reload(&config, &flows, &prompts);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => tracing::info!("flows and prompts were read again"),
+            Ok(Err(faults)) => {
+                tracing::error!("the old flows and prompts stay:\n{}", faults.join("\n"))
+            }
+            Err(error) => tracing::error!(%error, "the old flows and prompts stay"),
         }
         notify_systemd::ready();
     }
@@ -377,7 +391,7 @@ fn start_media(config: &Config) -> anyhow::Result<Media> {
 
 async fn start_engine(
     config: &Arc<Config>,
-    (flows, prompts): (&Arc<Flows>, Arc<Prompts>),
+    (flows, prompts): (&Arc<Flows>, PromptTable),
     desk: &Arc<Desk>,
     media: &Media,
     clock: &Clock,

@@ -70,7 +70,7 @@ fn speech() -> anyhow::Result<Arc<Clip>> {
         .map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
     let mut sources = flows.prompt_sources();
     sources.retain(|source| words.iter().any(|word| source.id.ends_with(word)));
-    let prompts = Prompts::load(sources).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    let prompts = Prompts::load(sources, &[]).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     let mut said = Vec::new();
     for id in words {
         let clip = prompts.get(&format!("en-US/{id}"));

@@ -3,17 +3,21 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use arc_swap::ArcSwap;
+use helpline_core::audio::codec::Codec;
+use helpline_core::ivr::flow::FlowSet;
+
+use crate::config::{CodecName, Config};
 use crate::notify::template::Templates;
 use crate::voice::flows::Flows;
-use crate::voice::prompts::Prompts;
+use crate::voice::prompts::{PromptTable, Prompts};
 
 /// Everything read from files, checked together.
 pub struct Parts {
     /// Flows and what they say.
     pub flows: Arc<Flows>,
     /// Prompts, decoded and encoded for the wire.
-    pub prompts: Arc<Prompts>,
+    pub prompts: PromptTable,
     /// Templates of mail.
     pub templates: Templates,
 }
@@ -43,6 +47,35 @@ pub fn check(config: &Config) -> Vec<String> {
     read(config).err().unwrap_or_default()
 }
 
+/// Reads flows and prompts anew, off the event loop. New calls take the new ones, calls
+/// under way keep what they have.
+///
+/// # Errors
+/// One line a fault: nothing has changed.
+pub(super) fn reload(
+    config: &Config,
+    flows: &Flows,
+    prompts: &PromptTable,
+) -> Result<(), Vec<String>> {
+    flows.reload(|set, sources| {
+        let mut faults = missing_flows(config, set);
+        match Prompts::load(sources, &codecs(config)) {
+            Ok(fresh) if faults.is_empty() => {
+                tracing::info!(
+                    prompts = fresh.len(),
+                    bytes = fresh.cache_bytes(),
+                    "prompts are reloaded"
+                );
+                prompts.store(Arc::new(fresh));
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(found) => faults.extend(found.iter().map(ToString::to_string)),
+        }
+        Err(faults)
+    })
+}
+
 fn read(config: &Config) -> Result<Parts, Vec<String>> {
     let mut faults = Vec::new();
     let flows = Flows::load(&config.ivr).map_err(|found| faults.extend(found));
@@ -50,27 +83,37 @@ fn read(config: &Config) -> Result<Parts, Vec<String>> {
         .as_ref()
         .map(Flows::prompt_sources)
         .unwrap_or_default();
-    let prompts = Prompts::load(sources)
+    let prompts = Prompts::load(sources, &codecs(config))
         .map_err(|found| faults.extend(found.iter().map(ToString::to_string)));
     let templates = Templates::load(config.mail.templates.as_deref())
         .map_err(|error| faults.push(format!("{error:#}")));
     if let Ok(flows) = &flows {
-        faults.extend(missing_flows(config, flows));
+        faults.extend(missing_flows(config, &flows.current()));
     }
     match (flows, prompts, templates) {
         (Ok(flows), Ok(prompts), Ok(templates)) if faults.is_empty() => Ok(Parts {
             flows: Arc::new(flows),
-            prompts: Arc::new(prompts),
+            prompts: Arc::new(ArcSwap::from_pointee(prompts)),
             templates,
         }),
         _ => Err(faults),
     }
 }
 
+/// Codecs of the trunks for which prompts are encoded besides G.711.
+fn codecs(config: &Config) -> Vec<Codec> {
+    let spoken = |name| config.trunk.iter().any(|t| t.codecs.contains(&name));
+    let known = [
+        (CodecName::G722, Codec::G722),
+        (CodecName::Opus, Codec::Opus),
+    ];
+    let spoken = known.into_iter().filter(|(name, _)| spoken(*name));
+    spoken.map(|(_, codec)| codec).collect()
+}
+
 /// Flows that the configuration names and nobody wrote.
-fn missing_flows(config: &Config, flows: &Flows) -> Vec<String> {
-    let known = flows.current();
-    let known: Vec<String> = known.names().map(|name| name.to_string()).collect();
+fn missing_flows(config: &Config, flows: &FlowSet) -> Vec<String> {
+    let known: Vec<String> = flows.names().map(|name| name.to_string()).collect();
     let mut named = vec![("voice.inbound_flow".to_owned(), &config.voice.inbound_flow)];
     for queue in &config.queue {
         named.push((

@@ -28,7 +28,7 @@ use super::counters::{Counters, EngineCounters};
 use super::dial::{Dial, Dialled};
 use super::leg::Leg;
 use super::media::{Media, MediaLeg, MediaSource};
-use super::prompts::Prompts;
+use super::prompts::PromptTable;
 use super::registrar::Registrar;
 use super::reporter::Reporter;
 use super::resolve::Resolver;
@@ -136,7 +136,7 @@ struct Shared {
     config: EngineConfig,
     stack: Arc<SipStack>,
     media: Media,
-    prompts: Arc<Prompts>,
+    prompts: PromptTable,
     flows: FlowSource,
     clock: Clock,
     trunks: HashMap<String, Arc<Trunk>>,
@@ -165,7 +165,7 @@ impl Engine {
     pub async fn start(
         config: EngineConfig,
         media: Media,
-        prompts: Arc<Prompts>,
+        prompts: PromptTable,
         flows: FlowSource,
         clock: Clock,
         seed: u64,
@@ -690,7 +690,7 @@ impl Shared {
         let answered = Answered {
             leg,
             machine,
-            prompts: Arc::clone(&self.prompts),
+            prompts: self.prompts.load_full(),
             events,
             clock: self.clock.clone(),
             limit: self.config.voice.call_limit.0,

@@ -57,12 +57,22 @@ impl Flows {
         self.current.load_full()
     }
 
-    /// Reads everything anew; the set in use changes only if there is no error.
+    /// Reads everything anew. The set in use changes only if there is no error and `also`,
+    /// which gets the new set and all recordings, agrees: what belongs to the flows is
+    /// changed there.
     ///
     /// # Errors
     /// Every fault, printed; the old set stays.
-    pub fn reload(&self) -> Result<(), Vec<String>> {
+    pub fn reload(
+        &self,
+        also: impl FnOnce(&FlowSet, Vec<PromptSource>) -> Result<(), Vec<String>>,
+    ) -> Result<(), Vec<String>> {
         let set = read(&self.config)?;
+        let (sources, faults) = recordings(&self.config);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        also(&set, sources)?;
         tracing::info!(flows.hash = set.hash(), "flows are reloaded");
         self.current.store(Arc::new(set));
         Ok(())

@@ -1,5 +1,6 @@
 //! Prompts: files become clips ready for the wire, once, at load. Decode, one channel,
-//! 8 kHz, one loudness, clean ends, both G.711 laws; in a call nothing is computed.
+//! 8 kHz, one loudness, clean ends, both G.711 laws, and G.722 and Opus where a trunk
+//! speaks them; in a call nothing is computed.
 
 mod shape;
 
@@ -10,9 +11,13 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
+use helpline_core::audio::codec::Codec;
 use helpline_core::audio::{Clip, SAMPLE_RATE_HZ};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, Resampler};
+
+use shape::Shape;
 
 use super::sound::{Limits, Reader, whole};
 
@@ -49,6 +54,9 @@ pub struct PromptFault {
     pub why: String,
 }
 
+/// The prompts in use: a new call takes the table as it is then and keeps it.
+pub type PromptTable = Arc<ArcSwap<Prompts>>;
+
 /// All prompts, by id. A clip in use outlives the table it came from.
 #[derive(Clone, Debug, Default)]
 pub struct Prompts {
@@ -56,11 +64,12 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// Loads all files on two threads. Takes CPU: call it where blocking is allowed.
+    /// Loads all files on two threads, encoded in both G.711 laws and in `codecs`. Takes
+    /// CPU: call it where blocking is allowed.
     ///
     /// # Errors
     /// Every file that cannot be used, with its reason, in the order given.
-    pub fn load(sources: Vec<PromptSource>) -> Result<Prompts, Vec<PromptFault>> {
+    pub fn load(sources: Vec<PromptSource>, codecs: &[Codec]) -> Result<Prompts, Vec<PromptFault>> {
         let waiting = Mutex::new(sources.into_iter().enumerate());
         let next = || {
             waiting
@@ -69,7 +78,10 @@ impl Prompts {
                 .next()
         };
         let work = || {
-            let mut loader = Loader::default();
+            let mut loader = Loader {
+                codecs,
+                resamplers: HashMap::new(),
+            };
             std::iter::from_fn(next)
                 .map(|(at, source)| loader.load(at, source))
                 .collect::<Vec<_>>()
@@ -119,11 +131,10 @@ impl Prompts {
         self.clips.is_empty()
     }
 
-    /// Bytes held by all clips, both laws, for `/metrics`.
+    /// Bytes held by all clips in all codecs, for the log.
     #[must_use]
     pub fn cache_bytes(&self) -> usize {
-        let frames: usize = self.clips.values().map(|clip| clip.frames()).sum();
-        frames * helpline_core::audio::FRAME_SAMPLES * 2
+        self.clips.values().map(|clip| clip.size_bytes()).sum()
     }
 }
 
@@ -135,13 +146,13 @@ struct Loaded {
 }
 
 /// One thread's loader.
-#[derive(Default)]
-struct Loader {
-    /// Prompts of one voice have one rate: its filter is made once.
-    resamplers: HashMap<u32, Fft<f32>>,
+struct Loader<'a> {
+    codecs: &'a [Codec],
+    /// Prompts of one voice have one rate: its filters, from and to, are made once.
+    resamplers: HashMap<(u32, u32), Fft<f32>>,
 }
 
-impl Loader {
+impl Loader<'_> {
     fn load(&mut self, at: usize, source: PromptSource) -> Loaded {
         let PromptSource { id, name, bytes } = source;
         // A file is input: a decoder that fails on it must not take the daemon along.
@@ -152,19 +163,32 @@ impl Loader {
 
     fn clip(&mut self, name: &str, bytes: Cow<'static, [u8]>) -> Result<Clip, String> {
         let (samples, rate_hz) = mono(name, bytes)?;
-        let samples = self.resample(samples, rate_hz)?;
-        let samples = shape::shape(samples)?;
-        Ok(Clip::from_pcm(&samples))
+        let narrow = self.resample(samples.clone(), rate_hz, SAMPLE_RATE_HZ)?;
+        let shape = Shape::of(&narrow)?;
+        let mut clip = Clip::from_pcm(&shape.apply(narrow, 1));
+        if !self.codecs.is_empty() {
+            let wide = self.resample(samples, rate_hz, 2 * SAMPLE_RATE_HZ)?;
+            let wide = shape.apply(wide, 2);
+            for codec in self.codecs {
+                clip = clip.with(*codec, &wide);
+            }
+        }
+        Ok(clip)
     }
 
-    /// Without delay, everything above 4 kHz filtered out.
-    fn resample(&mut self, samples: Vec<f32>, rate_hz: u32) -> Result<Vec<f32>, String> {
-        if rate_hz == SAMPLE_RATE_HZ {
+    /// Without delay, everything above half the new rate filtered out.
+    fn resample(
+        &mut self,
+        samples: Vec<f32>,
+        from_hz: u32,
+        to_hz: u32,
+    ) -> Result<Vec<f32>, String> {
+        if from_hz == to_hz {
             return Ok(samples);
         }
-        let resampler = match self.resamplers.entry(rate_hz) {
+        let resampler = match self.resamplers.entry((from_hz, to_hz)) {
             Entry::Occupied(made) => made.into_mut(),
-            Entry::Vacant(free) => free.insert(whole(rate_hz, SAMPLE_RATE_HZ)?),
+            Entry::Vacant(free) => free.insert(whole(from_hz, to_hz)?),
         };
         let frames = samples.len();
         let input = InterleavedSlice::new(&samples, 1, frames).map_err(not_resampled)?;
@@ -200,7 +224,7 @@ fn mono(name: &str, bytes: Cow<'static, [u8]>) -> Result<(Vec<f32>, u32), String
 }
 
 fn not_resampled(error: impl std::fmt::Display) -> String {
-    format!("cannot be resampled to 8 kHz: {error}")
+    format!("cannot be resampled: {error}")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::media::{Media, MediaConfig};
 use super::phone::{
     Behaviour, Digits, Password, PhoneConfig, PhoneEvent, PickUp, Press, TestPhone,
 };
-use super::prompts::Prompts;
+use super::prompts::PromptTable;
 use super::*;
 use crate::clock::Clock;
 use crate::config;
@@ -121,7 +121,7 @@ impl World {
         let (voice, callers, engine) = Engine::start(
             config,
             media.clone(),
-            Arc::new(Prompts::default()),
+            PromptTable::default(),
             Arc::new(move || Arc::clone(&set)),
             Clock::system(),
             7,

@@ -258,7 +258,7 @@ fn an_operators_file_replaces_the_built_in_one_and_a_bad_one_is_refused() {
     assert_ne!(before.hash(), built_in.hash());
 
     fs::write(&path, own.replace("start: end", "start: ned")).unwrap();
-    let faults = flows.reload().unwrap_err();
+    let faults = flows.reload(|_, _| Ok(())).unwrap_err();
     assert!(
         faults[0].contains("self-help.flow.yaml:3:8: E101"),
         "{faults:?}"
@@ -268,11 +268,11 @@ fn an_operators_file_replaces_the_built_in_one_and_a_bad_one_is_refused() {
     assert!(Flows::load(&config).is_err());
 
     fs::remove_file(&path).unwrap();
-    flows.reload().unwrap();
+    flows.reload(|_, _| Ok(())).unwrap();
     assert_eq!(flows.current().hash(), built_in.hash());
 
     fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(flows.reload().unwrap_err()[0].contains("UTF-8"));
+    assert!(flows.reload(|_, _| Ok(())).unwrap_err()[0].contains("UTF-8"));
     let nowhere = config::Ivr {
         flows: Some(dir.path().join("nowhere")),
         prompts: None,
@@ -309,7 +309,7 @@ fn every_built_in_clip_can_be_decoded() {
         .unwrap()
         .prompt_sources();
     let count = sources.len();
-    let prompts = crate::voice::prompts::Prompts::load(sources).unwrap();
+    let prompts = crate::voice::prompts::Prompts::load(sources, &[]).unwrap();
     assert_eq!(prompts.len(), count);
     assert!(prompts.get("en-US/hello.0").is_some());
 }
@@ -347,6 +347,6 @@ fn a_language_is_added_by_files_alone() {
     assert!(flows.current().clips().contains("fr-FR/n.1.f"));
 
     fs::remove_file(locale.join("n.cent.flac")).unwrap();
-    let faults = flows.reload().unwrap_err();
+    let faults = flows.reload(|_, _| Ok(())).unwrap_err();
     assert!(faults[0].contains("n.cent"), "{faults:?}");
 }

@@ -1,6 +1,7 @@
 //! All prompts alike: no rumble, one loudness, no silence or click at the ends.
 
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
+use std::ops::Range;
 
 use helpline_core::audio::{FRAME_SAMPLES, SAMPLE_RATE_HZ};
 
@@ -23,26 +24,46 @@ const MARGIN: usize = 160;
 /// Fade at both ends, samples (5 ms).
 const FADE: usize = 40;
 
-/// Shapes 8 kHz samples, -1.0 to 1.0, into 16-bit ones.
-pub(super) fn shape(mut samples: Vec<f32>) -> Result<Vec<i16>, String> {
-    if !samples.iter().all(|s| s.is_finite()) {
-        return Err("it holds samples that are no numbers".into());
+/// What was done to a prompt at 8 kHz, to do the same at a multiple of it.
+pub(super) struct Shape {
+    gain: f32,
+    kept: Range<usize>,
+}
+
+impl Shape {
+    /// What 8 kHz samples, -1.0 to 1.0, need.
+    pub(super) fn of(samples: &[f32]) -> Result<Shape, String> {
+        if !samples.iter().all(|s| s.is_finite()) {
+            return Err("it holds samples that are no numbers".into());
+        }
+        let mut samples = samples.to_vec();
+        high_pass(&mut samples, HIGH_PASS_HZ, SAMPLE_RATE_HZ);
+        let gain = gain(&samples).ok_or("it holds nothing but silence")?;
+        for sample in &mut samples {
+            *sample *= gain;
+        }
+        let kept = trim(&samples).ok_or("it holds nothing but silence")?;
+        Ok(Shape { gain, kept })
     }
-    high_pass(&mut samples, HIGH_PASS_HZ);
-    let gain = gain(&samples).ok_or("it holds nothing but silence")?;
-    for sample in &mut samples {
-        *sample *= gain;
+
+    /// Shapes samples of `times` 8 kHz into 16-bit ones.
+    pub(super) fn apply(&self, mut samples: Vec<f32>, times: u32) -> Vec<i16> {
+        high_pass(&mut samples, HIGH_PASS_HZ, SAMPLE_RATE_HZ * times);
+        let times = usize::try_from(times).unwrap_or(1);
+        samples.resize(samples.len().max(self.kept.end * times), 0.0);
+        let kept = self.kept.start * times..self.kept.end * times;
+        let mut samples = samples.get(kept).unwrap_or_default().to_vec();
+        for sample in &mut samples {
+            *sample *= self.gain;
+        }
+        fade(&mut samples, FADE * times);
+        samples.into_iter().map(to_16_bit).collect()
     }
-    let mut samples = trim(&samples)
-        .ok_or("it holds nothing but silence")?
-        .to_vec();
-    fade(&mut samples);
-    Ok(samples.into_iter().map(to_16_bit).collect())
 }
 
 /// Second-order Butterworth high-pass, in place.
-fn high_pass(samples: &mut [f32], hz: f64) {
-    let w = TAU * hz / f64::from(SAMPLE_RATE_HZ);
+fn high_pass(samples: &mut [f32], hz: f64, rate_hz: u32) {
+    let w = TAU * hz / f64::from(rate_hz);
     let alpha = w.sin() * FRAC_1_SQRT_2;
     let a0 = 1.0 + alpha;
     let b0 = f64::midpoint(1.0, w.cos()) / a0;
@@ -61,7 +82,7 @@ fn high_pass(samples: &mut [f32], hz: f64) {
 /// The factor that brings active speech to its level; none if there is only silence.
 fn gain(samples: &[f32]) -> Option<f32> {
     let mut measured = samples.to_vec();
-    high_pass(&mut measured, MEASURE_HZ);
+    high_pass(&mut measured, MEASURE_HZ, SAMPLE_RATE_HZ);
     let mut powers: Vec<f64> = measured
         .chunks(FRAME_SAMPLES)
         .map(|frame| mean(frame.iter().map(|s| f64::from(*s).powi(2))))
@@ -82,19 +103,19 @@ fn gain(samples: &[f32]) -> Option<f32> {
 }
 
 /// The part that is no silence, with a margin.
-fn trim(samples: &[f32]) -> Option<&[f32]> {
+fn trim(samples: &[f32]) -> Option<Range<usize>> {
     let loud = |s: &f32| s.abs() > SILENCE;
     let first = samples.iter().position(loud)?;
     let last = samples.iter().rposition(loud)?;
-    samples.get(first.saturating_sub(MARGIN)..(last + 1 + MARGIN).min(samples.len()))
+    Some(first.saturating_sub(MARGIN)..(last + 1 + MARGIN).min(samples.len()))
 }
 
-fn fade(samples: &mut [f32]) {
-    let ramp = |at: usize| to_f32(f64::from(u16::try_from(at).unwrap_or(0)) / to_f64(FADE));
-    for (at, sample) in samples.iter_mut().take(FADE).enumerate() {
+fn fade(samples: &mut [f32], length: usize) {
+    let ramp = |at: usize| to_f32(f64::from(u16::try_from(at).unwrap_or(0)) / to_f64(length));
+    for (at, sample) in samples.iter_mut().take(length).enumerate() {
         *sample *= ramp(at);
     }
-    for (at, sample) in samples.iter_mut().rev().take(FADE).enumerate() {
+    for (at, sample) in samples.iter_mut().rev().take(length).enumerate() {
         *sample *= ramp(at);
     }
 }

@@ -40,7 +40,7 @@ fn source(id: &str, name: &str, bytes: Vec<u8>) -> PromptSource {
 }
 
 fn load(name: &str, bytes: Vec<u8>) -> Result<Arc<Clip>, String> {
-    Prompts::load(vec![source("x", name, bytes)])
+    Prompts::load(vec![source("x", name, bytes)], &[])
         .map(|prompts| prompts.get("x").unwrap())
         .map_err(|faults| faults[0].to_string())
 }
@@ -167,16 +167,19 @@ fn mutated_files_never_end_the_loader() {
 #[test]
 fn all_faults_are_told_at_once_in_order_and_an_id_is_unique() {
     let good = wav(8000, 1, &sine(1000.0, 8000, 0.5, 5000.0));
-    let faults = Prompts::load(vec![
-        source("a", "a.wav", good.clone()),
-        source("b", "b.wav", Vec::new()),
-        source("a", "again.wav", good.clone()),
-        source("c", "c.wav", b"x".to_vec()),
-    ])
+    let faults = Prompts::load(
+        vec![
+            source("a", "a.wav", good.clone()),
+            source("b", "b.wav", Vec::new()),
+            source("a", "again.wav", good.clone()),
+            source("c", "c.wav", b"x".to_vec()),
+        ],
+        &[],
+    )
     .unwrap_err();
     let names: Vec<_> = faults.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(names, ["b.wav", "again.wav", "c.wav"]);
-    let prompts = Prompts::load(vec![source("a", "a.wav", good)]).unwrap();
+    let prompts = Prompts::load(vec![source("a", "a.wav", good)], &[]).unwrap();
     assert_eq!((prompts.len(), prompts.cache_bytes()), (1, 8000));
     assert!(prompts.get("b").is_none());
 }
@@ -255,9 +258,49 @@ fn many_prompts_load_on_two_threads_and_none_is_mixed_up() {
             source(&format!("en/{n}"), "a.wav", bytes)
         })
         .collect();
-    let prompts = Prompts::load(sources).unwrap();
+    let prompts = Prompts::load(sources, &[]).unwrap();
     for n in 1..=24 {
         let clip = prompts.get(&format!("en/{n}")).unwrap();
         assert_eq!(clip.frames(), n * 5);
+    }
+}
+
+#[test]
+fn frames_of_wide_codecs_go_with_those_of_g711() {
+    use helpline_core::audio::codec::{Codec, Decoder};
+    for rate_hz in [8000, 16_000, 44_100] {
+        // Silence before and behind, cut off alike in all codecs.
+        let mut sound = vec![0; rate_hz as usize / 5];
+        sound.extend(sine(1000.0, rate_hz, 1.0, 9000.0));
+        sound.resize(sound.len() + rate_hz as usize / 7, 0);
+        let sources = vec![source("x", "a.wav", wav(rate_hz, 1, &sound))];
+        let prompts = Prompts::load(sources, &[Codec::G722, Codec::Opus]).unwrap();
+        let clip = prompts.get("x").unwrap();
+        assert!((51..=53).contains(&clip.frames()), "{}", clip.frames());
+        assert!(prompts.cache_bytes() > clip.frames() * 3 * 160);
+        for codec in Codec::ALL {
+            let mut decoder = Decoder::new(codec);
+            let mut heard = Vec::new();
+            for index in 0..clip.frames() {
+                let mut out = [0; 960];
+                let count = decoder.decode(clip.payload(codec, index).unwrap(), &mut out);
+                heard.extend_from_slice(&out[..count]);
+            }
+            let quarter = heard.len() / 4;
+            let level_db = 20.0 * (rms(&heard[quarter..3 * quarter]) / 2600.0).log10();
+            assert!(
+                level_db.abs() < 1.0,
+                "{codec:?}, {rate_hz} Hz: {level_db:.2} dB"
+            );
+            // The sound begins 20 ms after the trimmed start everywhere; Opus has 6.5 ms of
+            // its own.
+            let rate = heard.len() as f64 / clip.frames() as f64 * 50.0;
+            let loud = heard.iter().position(|s| s.unsigned_abs() > 1500).unwrap();
+            let begins_ms = loud as f64 / rate * 1000.0;
+            assert!(
+                (18.0..30.0).contains(&begins_ms),
+                "{codec:?}: {begins_ms} ms"
+            );
+        }
     }
 }
