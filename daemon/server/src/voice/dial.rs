@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use helpline_core::call::End;
-use helpline_core::sdp::{self, Codec, Local};
+use helpline_core::sdp::{Codec, Local};
 use helpline_core::sip::targets::{Attempt, Failure, Verdict};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::leg::Leg;
+use super::leg::{self, Leg};
 use super::media::{MediaLeg, MediaSource};
 use super::secrecy::Secrecy;
 use super::sip::{InviteOut, Nobody, Route, SipEvent, SipLeg, SipStack, Transport};
@@ -70,8 +70,16 @@ enum Silence {
     Broken,
 }
 
+/// What early media needs.
+#[derive(Clone, Copy)]
+struct Early<'a> {
+    media: &'a MediaLeg,
+    offer: &'a str,
+    secrecy: &'a Secrecy,
+}
+
 /// What became of the INVITE at one target.
-#[expect(clippy::large_enum_variant, reason = "one a target, moved once")]
+#[expect(clippy::large_enum_variant, reason = "one a call, moved once")]
 enum Asked {
     /// A 200, with its SDP.
     Answered(SipLeg, Option<String>),
@@ -128,7 +136,12 @@ impl Dial<'_> {
         };
         loop {
             let offer = secrecy.offer(&local);
-            match self.ask(target, (&media, &offer), began, commands).await {
+            let early = Early {
+                media: &media,
+                offer: &offer,
+                secrecy: &secrecy,
+            };
+            match self.ask(target, early, began, commands).await {
                 Asked::Answered(sip, answer) => {
                     self.trunk.served(target);
                     let agreed = answer.as_deref().map(|a| secrecy.accept(a, &offer));
@@ -175,16 +188,16 @@ impl Dial<'_> {
     async fn ask(
         &mut self,
         target: SocketAddr,
-        (media, offer): (&MediaLeg, &str),
+        early: Early<'_>,
         began: Instant,
         commands: &mut mpsc::Receiver<CallCommand>,
     ) -> Asked {
-        let route = self.fitting(target, offer).await;
+        let route = self.fitting(target, early.offer).await;
         if self.stack.reach(&route).await.is_err() {
             return Asked::Failed(Failure::NotSent, End::Unreachable);
         }
         let mut icmp = self.stack.unreachable();
-        let mut sip = match self.stack.invite(self.invite(route.clone(), offer)) {
+        let mut sip = match self.stack.invite(self.invite(route.clone(), early.offer)) {
             Ok(sip) => sip,
             Err(error) => {
                 tracing::debug!(%error, "an INVITE could not be sent");
@@ -193,7 +206,7 @@ impl Dial<'_> {
             }
         };
         match self
-            .wait(&mut sip, &route, began, &mut icmp, commands, (media, offer))
+            .wait(&mut sip, &route, began, &mut icmp, commands, early)
             .await
         {
             Heard::Answered(answer) => Asked::Answered(sip, answer),
@@ -254,7 +267,7 @@ impl Dial<'_> {
         began: Instant,
         icmp: &mut broadcast::Receiver<Nobody>,
         commands: &mut mpsc::Receiver<CallCommand>,
-        (media, offer): (&MediaLeg, &str),
+        early: Early<'_>,
     ) -> Heard {
         let sent = Instant::now();
         let mut silence = Silence::Waiting(sent + SILENCE_LIMIT);
@@ -280,9 +293,9 @@ impl Dial<'_> {
             };
             match next {
                 Next::Sip(SipEvent::Trying) => (heard, silence) = (true, Silence::Broken),
-                Next::Sip(SipEvent::Ringing(early)) => {
+                Next::Sip(SipEvent::Ringing(answer)) => {
                     (heard, silence) = (true, Silence::Broken);
-                    self.hear_early(media, route, early, offer);
+                    self.hear_early(early, route, answer);
                     self.ringing(route.address);
                 }
                 Next::Sip(event) => {
@@ -310,10 +323,11 @@ impl Dial<'_> {
 
     /// Media runs as soon as the far end says where (RFC 3960): nothing of the first words
     /// is lost. It is no answer.
-    fn hear_early(&self, media: &MediaLeg, route: &Route, early: Option<String>, offer: &str) {
-        if let Some(Ok(agreed)) = early.map(|text| sdp::accept_answer(&text, offer)) {
+    fn hear_early(&self, early: Early<'_>, route: &Route, answer: Option<String>) {
+        let agreed = answer.map(|text| early.secrecy.accept(&text, early.offer));
+        if let Some(Ok(agreed)) = agreed {
             let source = self.media_source(route.address);
-            media.connect(&agreed, source);
+            leg::connect(early.media, &agreed.media, agreed.keys.as_ref(), source);
         }
     }
 

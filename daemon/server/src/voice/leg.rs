@@ -155,7 +155,7 @@ impl Leg {
 
 /// Starts the media. Where its keys cannot be used it stays silent and deaf: nothing is
 /// sent in the clear, and the call ends as one without RTP.
-fn connect(
+pub(super) fn connect(
     media: &MediaLeg,
     negotiated: &Negotiated,
     keys: Option<&SrtpKeys>,

@@ -34,9 +34,39 @@ impl<const L: usize> Pick<L> {
 }
 
 impl<const L: usize> Pick<L> {
-    /// Takes the strongest tone of a group.
+    /// Takes the strongest tone of a group in each channel.
     #[inline(always)]
     pub(super) fn choose(&mut self, group: usize, hops: [&Hop<L>; 4]) {
+        if L == 1 {
+            self.choose_one(group, hops);
+        } else {
+            self.choose_all(group, hops);
+        }
+    }
+
+    /// For one channel, by looking.
+    #[inline(always)]
+    fn choose_one(&mut self, group: usize, hops: [&Hop<L>; 4]) {
+        let (mut chosen, mut best) = (4 * group, -1.0);
+        for tone in 4 * group..4 * group + 4 {
+            let re: f32 = hops.iter().map(|hop| hop.re[tone][0]).sum();
+            let im: f32 = hops.iter().map(|hop| hop.im[tone][0]).sum();
+            let power = re * re + im * im;
+            if power > best {
+                (chosen, best) = (tone, power);
+            }
+        }
+        self.tone[0] = TONE_NUMBERS[chosen];
+        self.limit[0] = TURN_LIMITS[chosen];
+        for (to, hop) in self.hops.iter_mut().zip(hops) {
+            (to[0][0], to[1][0]) = (hop.re[chosen][0], hop.im[chosen][0]);
+        }
+    }
+
+    /// For channels side by side: nothing is decided for one of them alone, which would
+    /// break the vectors up.
+    #[inline(always)]
+    fn choose_all(&mut self, group: usize, hops: [&Hop<L>; 4]) {
         let limits = &*TURN_LIMITS;
         let mut best = [-1.0f32; L];
         for tone in 4 * group..4 * group + 4 {
