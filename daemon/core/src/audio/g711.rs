@@ -41,6 +41,7 @@ impl Law {
 
     /// The 16-bit linear sample a code stands for.
     #[must_use]
+    #[inline]
     pub fn decode(self, code: u8) -> i16 {
         let table = match self {
             Law::Mu => &MU_DECODE,

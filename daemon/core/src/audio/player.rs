@@ -109,8 +109,20 @@ impl Player {
 
     /// Whether anything plays or waits to play.
     #[must_use]
+    #[inline]
     pub fn is_playing(&self) -> bool {
         self.now.is_some() || self.next.is_some()
+    }
+
+    /// First code of the next frame, if a clip plays on. Looking at it brings list and
+    /// sound into the cache.
+    #[must_use]
+    pub fn upcoming(&self, law: Law) -> Option<u8> {
+        let list = self.now.as_ref()?;
+        match list.items.front()? {
+            Item::Clip(clip) => clip.frame(law, list.at)?.first().copied(),
+            Item::Pause(_) => None,
+        }
     }
 
     /// Writes the next 20 ms: the list, or silence.
@@ -355,6 +367,25 @@ mod tests {
             ]
         );
         assert!(!player.is_playing());
+    }
+
+    #[test]
+    fn upcoming_is_the_first_code_of_the_next_frame() {
+        let mut player = Player::default();
+        assert_eq!(player.upcoming(Law::Mu), None);
+        let pause = Item::Pause(Duration::from_millis(20));
+        player.play(1, vec![clip(1, 3000), pause, clip(1, -900)], false);
+        let mut upcoming = Vec::new();
+        while player.is_playing() {
+            upcoming.push((player.upcoming(Law::Mu), next(&mut player)[0]));
+        }
+        let heard = |sample: i16| Law::Mu.decode(Law::Mu.encode(sample));
+        let codes: Vec<_> = upcoming
+            .iter()
+            .map(|u| u.0.map(|c| Law::Mu.decode(c)))
+            .collect();
+        assert_eq!(codes, [Some(heard(3000)), None, Some(heard(-900))]);
+        assert_eq!(upcoming[0].1, heard(3000));
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Default for Reorder {
 impl Reorder {
     /// Whether the packet is the next one while nothing waits: it need not be pushed,
     /// take it at once. Nearly every packet is.
+    #[inline]
     pub fn pass(&mut self, packet: &Packet<'_>) -> bool {
         let is_next = self.ssrc == Some(packet.ssrc)
             && packet.sequence == self.next

@@ -56,6 +56,16 @@ struct Ear {
 }
 
 impl Hearing {
+    /// Touches what the next packet needs; see [`super::leg::Leg::bring_near`].
+    pub(super) fn bring_near(&self) -> (Option<u32>, bool, bool) {
+        let ssrc = self.source.received().ssrc;
+        (
+            ssrc,
+            self.ear.codec.is_some(),
+            self.ear.digits.wants_sound(),
+        )
+    }
+
     /// Listens to what was negotiated, from the next packet on. `decoder` is for its
     /// codec.
     pub(super) fn connect(&mut self, now: Time, negotiated: &Negotiated, decoder: Decoder) {

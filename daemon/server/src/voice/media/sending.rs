@@ -89,6 +89,12 @@ impl Sending {
         }
     }
 
+    /// Touches what the next packet needs; see [`super::leg::Leg::bring_near`].
+    pub(super) fn bring_near(&self) -> (u64, Option<u8>) {
+        let law = self.codec.law().unwrap_or(Law::Mu);
+        (self.packets, self.player.upcoming(law))
+    }
+
     pub(super) fn ssrc(&self) -> u32 {
         self.ssrc
     }

@@ -246,15 +246,35 @@ impl Engine {
         self.shared.tick_was_late(now.since(due));
         let turns = self.phases.get_mut(phase).map(std::mem::take);
         let mut turns = turns.unwrap_or_default();
-        // Whoever is no more leaves the list.
-        turns.retain(|turn| match *turn {
-            Turn::Leg(id) => self.guard(id, |leg| leg.slot(now, skipped, inbox)),
-            Turn::Bridge(id) => self.run_bridge(id, (now, skipped), inbox),
-        });
+        let mut kept = 0;
+        for index in 0..turns.len() {
+            self.bring_near(turns.get(index + 1));
+            let lives = match turns.get(index) {
+                Some(Turn::Leg(id)) => self.guard(*id, |leg| leg.slot(now, skipped, inbox)),
+                Some(Turn::Bridge(id)) => self.run_bridge(*id, (now, skipped), inbox),
+                None => false,
+            };
+            // Whoever is no more leaves the list.
+            if lives {
+                turns.swap(kept, index);
+                kept += 1;
+            }
+        }
+        turns.truncate(kept);
         // Legs that `obey` opened meanwhile went to this phase's new list.
         if let Some(list) = self.phases.get_mut(phase) {
             turns.append(list);
             *list = turns;
+        }
+    }
+
+    /// The leg whose turn is next comes into the cache while this one works: since its last
+    /// turn all other legs have pushed it out.
+    fn bring_near(&self, turn: Option<&Turn>) {
+        if let Some(Turn::Leg(id)) = turn
+            && let Some(leg) = self.legs.get(id)
+        {
+            leg.bring_near();
         }
     }
 
