@@ -1,7 +1,7 @@
 //! Ports of RTP: an even one and the odd one above it a leg, chosen at random, both
 //! bound before anybody is told of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,9 +30,22 @@ pub(super) struct Ports {
 
 #[derive(Debug, Default)]
 struct Taken {
-    in_use: HashSet<u16>,
-    /// Even port and when it was given back.
-    resting: HashMap<u16, Time>,
+    /// Even ports in use or resting.
+    busy: HashSet<u16>,
+    /// When an even port was given back, oldest first.
+    resting: VecDeque<(Time, u16)>,
+}
+
+impl Taken {
+    /// Whoever has rested long enough is free again.
+    fn wake(&mut self, now: Time) {
+        while let Some((_, port)) = self
+            .resting
+            .pop_front_if(|(since, _)| now.since(*since) >= REST)
+        {
+            self.busy.remove(&port);
+        }
+    }
 }
 
 /// The two sockets of a leg; gives its ports back when dropped.
@@ -101,24 +114,20 @@ impl Ports {
         let start = getrandom::u32()?;
         let now = realtime::now();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.resting.retain(|_, since| now.since(*since) < REST);
+        taken.wake(now);
+        // A call costs the same whether a hundred ports rest or all of them.
+        if taken.busy.len() >= usize::from(pairs) {
+            return Ok(taken.resting.pop_front().map(|(_, port)| port));
+        }
         let free = (0..u32::from(pairs))
             .map(|step| (start % u32::from(pairs) + step) % u32::from(pairs))
             .filter_map(|at| u16::try_from(at).ok())
             .map(|at| first + at * 2)
-            .find(|port| !taken.in_use.contains(port) && !taken.resting.contains_key(port));
-        let oldest = || {
-            let resting = taken.resting.iter();
-            resting
-                .min_by_key(|(_, since)| **since)
-                .map(|(port, _)| *port)
-        };
-        let chosen = free.or_else(oldest);
-        if let Some(port) = chosen {
-            taken.resting.remove(&port);
-            taken.in_use.insert(port);
+            .find(|port| !taken.busy.contains(port));
+        if let Some(port) = free {
+            taken.busy.insert(port);
         }
-        Ok(chosen)
+        Ok(free)
     }
 }
 
@@ -129,8 +138,7 @@ impl Drop for Lease {
             .taken
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        taken.in_use.remove(&self.even);
-        taken.resting.insert(self.even, realtime::now());
+        taken.resting.push_back((realtime::now(), self.even));
     }
 }
 
@@ -226,6 +234,21 @@ mod tests {
         let port = first.local.port();
         drop(first);
         assert_ne!(ports.bind(LOOPBACK).unwrap().local.port(), port);
+    }
+
+    #[test]
+    fn ports_wake_in_the_order_they_were_given_back() {
+        let at = |seconds: u64| Time::from_micros(seconds * 1_000_000);
+        let mut taken = Taken {
+            busy: [10, 12, 14].into(),
+            resting: [(at(0), 12), (at(5), 10)].into(),
+        };
+        taken.wake(at(59));
+        assert_eq!(taken.busy.len(), 3);
+        taken.wake(at(60));
+        assert_eq!(taken.busy, [10, 14].into());
+        taken.wake(at(200));
+        assert_eq!((taken.busy, taken.resting.len()), ([14].into(), 0));
     }
 
     #[test]
