@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::codec::Codec;
 use super::frame::{Clip, FRAME_MS, FRAME_SAMPLES, Frame};
 use super::g711::Law;
 
@@ -114,13 +115,13 @@ impl Player {
         self.now.is_some() || self.next.is_some()
     }
 
-    /// First code of the next frame, if a clip plays on. Looking at it brings list and
-    /// sound into the cache.
+    /// The next frame as it goes into a packet, if a clip plays on and was made for the
+    /// codec. [`Player::frame`] goes past it.
     #[must_use]
-    pub fn upcoming(&self, law: Law) -> Option<u8> {
-        let list = self.now.as_ref()?;
+    pub fn ready(&self, codec: Codec) -> Option<&[u8]> {
+        let list = self.now.as_ref().filter(|list| list.cut.is_none())?;
         match list.items.front()? {
-            Item::Clip(clip) => clip.frame(law, list.at)?.first().copied(),
+            Item::Clip(clip) => clip.payload(codec, list.at),
             Item::Pause(_) => None,
         }
     }
@@ -370,22 +371,25 @@ mod tests {
     }
 
     #[test]
-    fn upcoming_is_the_first_code_of_the_next_frame() {
-        let mut player = Player::default();
-        assert_eq!(player.upcoming(Law::Mu), None);
+    fn what_is_ready_is_the_next_frame_until_the_list_is_cut() {
+        let sound = vec![3000; 4 * FRAME_SAMPLES];
+        let wide = vec![3000; 8 * FRAME_SAMPLES];
+        let clip = Arc::new(Clip::from_pcm(&sound).with(Codec::G722, &wide));
         let pause = Item::Pause(Duration::from_millis(20));
-        player.play(1, vec![clip(1, 3000), pause, clip(1, -900)], false);
-        let mut upcoming = Vec::new();
-        while player.is_playing() {
-            upcoming.push((player.upcoming(Law::Mu), next(&mut player)[0]));
+        let mut player = Player::default();
+        assert_eq!(player.ready(Codec::Pcmu), None);
+        player.play(1, vec![pause, Item::Clip(Arc::clone(&clip))], false);
+        assert_eq!(player.ready(Codec::G722), None);
+        next(&mut player);
+        for index in 0..2 {
+            for codec in [Codec::Pcmu, Codec::G722] {
+                assert_eq!(player.ready(codec), clip.payload(codec, index));
+            }
+            assert_eq!(player.ready(Codec::Opus), None);
+            next(&mut player);
         }
-        let heard = |sample: i16| Law::Mu.decode(Law::Mu.encode(sample));
-        let codes: Vec<_> = upcoming
-            .iter()
-            .map(|u| u.0.map(|c| Law::Mu.decode(c)))
-            .collect();
-        assert_eq!(codes, [Some(heard(3000)), None, Some(heard(-900))]);
-        assert_eq!(upcoming[0].1, heard(3000));
+        player.stop(1);
+        assert_eq!(player.ready(Codec::G722), None, "the last frame fades");
     }
 
     #[test]

@@ -91,8 +91,8 @@ impl Sending {
 
     /// Touches what the next packet needs; see [`super::leg::Leg::bring_near`].
     pub(super) fn bring_near(&self) -> (u64, Option<u8>) {
-        let law = self.codec.law().unwrap_or(Law::Mu);
-        (self.packets, self.player.upcoming(law))
+        let ready = self.player.ready(self.codec);
+        (self.packets, ready.and_then(|bytes| bytes.first().copied()))
     }
 
     pub(super) fn ssrc(&self) -> u32 {
@@ -194,8 +194,12 @@ impl Sending {
         let law = self.codec.law();
         let as_frame = law.unwrap_or(Law::Mu);
         let mut frame = [as_frame.silence(); FRAME_SAMPLES];
+        let mut ready = None;
         if let Source::Own = source {
-            self.own_frame(as_frame, &mut frame);
+            ready = self.ready(bytes);
+            if self.own_frame(as_frame, &mut frame) {
+                ready = None;
+            }
         }
         // What plays goes on behind a key.
         let is_key = self.sounds.is_playing();
@@ -213,6 +217,12 @@ impl Sending {
             }
             (_, None) => {
                 let narrow = decoded(Law::Mu, &frame);
+                if let (Some(length), false) = (ready, is_key) {
+                    if let Some(told) = told {
+                        *told = narrow;
+                    }
+                    return length;
+                }
                 let sound = self.at_rate(&narrow);
                 if let Some(told) = told {
                     *told = narrow;
@@ -253,16 +263,24 @@ impl Sending {
         }
     }
 
-    /// Prompt and music as a frame ready for the wire.
-    fn own_frame(&mut self, law: Law, frame: &mut Frame) {
+    /// Copies the prompt's frame, where it was encoded ahead; the number of bytes.
+    fn ready(&self, bytes: &mut [u8]) -> Option<usize> {
+        let ready = self.player.ready(self.codec)?;
+        bytes.get_mut(..ready.len())?.copy_from_slice(ready);
+        Some(ready.len())
+    }
+
+    /// Prompt and music as a frame ready for the wire; whether there is music in it.
+    fn own_frame(&mut self, law: Law, frame: &mut Frame) -> bool {
         let is_prompted = self.player.is_playing();
         self.player.frame(law, frame);
         let Some(music) = self.music.frame(!is_prompted) else {
-            return;
+            return false;
         };
         for (code, sample) in frame.iter_mut().zip(&music) {
             *code = law.encode(law.decode(*code).saturating_add(*sample));
         }
+        true
     }
 
     fn at_rate(&mut self, narrow: &Narrow) -> Sound {
@@ -358,6 +376,32 @@ mod tests {
             let bytes = sending.packet(&agreed(None), Source::Own, None).unwrap();
             assert_eq!(Packet::parse(bytes).unwrap().payload_type, 0);
         }
+    }
+
+    #[test]
+    fn prompt_encoded_ahead_goes_out_as_it_is_but_not_behind_a_key() {
+        let wide = vec![500; 8 * FRAME_SAMPLES];
+        let clip = Clip::from_pcm(&[500; 4 * FRAME_SAMPLES]).with(Codec::G722, &wide);
+        let clip = std::sync::Arc::new(clip);
+        let g722 = Negotiated {
+            codec: Codec::G722,
+            payload_type: 9,
+            ..agreed(None)
+        };
+        let mut sending = Sending::new(&mut Rng::new(5));
+        sending.connect(Codec::G722, Encoder::new(Codec::G722));
+        let items = vec![Item::Clip(std::sync::Arc::clone(&clip))];
+        sending.player.play(1, items, false);
+        for index in 0..4 {
+            if index == 2 {
+                sending.digits(vec![digit('3')], SendDigits::Inband);
+            }
+            let bytes = sending.packet(&g722, Source::Own, None).unwrap();
+            let payload = Packet::parse(bytes).unwrap().payload;
+            let is_clip = Some(payload) == clip.payload(Codec::G722, index);
+            assert_eq!(is_clip, index < 2, "frame {index}");
+        }
+        assert!(!sending.player.is_playing(), "it goes on behind the key");
     }
 
     #[test]
