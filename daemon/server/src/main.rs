@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use helpline::cli::Cli;
 
+/// Gives freed pages back to the system; glibc's heap stays as large as its busiest hour.
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Two crates in the tree bring a crypto provider; rustls cannot choose by itself.
     if rustls::crypto::aws_lc_rs::default_provider()

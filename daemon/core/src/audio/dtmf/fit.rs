@@ -62,6 +62,8 @@ pub(super) fn angle_over_sine(sine: f64) -> f64 {
 }
 
 impl Complex {
+    pub(super) const ONE: Complex = Complex { re: 1.0, im: 0.0 };
+
     /// Length 1 at this angle, radians.
     pub(super) fn turn(angle: f64) -> Complex {
         Complex {

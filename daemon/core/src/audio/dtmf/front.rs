@@ -10,7 +10,7 @@ mod pick;
 mod tables;
 mod vector;
 
-use fearless_simd::{Level, dispatch};
+use fearless_simd::{Level, Simd, dispatch};
 
 use super::fit::Complex;
 use pick::Pick;
@@ -123,9 +123,9 @@ impl<const L: usize> Front<L> {
             }
         }
         if self.fused {
-            dispatch!(self.level, _simd => self.complete::<true>(&whole));
+            dispatch!(self.level, simd => self.complete::<_, true>(simd, &whole));
         } else {
-            dispatch!(self.level, _simd => self.complete::<false>(&whole));
+            dispatch!(self.level, simd => self.complete::<_, false>(simd, &whole));
         }
     }
 
@@ -137,9 +137,8 @@ impl<const L: usize> Front<L> {
                 re: f64::from(of[0][channel]),
                 im: f64::from(of[1][channel]),
             };
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0-7
             Steady {
-                tone: pick.tone[channel] as usize,
+                tone: pick.tone[channel],
                 turn: pair(&pick.turn),
                 sum: pair(&pick.sum),
             }
@@ -159,10 +158,10 @@ impl<const L: usize> Front<L> {
     /// Turns a phase of that tone, counted from the middle of hop 0, to count from the middle
     /// of the last four hops.
     pub(super) fn middle_of_four(&self, tone: usize) -> Complex {
-        let turns = &TURNS[(self.count + PERIOD - 1) % PERIOD];
+        let (cos, sin) = TURNS[(self.count + PERIOD - 1) % PERIOD][tone];
         let newest = Complex {
-            re: f64::from(turns.cos[tone]),
-            im: f64::from(-turns.sin[tone]),
+            re: f64::from(cos),
+            im: f64::from(-sin),
         };
         newest * BACK_TO_MIDDLE[tone]
     }
@@ -207,13 +206,9 @@ impl<const L: usize> Front<L> {
 
     /// Filters and measures the hop that was filled.
     #[inline(always)]
-    fn complete<const FUSED: bool>(&mut self, sound: &[&[i16; HOP]; L]) {
+    fn complete<S: Simd, const FUSED: bool>(&mut self, simd: S, sound: &[&[i16; HOP]; L]) {
         let input = &mut self.raw;
-        for (n, to) in input.iter_mut().enumerate() {
-            for c in 0..L {
-                to[c] = f32::from(sound[c][n]);
-            }
-        }
+        vector::interleave(simd, sound, input);
         let filtered = &mut self.samples[self.count % SAMPLED];
         filter::<L, FUSED>(input, filtered, &mut self.past);
         let hop = &mut self.hops[self.count % HOPS];
@@ -224,32 +219,32 @@ impl<const L: usize> Front<L> {
         }
         let mut surplus = [-1.0; L];
         if hop.energy.iter().any(|e| *e >= FLOOR_ENERGY) {
-            correlate::<L, FUSED>(filtered, hop, &TURNS[self.count % PERIOD]);
+            correlate::<S, L, FUSED>(simd, filtered, hop, &TURNS[self.count % PERIOD]);
             surplus = vector::surplus(hop);
         } else {
             (hop.re, hop.im) = ([[0.0; L]; 8], [[0.0; L]; 8]);
         }
         // Wraps to where all rings begin.
         self.count = (self.count + 1) % (HOPS * SAMPLED * PERIOD);
-        self.paired = [false; L];
-        if surplus.iter().any(|s| *s >= 0.0) {
+        self.paired = surplus.map(|surplus| surplus >= 0.0);
+        if self.paired.contains(&true) {
             let likeness = self.look();
-            for c in 0..L {
-                self.paired[c] = surplus[c] >= 0.0 && likeness[c] >= 0.0;
+            for (paired, likeness) in self.paired.iter_mut().zip(likeness) {
+                *paired &= likeness >= 0.0;
             }
         }
     }
 
     /// Finds the strongest row and column of the last 20 ms and how they turn; tells whether
-    /// they may explain the sound: 0 or more if so. No choice is made for a channel alone:
-    /// that would break the vectors up.
+    /// they may explain the sound: 0 or more if so. Means something only for channels whose
+    /// last hop showed a pair.
     #[inline(always)]
     fn look(&mut self) -> [f32; L] {
         let places = [3, 2, 1, 0].map(|back| self.place(back));
         let hops = places.map(|at| &self.hops[at]);
         let mut likeness = [f32::MAX; L];
         for (group, pick) in self.picks.iter_mut().enumerate() {
-            pick.choose(group, hops);
+            pick.choose(group, hops, &self.paired);
             pick.follow();
             for (c, likeness) in likeness.iter_mut().enumerate() {
                 *likeness = likeness.min(pick.turn[0][c] - pick.limit[c]);

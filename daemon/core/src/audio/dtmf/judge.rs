@@ -193,13 +193,15 @@ impl<const L: usize> Look<'_, L> {
         let tones = [row, column];
         let offsets = tones.map(|tone| self.turn(tone).angle() / to_f64(HOP));
         let limits = tones.map(|tone| limit(tone, 0.0195, 2.0));
+        let offset = (offsets[0].abs() / limits[0]).max(offsets[1].abs() / limits[1]);
+        if offset > 1.0 {
+            return false;
+        }
         let fit = self.sample_fit(tones, offsets);
         let (low, high) = TWIST_DB;
         let twist_db = 10.0 * (fit.powers[1] / fit.powers[0]).log10();
         let twist = twist_db / if twist_db > 0.0 { high } else { low };
-        let edge = (offsets[0].abs() / limits[0])
-            .max(offsets[1].abs() / limits[1])
-            .max(twist);
+        let edge = offset.max(twist);
         // Also refuses what is no number.
         if !(edge <= 1.0 && fit.powers[0].min(fit.powers[1]) >= TONE_POWER_MIN) {
             return false;
@@ -266,20 +268,22 @@ impl<const L: usize> Look<'_, L> {
     /// Fit over the last 35 ms from the samples themselves: the sums of hops are exact
     /// only at the nominal frequency.
     fn sample_fit(&self, tones: [usize; 2], offsets: [f64; 2]) -> Fit {
-        let frequencies = [0, 1].map(|i| omega(tones[i]) + offsets[i]);
-        let waves = frequencies.map(Wave::new);
+        let waves = [0, 1].map(|i| Wave::new(omega(tones[i]) + offsets[i]));
         let hops = self.front.correlations::<STRICT>(self.channel, &waves);
         let of = |i: usize| {
-            let step = Complex::turn(-frequencies[i] * to_f64(HOP));
-            let mut turn = Complex::turn(frequencies[i] * (to_f64(STRICT * HOP) - 1.0) / 2.0);
+            let wave = &waves[i];
+            // From the middle of the first sample to the middle of all.
+            let mut turn = wave.half_strict.conjugate() * wave.half_sample;
             let mut sum = Complex::default();
             for hop in hops[i] {
                 sum += turn * hop;
-                turn = turn * step;
+                turn = turn * wave.hop;
             }
             sum
         };
-        let (window, sample) = overlap(frequencies[1] - frequencies[0], STRICT * HOP);
+        let [row, column] = &waves;
+        let window = row.half_strict * column.half_strict.conjugate();
+        let sample = row.half_sample * column.half_sample.conjugate();
         Fit::new(window.im / sample.im, [of(0), of(1)], STRICT * HOP)
     }
 }

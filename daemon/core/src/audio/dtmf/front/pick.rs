@@ -9,7 +9,7 @@ use super::vector::Hop;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pick<const L: usize> {
     /// Row 0-3 or column 4-7.
-    pub(super) tone: [f32; L],
+    pub(super) tone: [usize; L],
     /// The limit of its turn, cos.
     pub(super) limit: [f32; L],
     /// Its correlations, oldest first.
@@ -24,7 +24,7 @@ pub(super) struct Pick<const L: usize> {
 
 impl<const L: usize> Pick<L> {
     pub(super) const NONE: Self = Pick {
-        tone: [0.0; L],
+        tone: [0; L],
         limit: [0.0; L],
         hops: [[[0.0; L]; 2]; 4],
         turn: [[0.0; L]; 2],
@@ -34,55 +34,19 @@ impl<const L: usize> Pick<L> {
 }
 
 impl<const L: usize> Pick<L> {
-    /// Takes the strongest tone of a group in each channel.
+    /// Takes the strongest tone of a group in each wanted channel; the others keep what
+    /// they have.
     #[inline(always)]
-    pub(super) fn choose(&mut self, group: usize, hops: [&Hop<L>; 4]) {
-        if L == 1 {
-            self.choose_one(group, hops);
-        } else {
-            self.choose_all(group, hops);
-        }
-    }
-
-    /// For one channel, by looking.
-    #[inline(always)]
-    fn choose_one(&mut self, group: usize, hops: [&Hop<L>; 4]) {
-        let (mut chosen, mut best) = (4 * group, -1.0);
-        for tone in 4 * group..4 * group + 4 {
-            let re: f32 = hops.iter().map(|hop| hop.re[tone][0]).sum();
-            let im: f32 = hops.iter().map(|hop| hop.im[tone][0]).sum();
-            let power = re * re + im * im;
-            if power > best {
-                (chosen, best) = (tone, power);
+    pub(super) fn choose(&mut self, group: usize, hops: [&Hop<L>; 4], wanted: &[bool; L]) {
+        let strongest = strongest(group, hops);
+        for c in 0..L {
+            if !wanted[c] {
+                continue;
             }
-        }
-        self.tone[0] = TONE_NUMBERS[chosen];
-        self.limit[0] = TURN_LIMITS[chosen];
-        for (to, hop) in self.hops.iter_mut().zip(hops) {
-            (to[0][0], to[1][0]) = (hop.re[chosen][0], hop.im[chosen][0]);
-        }
-    }
-
-    /// For channels side by side: nothing is decided for one of them alone, which would
-    /// break the vectors up.
-    #[inline(always)]
-    fn choose_all(&mut self, group: usize, hops: [&Hop<L>; 4]) {
-        let limits = &*TURN_LIMITS;
-        let mut best = [-1.0f32; L];
-        for tone in 4 * group..4 * group + 4 {
-            let mut better = [0u32; L];
-            for c in 0..L {
-                let re: f32 = hops.iter().map(|hop| hop.re[tone][c]).sum();
-                let im: f32 = hops.iter().map(|hop| hop.im[tone][c]).sum();
-                let power = re * re + im * im;
-                better[c] = u32::from(power > best[c]).wrapping_neg();
-                best[c] = best[c].max(power);
-            }
-            take(&better, &mut self.tone, &[TONE_NUMBERS[tone]; L]);
-            take(&better, &mut self.limit, &[limits[tone]; L]);
-            for (n, hop) in hops.iter().enumerate() {
-                take(&better, &mut self.hops[n][0], &hop.re[tone]);
-                take(&better, &mut self.hops[n][1], &hop.im[tone]);
+            let tone = strongest[c] as usize;
+            (self.tone[c], self.limit[c]) = (tone, TURN_LIMITS[tone]);
+            for (to, hop) in self.hops.iter_mut().zip(hops) {
+                (to[0][c], to[1][c]) = (hop.re[tone][c], hop.im[tone][c]);
             }
         }
     }
@@ -121,14 +85,24 @@ impl<const L: usize> Pick<L> {
     }
 }
 
-/// Takes what is better, bit by bit.
+/// The strongest tone of a group over four hops: row 0-3 or column 4-7. Nothing is decided
+/// for a channel alone, which would break the vectors up.
 #[inline(always)]
-fn take<const L: usize>(better: &[u32; L], to: &mut [f32; L], from: &[f32; L]) {
-    for c in 0..L {
-        let (old, new) = (to[c].to_bits(), from[c].to_bits());
-        to[c] = f32::from_bits(old ^ ((old ^ new) & better[c]));
+fn strongest<const L: usize>(group: usize, hops: [&Hop<L>; 4]) -> [u32; L] {
+    let [r0, r1, r2, r3] = hops;
+    let (mut best, mut strongest) = ([-1.0f32; L], [0u32; L]);
+    for tone in 4 * group..4 * group + 4 {
+        for c in 0..L {
+            let re = r0.re[tone][c] + r1.re[tone][c] + r2.re[tone][c] + r3.re[tone][c];
+            let im = r0.im[tone][c] + r1.im[tone][c] + r2.im[tone][c] + r3.im[tone][c];
+            let power = re * re + im * im;
+            let better = u32::from(power > best[c]).wrapping_neg();
+            strongest[c] ^= (strongest[c] ^ TONE_NUMBERS[tone]) & better;
+            best[c] = best[c].max(power);
+        }
     }
+    strongest
 }
 
-/// Tones as [`Pick`] holds them.
-const TONE_NUMBERS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+/// Tones as vectors hold them.
+const TONE_NUMBERS: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];

@@ -29,12 +29,8 @@ pub(super) struct Waves {
     pub(super) sin: [[f32; 8]; HOP / 2],
 }
 
-/// What each tone turned by since hop 0, backwards.
-#[derive(Clone, Copy)]
-pub(super) struct Turns {
-    pub(super) cos: [f32; 8],
-    pub(super) sin: [f32; 8],
-}
+/// cos and sin of what each tone turned by since hop 0, backwards.
+pub(super) type Turns = [(f32, f32); 8];
 
 /// Hops after which all tones are where they began: frequencies are whole Hz, hops 1/200 s.
 pub(super) const PERIOD: usize = 200;
@@ -52,10 +48,7 @@ pub(super) static WAVES: LazyLock<Waves> = LazyLock::new(|| {
 pub(super) static TURNS: LazyLock<[Turns; PERIOD]> = LazyLock::new(|| {
     from_fn(|hop| {
         let angle = |tone| -omega(tone) * to_f64(HOP * hop);
-        Turns {
-            cos: from_fn(|tone| angle(tone).cos() as f32),
-            sin: from_fn(|tone| angle(tone).sin() as f32),
-        }
+        from_fn(|tone| (angle(tone).cos() as f32, angle(tone).sin() as f32))
     })
 });
 

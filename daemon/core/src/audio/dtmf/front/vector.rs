@@ -3,6 +3,9 @@
 // The loops run over channels, and several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
+use fearless_simd::f32x8;
+use fearless_simd::prelude::*;
+
 use super::tables::{Turns, WAVES};
 use super::{Complex, HOP};
 use crate::audio::tone::RMS_0_DBM0;
@@ -46,25 +49,34 @@ pub(super) struct Hop<const L: usize> {
     pub(super) low: [f32; L],
 }
 
-/// A tone over the samples of a hop: cos and -sin.
+/// A tone over the samples of a hop: cos and -sin; and what it turns by, backwards, in half
+/// a sample, a hop, and half of 35 ms.
 pub(in crate::audio::dtmf) struct Wave {
     cos: [f32; HOP],
     sin: [f32; HOP],
+    pub(in crate::audio::dtmf) half_sample: Complex,
+    pub(in crate::audio::dtmf) hop: Complex,
+    pub(in crate::audio::dtmf) half_strict: Complex,
 }
 
 impl Wave {
     /// The tone of that frequency, radians a sample.
     #[allow(clippy::cast_possible_truncation)] // single precision is enough for 35 ms
     pub(in crate::audio::dtmf) fn new(frequency: f64) -> Wave {
-        let mut turns = [Complex::turn(0.0); HOP];
-        turns[1] = Complex::turn(-frequency);
-        // By doubling: few products wait for others.
+        let half_sample = Complex::turn(-frequency / 2.0);
+        let mut turns = [Complex::ONE; HOP];
+        turns[1] = half_sample * half_sample;
+        // By doubling: few products wait for others, and one sine serves for all.
         for n in 2..HOP {
             turns[n] = turns[n / 2] * turns[n - n / 2];
         }
+        let hop = turns[HOP - 1] * turns[1];
         Wave {
             cos: turns.map(|turn| turn.re as f32),
             sin: turns.map(|turn| turn.im as f32),
+            half_sample,
+            hop,
+            half_strict: hop * hop * hop * turns[HOP / 2],
         }
     }
 
@@ -80,6 +92,48 @@ impl Wave {
         Complex {
             re: f64::from(re.iter().sum::<f32>()),
             im: f64::from(im.iter().sum::<f32>()),
+        }
+    }
+}
+
+/// Sample by sample instead of channel by channel.
+#[inline(always)]
+pub(super) fn interleave<S: Simd, const L: usize>(
+    simd: S,
+    sound: &[&[i16; HOP]; L],
+    to: &mut Sound<L>,
+) {
+    let Some(channels) = sound.first_chunk::<8>().filter(|_| L == 8) else {
+        for (n, to) in to.iter_mut().enumerate() {
+            for c in 0..L {
+                to[c] = f32::from(sound[c][n]);
+            }
+        }
+        return;
+    };
+    for (block, to) in to.chunks_exact_mut(8).enumerate() {
+        let from = 8 * block;
+        let mut rows = [f32x8::splat(simd, 0.0); 8];
+        for (row, channel) in rows.iter_mut().zip(channels) {
+            let mut eight = [0.0; 8];
+            for n in 0..8 {
+                eight[n] = f32::from(channel[from + n]);
+            }
+            *row = f32x8::load_array(simd, eight);
+        }
+        // Rows as columns: three times the halves shuffled into each other.
+        for _ in 0..3 {
+            let [a, b, c, d, e, f, g, h] = rows;
+            let (ae, bf, cg, dh) = (
+                a.interleave(e),
+                b.interleave(f),
+                c.interleave(g),
+                d.interleave(h),
+            );
+            rows = [ae.0, ae.1, bf.0, bf.1, cg.0, cg.1, dh.0, dh.1];
+        }
+        for (to, row) in to.iter_mut().zip(rows) {
+            to.copy_from_slice(&row.to_array()[..L]);
         }
     }
 }
@@ -152,41 +206,83 @@ pub(super) fn energy<const L: usize, const FUSED: bool>(sound: &[[f32; L]]) -> [
 
 /// Correlates a hop with all tones; those of channels that are too quiet stay 0.
 #[inline(always)]
-pub(super) fn correlate<const L: usize, const FUSED: bool>(
+pub(super) fn correlate<S: Simd, const L: usize, const FUSED: bool>(
+    simd: S,
     sound: &Sound<L>,
     hop: &mut Hop<L>,
     turns: &Turns,
 ) {
+    if L == 8 {
+        return correlate_eight::<S, L, FUSED>(simd, sound, hop, turns);
+    }
     let waves = &*WAVES;
     let (mut re, mut im) = ([[0.0f32; L]; 8], [[0.0f32; L]; 8]);
-    for (n, wave) in waves.cos.iter().enumerate() {
-        for tone in 0..8 {
-            for c in 0..L {
-                let even = sound[n][c] + sound[HOP - 1 - n][c];
-                re[tone][c] = add::<FUSED>(even, wave[tone], re[tone][c]);
-            }
-        }
-    }
-    for (n, wave) in waves.sin.iter().enumerate() {
-        for tone in 0..8 {
-            for c in 0..L {
-                let odd = sound[n][c] - sound[HOP - 1 - n][c];
-                im[tone][c] = add::<FUSED>(odd, wave[tone], im[tone][c]);
-            }
-        }
-    }
-    let mut loud = [0.0f32; L];
-    for c in 0..L {
-        loud[c] = f32::from(u8::from(hop.energy[c] >= FLOOR_ENERGY));
-    }
-    for tone in 0..8 {
-        let (cos, sin) = (turns.cos[tone], turns.sin[tone]);
+    for (n, (cos, sin)) in waves.cos.iter().zip(&waves.sin).enumerate() {
         for c in 0..L {
-            let (re, im) = (re[tone][c] * loud[c], im[tone][c] * loud[c]);
+            let (one, other) = (sound[n][c], sound[HOP - 1 - n][c]);
+            for tone in 0..8 {
+                re[tone][c] = add::<FUSED>(one + other, cos[tone], re[tone][c]);
+                im[tone][c] = add::<FUSED>(one - other, sin[tone], im[tone][c]);
+            }
+        }
+    }
+    for c in 0..L {
+        let loud = f32::from(u8::from(hop.energy[c] >= FLOOR_ENERGY));
+        for tone in 0..8 {
+            let (re, im) = (re[tone][c] * loud, im[tone][c] * loud);
+            let (cos, sin) = turns[tone];
             hop.re[tone][c] = re * cos - im * sin;
             hop.im[tone][c] = re * sin + im * cos;
         }
     }
+}
+
+/// The same for eight channels, in vectors over channels: left to itself the compiler may
+/// choose vectors over tones, and turn rows into columns all the time.
+#[inline(always)]
+fn correlate_eight<S: Simd, const L: usize, const FUSED: bool>(
+    simd: S,
+    sound: &Sound<L>,
+    hop: &mut Hop<L>,
+    turns: &Turns,
+) {
+    let nothing = f32x8::splat(simd, 0.0);
+    let (mut re, mut im) = ([nothing; 8], [nothing; 8]);
+    for (n, cos) in WAVES.cos.iter().enumerate() {
+        let even = eight(simd, &sound[n]) + eight(simd, &sound[HOP - 1 - n]);
+        for tone in 0..8 {
+            re[tone] = add_eight::<S, FUSED>(even, cos[tone], re[tone]);
+        }
+    }
+    for (n, sin) in WAVES.sin.iter().enumerate() {
+        let odd = eight(simd, &sound[n]) - eight(simd, &sound[HOP - 1 - n]);
+        for tone in 0..8 {
+            im[tone] = add_eight::<S, FUSED>(odd, sin[tone], im[tone]);
+        }
+    }
+    let is_loud = eight(simd, &hop.energy).simd_ge(FLOOR_ENERGY);
+    let loud = is_loud.select(f32x8::splat(simd, 1.0), nothing);
+    for tone in 0..8 {
+        let (re, im) = (re[tone] * loud, im[tone] * loud);
+        let (cos, sin) = turns[tone];
+        hop.re[tone].copy_from_slice(&(re * cos - im * sin).to_array()[..L]);
+        hop.im[tone].copy_from_slice(&(re * sin + im * cos).to_array()[..L]);
+    }
+}
+
+/// The values of eight channels as one vector.
+#[inline(always)]
+fn eight<S: Simd, const L: usize>(simd: S, of: &[f32; L]) -> f32x8<S> {
+    match of.first_chunk::<8>() {
+        Some(eight) => f32x8::load_array_ref(simd, eight),
+        None => f32x8::splat(simd, 0.0),
+    }
+}
+
+/// [`add`] of eight channels.
+#[inline(always)]
+fn add_eight<S: Simd, const FUSED: bool>(a: f32x8<S>, b: f32, c: f32x8<S>) -> f32x8<S> {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// How much more than its share the strongest row and column of a hop hold; below 0 also
