@@ -15,7 +15,7 @@ use crate::audio::tone::RMS_0_DBM0;
 
 /// Hops of the quick look.
 const QUICK: usize = 4;
-/// Hops of the strict look.
+/// Hops of the strict look; half of them is what `Wave::half_strict` turns by.
 const STRICT: usize = 7;
 /// Equal quick answers in a row before the strict look.
 const RUN: u32 = 4;

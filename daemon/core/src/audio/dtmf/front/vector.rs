@@ -76,6 +76,7 @@ impl Wave {
             sin: turns.map(|turn| turn.im as f32),
             half_sample,
             hop,
+            // Three and a half hops.
             half_strict: hop * hop * hop * turns[HOP / 2],
         }
     }
