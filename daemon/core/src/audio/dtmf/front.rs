@@ -6,18 +6,19 @@
 //! over `L` (and, for one channel, over tones and time) become vector instructions of
 //! whatever the processor has; `fearless_simd` picks them at run time.
 
+mod lanes;
 mod pick;
 mod tables;
 mod vector;
 
-use fearless_simd::{Level, Simd, dispatch};
+use fearless_simd::{Level, Simd, dispatch, f32x8};
 
 use super::fit::Complex;
-use pick::Pick;
-use tables::{BACK_TO_MIDDLE, PERIOD, TURNS};
+use pick::Last;
+use tables::{MIDDLES, PERIOD, TONES, TURNS};
 use vector::{FLOOR_ENERGY, Hop, Sound, correlate, energy, filter};
 
-pub(super) use tables::{hz, omega, to_f64};
+pub(super) use tables::{hz, to_f64};
 pub(super) use vector::Wave;
 
 /// Samples in a hop (5 ms).
@@ -26,21 +27,6 @@ pub(super) const HOP: usize = 40;
 const HOPS: usize = 16;
 /// Hops whose filtered samples are remembered.
 const SAMPLED: usize = 8;
-/// Looser than the quick look's own limits, for sums that leave out what the two tones
-/// have in common: share explained, and twist as power.
-const LIKE_SHARE: f32 = 0.64;
-const LIKE_TWIST: (f32, f32) = (0.05, 8.0);
-
-/// A channel's row or column over the last 20 ms.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Steady {
-    /// Row 0-3 or column 4-7.
-    pub(super) tone: usize,
-    /// Its turn in a hop beyond its own, length 1.
-    pub(super) turn: Complex,
-    /// Its correlations of four hops turned to the last one and added.
-    pub(super) sum: Complex,
-}
 
 /// The front end of `L` channels.
 #[derive(Clone, Debug)]
@@ -59,10 +45,9 @@ pub(super) struct Front<const L: usize> {
     samples: [Sound<L>; SAMPLED],
     /// Hops since the start, modulo all rings; the newest is at `count - 1`.
     count: usize,
-    /// The strongest row and column of the last four hops, where any channel has a pair.
-    picks: [Pick<L>; 2],
-    /// Channels whose newest hops may show a key.
-    paired: [bool; L],
+    /// Row and column of the channels whose newest hops show a key.
+    tones: [[f32; L]; 2],
+    shown: [bool; L],
 }
 
 impl<const L: usize> Default for Front<L> {
@@ -84,8 +69,8 @@ impl<const L: usize> Default for Front<L> {
             hops: [hop; HOPS],
             samples: [[[0.0; L]; HOP]; SAMPLED],
             count: 0,
-            picks: [Pick::NONE; 2],
-            paired: [false; L],
+            tones: [[0.0; L]; 2],
+            shown: [false; L],
         }
     }
 }
@@ -129,21 +114,12 @@ impl<const L: usize> Front<L> {
         }
     }
 
-    /// Row and column that a channel's newest hops may show: loud, most of the last 5 ms, and
-    /// in the last 20 ms not too far off their frequencies.
-    pub(super) fn pair(&self, channel: usize) -> Option<[Steady; 2]> {
-        let steady = |pick: &Pick<L>| {
-            let pair = |of: &[[f32; L]; 2]| Complex {
-                re: f64::from(of[0][channel]),
-                im: f64::from(of[1][channel]),
-            };
-            Steady {
-                tone: pick.tone[channel],
-                turn: pair(&pick.turn),
-                sum: pair(&pick.sum),
-            }
-        };
-        self.paired[channel].then(|| self.picks.each_ref().map(steady))
+    /// Row (0-3) and column (4-7) that a channel's last 20 ms show: loud, most of the last
+    /// 5 ms, not too far off their frequencies, and both of them explain the sound.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 7
+    pub(super) fn pair(&self, channel: usize) -> Option<(usize, usize)> {
+        let [rows, columns] = &self.tones;
+        self.shown[channel].then(|| (rows[channel] as usize, columns[channel] as usize))
     }
 
     /// Correlation of the hop `back` hops before the newest (0-15) with a tone.
@@ -153,17 +129,6 @@ impl<const L: usize> Front<L> {
             re: f64::from(hop.re[tone][channel]),
             im: f64::from(hop.im[tone][channel]),
         }
-    }
-
-    /// Turns a phase of that tone, counted from the middle of hop 0, to count from the middle
-    /// of the last four hops.
-    pub(super) fn middle_of_four(&self, tone: usize) -> Complex {
-        let (cos, sin) = TURNS[(self.count + PERIOD - 1) % PERIOD][tone];
-        let newest = Complex {
-            re: f64::from(cos),
-            im: f64::from(-sin),
-        };
-        newest * BACK_TO_MIDDLE[tone]
     }
 
     /// Energy that the filter took from the hop `back` hops before the newest.
@@ -226,45 +191,35 @@ impl<const L: usize> Front<L> {
         }
         // Wraps to where all rings begin.
         self.count = (self.count + 1) % (HOPS * SAMPLED * PERIOD);
-        self.paired = surplus.map(|surplus| surplus >= 0.0);
-        if self.paired.contains(&true) {
-            let likeness = self.look();
-            for (paired, likeness) in self.paired.iter_mut().zip(likeness) {
-                *paired &= likeness >= 0.0;
-            }
+        self.shown = surplus.map(|surplus| surplus >= 0.0);
+        if self.shown.contains(&true) {
+            self.look(simd);
         }
     }
 
-    /// Finds the strongest row and column of the last 20 ms and how they turn; tells whether
-    /// they may explain the sound: 0 or more if so. Means something only for channels whose
-    /// last hop showed a pair.
+    /// Takes the quick look at channels whose last hop showed a pair.
     #[inline(always)]
-    fn look(&mut self) -> [f32; L] {
-        let places = [3, 2, 1, 0].map(|back| self.place(back));
-        let hops = places.map(|at| &self.hops[at]);
-        let mut likeness = [f32::MAX; L];
-        for (group, pick) in self.picks.iter_mut().enumerate() {
-            pick.choose(group, hops, &self.paired);
-            pick.follow();
-            for (c, likeness) in likeness.iter_mut().enumerate() {
-                *likeness = likeness.min(pick.turn[0][c] - pick.limit[c]);
-            }
+    fn look<S: Simd>(&mut self, simd: S) {
+        let last = Last {
+            hops: [3, 2, 1, 0].map(|back| &self.hops[self.place(back)]),
+            tones: &TONES,
+            middles: &MIDDLES[(self.count + PERIOD - 1) % PERIOD],
+        };
+        let seen = if L == 8 {
+            last.look::<S, f32x8<S>>(simd)
+        } else {
+            last.look::<S, f32>(simd)
+        };
+        self.tones = seen.tones;
+        for (shown, likeness) in self.shown.iter_mut().zip(seen.likeness) {
+            *shown &= likeness >= 0.0;
         }
-        let [row, column] = &self.picks;
-        for (c, likeness) in likeness.iter_mut().enumerate() {
-            let energy: f32 = hops.iter().map(|hop| hop.energy[c]).sum();
-            let (row, column) = (row.held[c], column.held[c]);
-            *likeness = likeness
-                .min(row + column - LIKE_SHARE * energy)
-                .min(column - LIKE_TWIST.0 * row)
-                .min(LIKE_TWIST.1 * row - column);
-        }
-        likeness
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::tables::omega;
     use super::*;
     use crate::audio::tone;
     use std::time::Duration;

@@ -8,8 +8,8 @@ use std::f64::consts::{PI, TAU};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::fit::{Complex, Fit, angle_over_sine, half, overlap};
-use super::front::{Front, HOP, Steady, Wave, hz, omega, to_f64};
+use super::fit::{Complex, Fit};
+use super::front::{Front, HOP, Wave, hz, to_f64};
 use super::{Digit, Heard, KeySound};
 use crate::audio::tone::RMS_0_DBM0;
 
@@ -26,10 +26,6 @@ const MISSES: u32 = 8;
 const GOES_ON: f64 = 0.2;
 /// Lost audio holds a digit for so long.
 const FROZEN_MS_MAX: u32 = 100;
-/// Share of 20 ms that two tones must explain.
-const QUICK_EXPLAINED: f64 = 0.70;
-/// Twist (column over row, power) of the quick look: -12 to +8 dB.
-const QUICK_TWIST: (f64, f64) = (0.063_096, 6.309_573);
 /// Twist of the strict look, dB; a standard pair has -8 to +4.
 const TWIST_DB: (f64, f64) = (-10.5, 6.5);
 /// Each tone has at least -47 dBm0.
@@ -107,8 +103,7 @@ impl Judge {
     /// A hop is complete.
     pub(super) fn hop<const L: usize>(&mut self, front: &Front<L>, channel: usize) {
         self.now_us += HOP_US;
-        let look = Look { front, channel };
-        let Some(pair) = look.quick() else {
+        let Some(pair) = front.pair(channel) else {
             self.shown = None;
             return self.miss(1);
         };
@@ -127,7 +122,7 @@ impl Judge {
             return;
         }
         if run >= RUN
-            && look.strict(pair)
+            && (Look { front, channel }).strict(pair)
             && let Some(digit) = Digit::from_pad(pair.0, pair.1 - 4)
         {
             self.begin(pair, digit, front.energy(channel, QUICK), first_us);
@@ -177,17 +172,6 @@ struct Look<'a, const L: usize> {
 }
 
 impl<const L: usize> Look<'_, L> {
-    /// The key that the last 20 ms show, if any.
-    fn quick(&self) -> Option<Pair> {
-        let steady = self.front.pair(self.channel)?;
-        let fit = self.hop_fit(&steady);
-        let (low, high) = QUICK_TWIST;
-        let fits = fit.explained >= QUICK_EXPLAINED * self.front.energy(self.channel, QUICK)
-            && fit.powers[1] >= low * fit.powers[0]
-            && fit.powers[1] <= high * fit.powers[0];
-        fits.then_some((steady[0].tone, steady[1].tone))
-    }
-
     /// Whether the last 35 ms are that key beyond doubt.
     fn strict(&self, (row, column): Pair) -> bool {
         let tones = [row, column];
@@ -244,31 +228,10 @@ impl<const L: usize> Look<'_, L> {
         second * first.conjugate()
     }
 
-    /// Fit over the last 20 ms from the sums of the hops. Runs often, so it takes sines
-    /// and angles from the turn itself.
-    fn hop_fit(&self, steady: &[Steady; 2]) -> Fit {
-        let halves = [half(steady[0].turn), half(steady[1].turn)];
-        let of = |i: usize| {
-            // From the last of the four hops back to their middle.
-            let back = halves[i].conjugate();
-            let sum = steady[i].sum * (back * back * back);
-            sum * self.front.middle_of_four(steady[i].tone) * angle_over_sine(halves[i].im)
-        };
-        let b = [of(0), of(1)];
-        // What the tones have in common: the turn of their difference over half the window,
-        // as it is, and over half a sample, as it should be. Each tone turns by the fourth
-        // power of its half in two hops.
-        let nominal = &PAIRS[steady[0].tone & 3][steady[1].tone & 3];
-        let between = halves[1] * halves[0].conjugate();
-        let between = between * between;
-        let window = nominal.window * between * between;
-        Fit::new(window.im * nominal.per_sample, b, QUICK * HOP)
-    }
-
     /// Fit over the last 35 ms from the samples themselves: the sums of hops are exact
     /// only at the nominal frequency.
     fn sample_fit(&self, tones: [usize; 2], offsets: [f64; 2]) -> Fit {
-        let waves = [0, 1].map(|i| Wave::new(omega(tones[i]) + offsets[i]));
+        let waves = [0, 1].map(|i| Wave::new(tones[i], offsets[i]));
         let hops = self.front.correlations::<STRICT>(self.channel, &waves);
         let of = |i: usize| {
             let wave = &waves[i];
@@ -291,26 +254,6 @@ impl<const L: usize> Look<'_, L> {
 /// Hann weights of six hops.
 static HANN: LazyLock<[f64; STRICT - 1]> = LazyLock::new(|| {
     std::array::from_fn(|j| (PI * (to_f64(j) + 0.5) / to_f64(STRICT - 1)).sin().powi(2))
-});
-
-/// A row and a column at their nominal frequencies.
-struct Nominal {
-    /// What their difference turns by over half of 20 ms.
-    window: Complex,
-    /// One by the sine of what it turns by over half a sample.
-    per_sample: f64,
-}
-
-static PAIRS: LazyLock<[[Nominal; 4]; 4]> = LazyLock::new(|| {
-    std::array::from_fn(|row| {
-        std::array::from_fn(|column| {
-            let (window, sample) = overlap(omega(column + 4) - omega(row), QUICK * HOP);
-            Nominal {
-                window,
-                per_sample: 1.0 / sample.im,
-            }
-        })
-    })
 });
 
 /// A share of the tone's frequency and some Hz, in radians a sample.

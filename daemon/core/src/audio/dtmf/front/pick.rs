@@ -1,108 +1,193 @@
-//! The strongest row or column of 20 ms, in all channels side by side.
+//! The quick look: the strongest row and column of 20 ms, and how well they explain them,
+//! in all channels side by side.
 
-#![allow(clippy::needless_range_loop)]
+use fearless_simd::Simd;
 
-use super::tables::TURN_LIMITS;
+use super::HOP;
+use super::lanes::{Complexes, Lanes};
+use super::tables::{Tone, Turns};
 use super::vector::Hop;
 
-/// A tone in each channel over the last four hops; pairs are real and imaginary.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pick<const L: usize> {
-    /// Row 0-3 or column 4-7.
-    pub(super) tone: [usize; L],
-    /// The limit of its turn, cos.
-    pub(super) limit: [f32; L],
-    /// Its correlations, oldest first.
-    pub(super) hops: [[[f32; L]; 2]; 4],
-    /// Its turn in a hop beyond its own, length 1.
-    pub(super) turn: [[f32; L]; 2],
-    /// All hops turned to the last one.
-    pub(super) sum: [[f32; L]; 2],
-    /// About the energy it explains.
-    pub(super) held: [f32; L],
+/// Hops of the quick look.
+const QUICK: usize = 4;
+/// Its samples.
+const SAMPLES: f32 = (QUICK * HOP) as f32;
+/// Share of the sound that two tones must explain.
+const EXPLAINED: f32 = 0.70;
+/// Twist (column over row, power): -12 to +8 dB.
+const TWIST: (f32, f32) = (0.063_096, 6.309_573);
+
+/// The last four hops, oldest first, and what the tables hold for them.
+#[derive(Clone, Copy)]
+pub(super) struct Last<'a, const L: usize> {
+    pub(super) hops: [&'a Hop<L>; QUICK],
+    pub(super) tones: &'a [Tone; 8],
+    /// What their phases turn by to count from the middle of the hops.
+    pub(super) middles: &'a Turns,
 }
 
-impl<const L: usize> Pick<L> {
-    pub(super) const NONE: Self = Pick {
-        tone: [0; L],
-        limit: [0.0; L],
-        hops: [[[0.0; L]; 2]; 4],
-        turn: [[0.0; L]; 2],
-        sum: [[0.0; L]; 2],
-        held: [0.0; L],
-    };
+/// Row and column of each channel, and 0 or more where they explain the sound.
+pub(super) struct Seen<const L: usize> {
+    /// Row 0-3 and column 4-7.
+    pub(super) tones: [[f32; L]; 2],
+    pub(super) likeness: [f32; L],
 }
 
-impl<const L: usize> Pick<L> {
-    /// Takes the strongest tone of a group in each wanted channel; the others keep what
-    /// they have.
+/// The strongest tone of a group.
+struct Pick<V> {
+    tone: V,
+    /// By how much its turn keeps to the limit, cos.
+    steady: V,
+    /// Correlation of the four hops with it, at the frequency that it has; its phase counts
+    /// from their middle.
+    sum: Complexes<V>,
+    /// What it turns by over half of the four hops, and over half a sample at its nominal
+    /// frequency.
+    window: Complexes<V>,
+    sample: Complexes<V>,
+}
+
+/// The strongest tone so far: its power, and all that depends on which it is.
+struct Strongest<V> {
+    power: V,
+    /// Number, limit, then pairs of real and imaginary: middle, window, sample, and the
+    /// correlations of the hops, oldest first.
+    all: [V; 16],
+}
+
+impl<const L: usize> Last<'_, L> {
+    /// Looks at all channels.
     #[inline(always)]
-    pub(super) fn choose(&mut self, group: usize, hops: [&Hop<L>; 4], wanted: &[bool; L]) {
-        let strongest = strongest(group, hops);
-        for c in 0..L {
-            if !wanted[c] {
-                continue;
-            }
-            let tone = strongest[c] as usize;
-            (self.tone[c], self.limit[c]) = (tone, TURN_LIMITS[tone]);
-            for (to, hop) in self.hops.iter_mut().zip(hops) {
-                (to[0][c], to[1][c]) = (hop.re[tone][c], hop.im[tone][c]);
-            }
+    pub(super) fn look<S: Simd, V: Lanes<S>>(&self, simd: S) -> Seen<L> {
+        let number = |number| V::splat(simd, number);
+        let row = self.pick::<S, V>(simd, 0);
+        let column = self.pick::<S, V>(simd, 1);
+        // What the tones have in common, and the least squares of both.
+        let overlap = (column.window.back(row.window).im).by(column.sample.back(row.sample).im);
+        let n = number(SAMPLES);
+        let scale = number(1.0).by(n * n - overlap * overlap);
+        let apart = |one: Complexes<V>, other: Complexes<V>| {
+            let common = other.scaled(number(0.0) - overlap);
+            one.scaled(n).plus(common).scaled(scale)
+        };
+        let (one, other) = (apart(row.sum, column.sum), apart(column.sum, row.sum));
+        let explained = one.back(row.sum).re + other.back(column.sum).re;
+        let energy = |hop: usize| V::load(simd, &self.hops[hop].energy);
+        let energy = energy(0) + energy(1) + energy(2) + energy(3);
+        let (weak, strong) = TWIST;
+        let likeness = (row.steady.least(column.steady))
+            .least(explained - number(EXPLAINED / 2.0) * energy)
+            .least(other.power() - number(weak) * one.power())
+            .least(number(strong) * one.power() - other.power());
+        let mut seen = Seen {
+            tones: [[0.0; L]; 2],
+            likeness: [0.0; L],
+        };
+        let [rows, columns] = &mut seen.tones;
+        row.tone.store(rows);
+        column.tone.store(columns);
+        likeness.store(&mut seen.likeness);
+        seen
+    }
+
+    #[inline(always)]
+    fn pick<S: Simd, V: Lanes<S>>(&self, simd: S, group: usize) -> Pick<V> {
+        let mut best = Strongest {
+            power: V::splat(simd, -1.0),
+            all: [V::splat(simd, 0.0); 16],
+        };
+        for tone in 4 * group..4 * group + 4 {
+            best.meet(simd, tone, self);
         }
+        best.follow(simd)
+    }
+}
+
+impl<V> Strongest<V> {
+    /// Compares itself with another tone. Nothing is decided for a channel alone.
+    #[inline(always)]
+    fn meet<S: Simd, const L: usize>(&mut self, simd: S, tone: usize, last: &Last<'_, L>)
+    where
+        V: Lanes<S>,
+    {
+        let [h0, h1, h2, h3] = last.hops;
+        let re = |hop: &Hop<L>| V::load(simd, &hop.re[tone]);
+        let im = |hop: &Hop<L>| V::load(simd, &hop.im[tone]);
+        let (re0, im0, re1, im1) = (re(h0), im(h0), re(h1), im(h1));
+        let (re2, im2, re3, im3) = (re(h2), im(h2), re(h3), im(h3));
+        let (re, im) = (re0 + re1 + re2 + re3, im0 + im1 + im2 + im3);
+        let power = re * re + im * im;
+        let (at, middle) = (&last.tones[tone], last.middles[tone]);
+        let number = |number| V::splat(simd, number);
+        let new = [
+            number(at.number),
+            number(at.limit),
+            number(middle.0),
+            number(middle.1),
+            number(at.window.0),
+            number(at.window.1),
+            number(at.sample.0),
+            number(at.sample.1),
+            re0,
+            im0,
+            re1,
+            im1,
+            re2,
+            im2,
+            re3,
+            im3,
+        ];
+        self.all = V::where_greater((power, self.power), new, self.all);
+        [self.power] = V::where_greater((power, self.power), [power], [self.power]);
     }
 
     /// How the tone turns between the first three hops and the last three, and all four
     /// added up along that turn.
     #[inline(always)]
-    pub(super) fn follow(&mut self) {
-        let [r0, r1, r2, r3] = &self.hops;
-        for c in 0..L {
-            let (re, im) = (r1[0][c] + r2[0][c], r1[1][c] + r2[1][c]);
-            let (are, aim) = (r0[0][c] + re, r0[1][c] + im);
-            let (bre, bim) = (re + r3[0][c], im + r3[1][c]);
-            let (zre, zim) = (bre * are + bim * aim, bim * are - bre * aim);
-            let length = 1.0 / (zre * zre + zim * zim + f32::MIN_POSITIVE).sqrt();
-            let (cos, sin) = (zre * length, zim * length);
-            let (re, im) = (
-                r1[0][c] + r0[0][c] * cos - r0[1][c] * sin,
-                r1[1][c] + r0[0][c] * sin + r0[1][c] * cos,
-            );
-            let (re, im) = (
-                r2[0][c] + re * cos - im * sin,
-                r2[1][c] + re * sin + im * cos,
-            );
-            let (re, im) = (
-                r3[0][c] + re * cos - im * sin,
-                r3[1][c] + re * sin + im * cos,
-            );
-            (self.turn[0][c], self.turn[1][c]) = (cos, sin);
-            (self.sum[0][c], self.sum[1][c]) = (re, im);
-            // What each hop lost to the offset: the square of x / sin x at half the turn.
-            let s = 0.5 - 0.5 * cos;
-            let lost = 1.0 + s * (0.3333 + s * (0.1778 + s * (0.1143 + s * 0.11)));
-            self.held[c] = (re * re + im * im) * lost * (2.0 / 160.0);
+    fn follow<S: Simd>(self, simd: S) -> Pick<V>
+    where
+        V: Lanes<S>,
+    {
+        let number = |number| V::splat(simd, number);
+        let pair = |at: usize| Complexes {
+            re: self.all[at],
+            im: self.all[at + 1],
+        };
+        let hops = [pair(8), pair(10), pair(12), pair(14)];
+        let inner = hops[1].plus(hops[2]);
+        let turn = inner.plus(hops[3]).back(inner.plus(hops[0]));
+        let length = (turn.power() + number(f32::MIN_POSITIVE)).root();
+        let turn = turn.scaled(number(1.0).by(length));
+        let sum = hops[1].plus(hops[0].times(turn));
+        let sum = hops[2].plus(sum.times(turn));
+        let sum = hops[3].plus(sum.times(turn));
+        // Half the turn; one of half a circle is not told from its opposite, and too far off.
+        let re = (number(0.5 + 1e-6) + number(0.5) * turn.re).root();
+        let half = Complexes {
+            re,
+            im: (number(0.5) * turn.im).by(re),
+        };
+        // From the last of the four hops back to their middle.
+        let sum = sum.back(half).back(half).back(half).times(pair(2));
+        Pick {
+            tone: self.all[0],
+            steady: turn.re - self.all[1],
+            sum: sum.scaled(arc(simd, half.im)),
+            window: pair(4).times(turn.times(turn)),
+            sample: pair(6),
         }
     }
 }
 
-/// The strongest tone of a group over four hops: row 0-3 or column 4-7. Nothing is decided
-/// for a channel alone, which would break the vectors up.
+/// x / sin x of an angle up to 1 radian, from its sine, to 0.6 %: what the sum over a hop
+/// lost to the turn in it.
 #[inline(always)]
-fn strongest<const L: usize>(group: usize, hops: [&Hop<L>; 4]) -> [u32; L] {
-    let [r0, r1, r2, r3] = hops;
-    let (mut best, mut strongest) = ([-1.0f32; L], [0u32; L]);
-    for tone in 4 * group..4 * group + 4 {
-        for c in 0..L {
-            let re = r0.re[tone][c] + r1.re[tone][c] + r2.re[tone][c] + r3.re[tone][c];
-            let im = r0.im[tone][c] + r1.im[tone][c] + r2.im[tone][c] + r3.im[tone][c];
-            let power = re * re + im * im;
-            let better = u32::from(power > best[c]).wrapping_neg();
-            strongest[c] ^= (strongest[c] ^ TONE_NUMBERS[tone]) & better;
-            best[c] = best[c].max(power);
-        }
-    }
-    strongest
+fn arc<S: Simd, V: Lanes<S>>(simd: S, sine: V) -> V {
+    let number = |number| V::splat(simd, number);
+    let s = sine * sine;
+    let arc = number(35.0 / 1152.0) + s * number(0.0224);
+    let arc = number(5.0 / 112.0) + s * arc;
+    let arc = number(0.075) + s * arc;
+    let arc = number(1.0 / 6.0) + s * arc;
+    number(1.0) + s * arc
 }
-
-/// Tones as vectors hold them.
-const TONE_NUMBERS: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];

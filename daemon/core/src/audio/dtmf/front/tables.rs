@@ -52,14 +52,46 @@ pub(super) static TURNS: LazyLock<[Turns; PERIOD]> = LazyLock::new(|| {
     })
 });
 
-/// What each tone turns by over one and a half hops, backwards.
-pub(super) static BACK_TO_MIDDLE: LazyLock<[Complex; 8]> =
-    LazyLock::new(|| from_fn(|tone| Complex::turn(-omega(tone) * 1.5 * to_f64(HOP))));
-
-/// The limit of the offset, 3.5 % + 6 Hz, as cos of the turn in a hop.
+/// What a phase of each tone, counted from the middle of hop 0, turns by to count from the
+/// middle of the last four hops, for each place of the newest one.
 #[allow(clippy::cast_possible_truncation)]
-pub(super) static TURN_LIMITS: LazyLock<[f32; 8]> =
-    LazyLock::new(|| from_fn(|tone| (TAU * (0.035 * hz(tone) + 6.0) / 200.0).cos() as f32));
+pub(super) static MIDDLES: LazyLock<[Turns; PERIOD]> = LazyLock::new(|| {
+    from_fn(|newest| {
+        let angle = |tone| omega(tone) * to_f64(HOP) * (to_f64(newest) - 1.5);
+        from_fn(|tone| (angle(tone).cos() as f32, angle(tone).sin() as f32))
+    })
+});
+
+/// What each tone turns by over half a sample, backwards.
+pub(super) static HALF_SAMPLE: LazyLock<[Complex; 8]> =
+    LazyLock::new(|| from_fn(|tone| Complex::turn(-omega(tone) / 2.0)));
+
+/// What the quick look knows of a tone.
+pub(super) struct Tone {
+    /// Row 0-3 or column 4-7, as vectors hold it.
+    pub(super) number: f32,
+    /// The limit of the offset, 3.5 % + 6 Hz, as cos of the turn in a hop.
+    pub(super) limit: f32,
+    /// cos and sin of what it turns by over two hops, and over half a sample.
+    pub(super) window: (f32, f32),
+    pub(super) sample: (f32, f32),
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+pub(super) static TONES: LazyLock<[Tone; 8]> = LazyLock::new(|| {
+    from_fn(|tone| {
+        let turn = |samples: f64| {
+            let turn = Complex::turn(omega(tone) * samples);
+            (turn.re as f32, turn.im as f32)
+        };
+        Tone {
+            number: tone as f32,
+            limit: (TAU * (0.035 * hz(tone) + 6.0) / 200.0).cos() as f32,
+            window: turn(2.0 * to_f64(HOP)),
+            sample: turn(0.5),
+        }
+    })
+});
 
 #[allow(clippy::cast_precision_loss)] // small counts
 pub(in crate::audio::dtmf) fn to_f64(count: usize) -> f64 {

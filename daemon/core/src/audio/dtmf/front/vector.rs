@@ -3,10 +3,10 @@
 // The loops run over channels, and several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
-use fearless_simd::f32x8;
 use fearless_simd::prelude::*;
+use fearless_simd::{f32x8, i16x8};
 
-use super::tables::{Turns, WAVES};
+use super::tables::{HALF_SAMPLE, Turns, WAVES};
 use super::{Complex, HOP};
 use crate::audio::tone::RMS_0_DBM0;
 
@@ -60,13 +60,13 @@ pub(in crate::audio::dtmf) struct Wave {
 }
 
 impl Wave {
-    /// The tone of that frequency, radians a sample.
+    /// Row 0-3 or column 4-7, off its frequency by a few hundredths of a radian a sample.
     #[allow(clippy::cast_possible_truncation)] // single precision is enough for 35 ms
-    pub(in crate::audio::dtmf) fn new(frequency: f64) -> Wave {
-        let half_sample = Complex::turn(-frequency / 2.0);
+    pub(in crate::audio::dtmf) fn new(tone: usize, offset: f64) -> Wave {
+        let half_sample = HALF_SAMPLE[tone] * Complex::small_turn(-offset / 2.0);
         let mut turns = [Complex::ONE; HOP];
         turns[1] = half_sample * half_sample;
-        // By doubling: few products wait for others, and one sine serves for all.
+        // By doubling: few products wait for others.
         for n in 2..HOP {
             turns[n] = turns[n / 2] * turns[n - n / 2];
         }
@@ -113,14 +113,11 @@ pub(super) fn interleave<S: Simd, const L: usize>(
         return;
     };
     for (block, to) in to.chunks_exact_mut(8).enumerate() {
-        let from = 8 * block;
-        let mut rows = [f32x8::splat(simd, 0.0); 8];
+        let mut rows = [i16x8::splat(simd, 0); 8];
         for (row, channel) in rows.iter_mut().zip(channels) {
-            let mut eight = [0.0; 8];
-            for n in 0..8 {
-                eight[n] = f32::from(channel[from + n]);
+            if let Some(eight) = channel[8 * block..].first_chunk::<8>() {
+                *row = i16x8::load_array_ref(simd, eight);
             }
-            *row = f32x8::load_array(simd, eight);
         }
         // Rows as columns: three times the halves shuffled into each other.
         for _ in 0..3 {
@@ -134,7 +131,10 @@ pub(super) fn interleave<S: Simd, const L: usize>(
             rows = [ae.0, ae.1, bf.0, bf.1, cg.0, cg.1, dh.0, dh.1];
         }
         for (to, row) in to.iter_mut().zip(rows) {
-            to.copy_from_slice(&row.to_array()[..L]);
+            let row = row.to_array();
+            for c in 0..8 {
+                to[c] = f32::from(row[c]);
+            }
         }
     }
 }
