@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::{Process, Usage};
 use super::{quantile, speech};
-use crate::voice::load::{Heard, Load, LoadCall, Presses};
+use crate::voice::load::{Bystander, Heard, Load, LoadCall, MachineLate, Presses};
 
 /// INVITEs under way at once.
 const UNDER_WAY_MAX: usize = 32;
@@ -26,7 +26,8 @@ const LAST_ANSWER: Duration = Duration::from_millis(1_500);
 /// Starts a daemon in a process of its own and calls it over loopback: each call is a
 /// SIP dialog with PCMU both ways; the daemon plays prompts without a pause, the caller
 /// speaks. Lateness is measured at the caller, by the kernel's time of arrival, against
-/// each stream's own clock of 20 ms.
+/// each stream's own clock of 20 ms. `machine_late_ms` is how late threads woke meanwhile
+/// that only sleep, one a core and above the daemon's priority: lateness of the machine.
 #[derive(Debug, clap::Args)]
 pub(super) struct Calls {
     /// Calls at once.
@@ -62,6 +63,7 @@ struct Measured {
     end: Option<Usage>,
     length: Duration,
     heard: Heard,
+    machine: Option<MachineLate>,
 }
 
 impl Calls {
@@ -116,10 +118,12 @@ impl Calls {
         let hang_up = CancellationToken::new();
         let mut watched = watch(load, calls, &hang_up);
         tokio::time::sleep(SETTLE).await;
+        let bystander = Bystander::start();
         load.measure(self.digits.then_some(Presses::Both));
         let (begin, started) = (usage()?, Instant::now());
         tokio::time::sleep(Duration::from_secs(self.seconds)).await;
         let (end, length) = (usage()?, started.elapsed());
+        let machine = bystander.map(Bystander::end);
         if self.digits {
             load.rest();
             tokio::time::sleep(LAST_ANSWER).await;
@@ -146,6 +150,7 @@ impl Calls {
             end,
             length,
             heard,
+            machine,
         })
     }
 
@@ -186,6 +191,8 @@ impl Calls {
                 "late_ms_p50": heard.late_ms(0.5),
                 "late_ms_p99": heard.late_ms(0.99),
                 "late_ms_max": heard.late_ms(1.0),
+                "machine_late_ms_p99": m.machine.map(|late| late.p99_ms),
+                "machine_late_ms_max": m.machine.map(|late| late.max_ms),
                 "sequence_gaps": heard.gaps,
                 "setups_per_second": setups,
                 "answer_ms_p50": quantile(&answer_ms, 0.5),

@@ -3,6 +3,7 @@
 //! code with the engine: what it measures it must not be.
 
 mod arrivals;
+mod bystander;
 mod line;
 mod pump;
 
@@ -23,6 +24,7 @@ use super::sip::{InviteOut, Listen, Peers, Route, SipConfig, SipEvent, SipLeg, S
 use crate::clock::Clock;
 
 pub use arrivals::Heard;
+pub use bystander::{Bystander, MachineLate};
 pub use line::Presses;
 
 /// How long the end may take.

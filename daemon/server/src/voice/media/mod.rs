@@ -9,7 +9,7 @@ mod hearing;
 mod inbox;
 mod leg;
 mod ports;
-mod realtime;
+pub(super) mod realtime;
 mod recorder;
 mod recording;
 mod sending;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use helpline_core::time::{Time, Wall};
 
-/// Above ordinary threads, below the kernel's own.
-const PRIORITY: libc::c_int = 20;
+/// Of media threads: above ordinary ones, below the kernel's own.
+pub(super) const PRIORITY: i32 = 20;
 
 /// The machine's monotonic clock. Media packets follow real time even where a test's
 /// clock is paused.
-pub(super) fn now() -> Time {
+pub(in crate::voice) fn now() -> Time {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -31,7 +31,7 @@ pub(super) fn wall() -> Wall {
 }
 
 /// Sleeps until `at` on the clock of [`now`]; an absolute time does not drift.
-pub(super) fn sleep_until(at: Time) {
+pub(in crate::voice) fn sleep_until(at: Time) {
     let time = libc::timespec {
         tv_sec: i64::try_from(at.micros() / 1_000_000).unwrap_or(i64::MAX),
         tv_nsec: i64::try_from(at.micros() % 1_000_000 * 1000).unwrap_or(0),
@@ -49,9 +49,9 @@ pub(super) fn sleep_until(at: Time) {
 }
 
 /// Asks for real-time priority for the calling thread; false where it is not allowed.
-pub(super) fn raise_priority() -> bool {
+pub(in crate::voice) fn raise_priority(priority: i32) -> bool {
     let param = libc::sched_param {
-        sched_priority: PRIORITY,
+        sched_priority: priority,
     };
     // Children of this thread must not inherit it.
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
@@ -77,7 +77,7 @@ pub(super) fn pause(length: Duration) {
 }
 
 /// The shortest slice of time media works in.
-pub(super) const PHASE: Duration = Duration::from_millis(2);
+pub(in crate::voice) const PHASE: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {

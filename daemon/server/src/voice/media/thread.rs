@@ -140,7 +140,7 @@ impl Thread {
         std::thread::Builder::new()
             .name(format!("media-{index}"))
             .spawn(move || {
-                let allowed = realtime::raise_priority();
+                let allowed = realtime::raise_priority(realtime::PRIORITY);
                 engine.state.realtime.store(allowed, Relaxed);
                 if !allowed && index == 0 {
                     tracing::warn!(

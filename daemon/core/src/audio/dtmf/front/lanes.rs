@@ -13,7 +13,7 @@ pub(super) trait Lanes<S: Simd>:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
 {
     /// The same number in every channel.
-    fn splat(simd: S, number: f32) -> Self;
+    fn all(simd: S, number: f32) -> Self;
     /// Takes the numbers of as many channels as it is wide.
     fn load<const L: usize>(simd: S, from: &[f32; L]) -> Self;
     /// Puts them where [`Lanes::load`] finds them.
@@ -24,12 +24,19 @@ pub(super) trait Lanes<S: Simd>:
     fn by(self, other: Self) -> Self;
     /// The smaller ones.
     fn least(self, other: Self) -> Self;
+    /// What stands in a table of four at the place that each channel's [`place`] names.
+    fn at_places(simd: S, table: &[f32; 4], places: Self) -> Self;
     /// `of` where the first of the pair is the greater one, else `other`; so for several pairs at once.
     fn where_greater<const N: usize>(
         pair: (Self, Self),
         of: [Self; N],
         other: [Self; N],
     ) -> [Self; N];
+}
+
+/// A place in a table of four, as [`Lanes::at_places`] takes it: the numbers of its bytes.
+pub(super) const fn place(at: usize) -> f32 {
+    f32::from_bits([0x0302_0100, 0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c][at & 3])
 }
 
 /// A complex number of each channel.
@@ -85,7 +92,7 @@ impl<V: Copy + Add<Output = V> + Sub<Output = V> + Mul<Output = V>> Complexes<V>
 
 impl<S: Simd> Lanes<S> for f32 {
     #[inline(always)]
-    fn splat(_: S, number: f32) -> f32 {
+    fn all(_: S, number: f32) -> f32 {
         number
     }
     #[inline(always)]
@@ -111,6 +118,10 @@ impl<S: Simd> Lanes<S> for f32 {
         self.min(other)
     }
     #[inline(always)]
+    fn at_places(_: S, table: &[f32; 4], places: f32) -> f32 {
+        table[(places.to_bits() >> 2 & 3) as usize]
+    }
+    #[inline(always)]
     fn where_greater<const N: usize>(
         (a, b): (f32, f32),
         of: [f32; N],
@@ -122,14 +133,14 @@ impl<S: Simd> Lanes<S> for f32 {
 
 impl<S: Simd> Lanes<S> for f32x8<S> {
     #[inline(always)]
-    fn splat(simd: S, number: f32) -> Self {
-        <Self as SimdBase<S>>::splat(simd, number)
+    fn all(simd: S, number: f32) -> Self {
+        f32x8::splat(simd, number)
     }
     #[inline(always)]
     fn load<const L: usize>(simd: S, from: &[f32; L]) -> Self {
         match from.first_chunk::<8>() {
             Some(eight) => f32x8::load_array_ref(simd, eight),
-            None => <Self as SimdBase<S>>::splat(simd, 0.0),
+            None => f32x8::splat(simd, 0.0),
         }
     }
     #[inline(always)]
@@ -149,6 +160,13 @@ impl<S: Simd> Lanes<S> for f32x8<S> {
     #[inline(always)]
     fn least(self, other: Self) -> Self {
         self.min(other)
+    }
+    #[inline(always)]
+    fn at_places(simd: S, table: &[f32; 4], places: Self) -> Self {
+        let [a, b, c, d] = *table;
+        // Once for each half of the vector.
+        f32x8::load_array(simd, [a, b, c, d, a, b, c, d])
+            .swizzle_dyn_within_blocks(places.to_bytes())
     }
     #[inline(always)]
     fn where_greater<const N: usize>(

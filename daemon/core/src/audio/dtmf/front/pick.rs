@@ -4,8 +4,8 @@
 use fearless_simd::Simd;
 
 use super::HOP;
-use super::lanes::{Complexes, Lanes};
-use super::tables::{Tone, Turns};
+use super::lanes::{Complexes, Lanes, place};
+use super::tables::{ByGroup, NUMBERS, Tones};
 use super::vector::Hop;
 
 /// Hops of the quick look.
@@ -21,9 +21,9 @@ const TWIST: (f32, f32) = (0.063_096, 6.309_573);
 #[derive(Clone, Copy)]
 pub(super) struct Last<'a, const L: usize> {
     pub(super) hops: [&'a Hop<L>; QUICK],
-    pub(super) tones: &'a [Tone; 8],
+    pub(super) tones: &'a Tones,
     /// What their phases turn by to count from the middle of the hops.
-    pub(super) middles: &'a Turns,
+    pub(super) middles: &'a ByGroup,
 }
 
 /// Row and column of each channel, and 0 or more where they explain the sound.
@@ -47,19 +47,19 @@ struct Pick<V> {
     sample: Complexes<V>,
 }
 
-/// The strongest tone so far: its power, and all that depends on which it is.
+/// The strongest tone so far.
 struct Strongest<V> {
     power: V,
-    /// Number, limit, then pairs of real and imaginary: middle, window, sample, and the
-    /// correlations of the hops, oldest first.
-    all: [V; 16],
+    /// Its place in its group, and its correlations with the hops, oldest first, real and
+    /// imaginary.
+    all: [V; 9],
 }
 
 impl<const L: usize> Last<'_, L> {
     /// Looks at all channels.
     #[inline(always)]
     pub(super) fn look<S: Simd, V: Lanes<S>>(&self, simd: S) -> Seen<L> {
-        let number = |number| V::splat(simd, number);
+        let number = |number| V::all(simd, number);
         let row = self.pick::<S, V>(simd, 0);
         let column = self.pick::<S, V>(simd, 1);
         // What the tones have in common, and the least squares of both.
@@ -93,74 +93,80 @@ impl<const L: usize> Last<'_, L> {
     #[inline(always)]
     fn pick<S: Simd, V: Lanes<S>>(&self, simd: S, group: usize) -> Pick<V> {
         let mut best = Strongest {
-            power: V::splat(simd, -1.0),
-            all: [V::splat(simd, 0.0); 16],
+            power: V::all(simd, -1.0),
+            all: [V::all(simd, 0.0); 9],
         };
-        for tone in 4 * group..4 * group + 4 {
-            best.meet(simd, tone, self);
+        for at in 0..4 {
+            best.meet(
+                simd,
+                place(at),
+                self.hops.map(|hop| hop.tone(4 * group + at)),
+            );
         }
-        best.follow(simd)
+        let [places, ..] = best.all;
+        let of = |table: &[f32; 4]| V::at_places(simd, table, places);
+        let turns = |table: &ByGroup| Complexes {
+            re: of(&table[group][0]),
+            im: of(&table[group][1]),
+        };
+        let (turn, sum) = best.follow(simd);
+        Pick {
+            tone: of(&NUMBERS[group]),
+            steady: turn.re - of(&self.tones.limit[group]),
+            sum: sum.times(turns(self.middles)),
+            window: turns(&self.tones.window).times(turn.times(turn)),
+            sample: turns(&self.tones.sample),
+        }
     }
 }
 
 impl<V> Strongest<V> {
     /// Compares itself with another tone. Nothing is decided for a channel alone.
     #[inline(always)]
-    fn meet<S: Simd, const L: usize>(&mut self, simd: S, tone: usize, last: &Last<'_, L>)
-    where
+    fn meet<S: Simd, const L: usize>(
+        &mut self,
+        simd: S,
+        place: f32,
+        hops: [(&[f32; L], &[f32; L]); QUICK],
+    ) where
         V: Lanes<S>,
     {
-        let [h0, h1, h2, h3] = last.hops;
-        let re = |hop: &Hop<L>| V::load(simd, &hop.re[tone]);
-        let im = |hop: &Hop<L>| V::load(simd, &hop.im[tone]);
-        let (re0, im0, re1, im1) = (re(h0), im(h0), re(h1), im(h1));
-        let (re2, im2, re3, im3) = (re(h2), im(h2), re(h3), im(h3));
+        let [h0, h1, h2, h3] = hops;
+        let (re0, im0) = (V::load(simd, h0.0), V::load(simd, h0.1));
+        let (re1, im1) = (V::load(simd, h1.0), V::load(simd, h1.1));
+        let (re2, im2) = (V::load(simd, h2.0), V::load(simd, h2.1));
+        let (re3, im3) = (V::load(simd, h3.0), V::load(simd, h3.1));
         let (re, im) = (re0 + re1 + re2 + re3, im0 + im1 + im2 + im3);
         let power = re * re + im * im;
-        let (at, middle) = (&last.tones[tone], last.middles[tone]);
-        let number = |number| V::splat(simd, number);
-        let new = [
-            number(at.number),
-            number(at.limit),
-            number(middle.0),
-            number(middle.1),
-            number(at.window.0),
-            number(at.window.1),
-            number(at.sample.0),
-            number(at.sample.1),
-            re0,
-            im0,
-            re1,
-            im1,
-            re2,
-            im2,
-            re3,
-            im3,
-        ];
+        let place = V::all(simd, place);
+        let new = [place, re0, im0, re1, im1, re2, im2, re3, im3];
         self.all = V::where_greater((power, self.power), new, self.all);
         [self.power] = V::where_greater((power, self.power), [power], [self.power]);
     }
 
     /// How the tone turns between the first three hops and the last three, and all four
-    /// added up along that turn.
+    /// added up along that turn, from their middle.
     #[inline(always)]
-    fn follow<S: Simd>(self, simd: S) -> Pick<V>
+    fn follow<S: Simd>(self, simd: S) -> (Complexes<V>, Complexes<V>)
     where
         V: Lanes<S>,
     {
-        let number = |number| V::splat(simd, number);
-        let pair = |at: usize| Complexes {
-            re: self.all[at],
-            im: self.all[at + 1],
-        };
-        let hops = [pair(8), pair(10), pair(12), pair(14)];
-        let inner = hops[1].plus(hops[2]);
-        let turn = inner.plus(hops[3]).back(inner.plus(hops[0]));
+        let number = |number| V::all(simd, number);
+        let [_, re0, im0, re1, im1, re2, im2, re3, im3] = self.all;
+        let pair = |re, im| Complexes { re, im };
+        let (h0, h1, h2, h3) = (
+            pair(re0, im0),
+            pair(re1, im1),
+            pair(re2, im2),
+            pair(re3, im3),
+        );
+        let inner = h1.plus(h2);
+        let turn = inner.plus(h3).back(inner.plus(h0));
         let length = (turn.power() + number(f32::MIN_POSITIVE)).root();
         let turn = turn.scaled(number(1.0).by(length));
-        let sum = hops[1].plus(hops[0].times(turn));
-        let sum = hops[2].plus(sum.times(turn));
-        let sum = hops[3].plus(sum.times(turn));
+        let sum = h1.plus(h0.times(turn));
+        let sum = h2.plus(sum.times(turn));
+        let sum = h3.plus(sum.times(turn));
         // Half the turn; one of half a circle is not told from its opposite, and too far off.
         let re = (number(0.5 + 1e-6) + number(0.5) * turn.re).root();
         let half = Complexes {
@@ -168,14 +174,8 @@ impl<V> Strongest<V> {
             im: (number(0.5) * turn.im).by(re),
         };
         // From the last of the four hops back to their middle.
-        let sum = sum.back(half).back(half).back(half).times(pair(2));
-        Pick {
-            tone: self.all[0],
-            steady: turn.re - self.all[1],
-            sum: sum.scaled(arc(simd, half.im)),
-            window: pair(4).times(turn.times(turn)),
-            sample: pair(6),
-        }
+        let sum = sum.back(half).back(half).back(half);
+        (turn, sum.scaled(arc(simd, half.im)))
     }
 }
 
@@ -183,7 +183,7 @@ impl<V> Strongest<V> {
 /// lost to the turn in it.
 #[inline(always)]
 fn arc<S: Simd, V: Lanes<S>>(simd: S, sine: V) -> V {
-    let number = |number| V::splat(simd, number);
+    let number = |number| V::all(simd, number);
     let s = sine * sine;
     let arc = number(35.0 / 1152.0) + s * number(0.0224);
     let arc = number(5.0 / 112.0) + s * arc;

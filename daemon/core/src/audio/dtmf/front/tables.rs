@@ -52,46 +52,45 @@ pub(super) static TURNS: LazyLock<[Turns; PERIOD]> = LazyLock::new(|| {
     })
 });
 
+/// cos and sin of turns of the rows, and of the columns.
+pub(super) type ByGroup = [[[f32; 4]; 2]; 2];
+
+/// What a tone's phase turns by, radians, as a table.
+#[allow(clippy::cast_possible_truncation)]
+fn by_group(angle: impl Fn(usize) -> f64) -> ByGroup {
+    from_fn(|group| {
+        let of = |part: fn(f64) -> f64| from_fn(|tone| part(angle(4 * group + tone)) as f32);
+        [of(f64::cos), of(f64::sin)]
+    })
+}
+
 /// What a phase of each tone, counted from the middle of hop 0, turns by to count from the
 /// middle of the last four hops, for each place of the newest one.
-#[allow(clippy::cast_possible_truncation)]
-pub(super) static MIDDLES: LazyLock<[Turns; PERIOD]> = LazyLock::new(|| {
-    from_fn(|newest| {
-        let angle = |tone| omega(tone) * to_f64(HOP) * (to_f64(newest) - 1.5);
-        from_fn(|tone| (angle(tone).cos() as f32, angle(tone).sin() as f32))
-    })
+pub(super) static MIDDLES: LazyLock<[ByGroup; PERIOD]> = LazyLock::new(|| {
+    from_fn(|newest| by_group(|tone| omega(tone) * to_f64(HOP) * (to_f64(newest) - 1.5)))
 });
 
 /// What each tone turns by over half a sample, backwards.
 pub(super) static HALF_SAMPLE: LazyLock<[Complex; 8]> =
     LazyLock::new(|| from_fn(|tone| Complex::turn(-omega(tone) / 2.0)));
 
-/// What the quick look knows of a tone.
-pub(super) struct Tone {
-    /// Row 0-3 or column 4-7, as vectors hold it.
-    pub(super) number: f32,
+/// What the quick look knows of the tones.
+pub(super) struct Tones {
     /// The limit of the offset, 3.5 % + 6 Hz, as cos of the turn in a hop.
-    pub(super) limit: f32,
-    /// cos and sin of what it turns by over two hops, and over half a sample.
-    pub(super) window: (f32, f32),
-    pub(super) sample: (f32, f32),
+    pub(super) limit: [[f32; 4]; 2],
+    /// Turns over two hops, and over half a sample.
+    pub(super) window: ByGroup,
+    pub(super) sample: ByGroup,
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
-pub(super) static TONES: LazyLock<[Tone; 8]> = LazyLock::new(|| {
-    from_fn(|tone| {
-        let turn = |samples: f64| {
-            let turn = Complex::turn(omega(tone) * samples);
-            (turn.re as f32, turn.im as f32)
-        };
-        Tone {
-            number: tone as f32,
-            limit: (TAU * (0.035 * hz(tone) + 6.0) / 200.0).cos() as f32,
-            window: turn(2.0 * to_f64(HOP)),
-            sample: turn(0.5),
-        }
-    })
+pub(super) static TONES: LazyLock<Tones> = LazyLock::new(|| Tones {
+    limit: by_group(|tone| TAU * (0.035 * hz(tone) + 6.0) / 200.0).map(|[cos, _]| cos),
+    window: by_group(|tone| omega(tone) * 2.0 * to_f64(HOP)),
+    sample: by_group(|tone| omega(tone) / 2.0),
 });
+
+/// Rows and columns as vectors hold them.
+pub(super) const NUMBERS: [[f32; 4]; 2] = [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]];
 
 #[allow(clippy::cast_precision_loss)] // small counts
 pub(in crate::audio::dtmf) fn to_f64(count: usize) -> f64 {

@@ -4,8 +4,9 @@
 #![allow(clippy::needless_range_loop)]
 
 use fearless_simd::prelude::*;
-use fearless_simd::{f32x8, i16x8};
+use fearless_simd::{f32x8, i16x8, i32x4, i32x8};
 
+use super::lanes::Lanes;
 use super::tables::{HALF_SAMPLE, Turns, WAVES};
 use super::{Complex, HOP};
 use crate::audio::tone::RMS_0_DBM0;
@@ -47,6 +48,14 @@ pub(super) struct Hop<const L: usize> {
     pub(super) energy: [f32; L],
     /// Energy the filter took away: hum, dial tone, the low part of speech.
     pub(super) low: [f32; L],
+}
+
+impl<const L: usize> Hop<L> {
+    /// Correlation with a tone, real and imaginary.
+    #[inline(always)]
+    pub(super) fn tone(&self, tone: usize) -> (&[f32; L], &[f32; L]) {
+        (&self.re[tone], &self.im[tone])
+    }
 }
 
 /// A tone over the samples of a hop: cos and -sin; and what it turns by, backwards, in half
@@ -104,7 +113,8 @@ pub(super) fn interleave<S: Simd, const L: usize>(
     sound: &[&[i16; HOP]; L],
     to: &mut Sound<L>,
 ) {
-    let Some(channels) = sound.first_chunk::<8>().filter(|_| L == 8) else {
+    let channels = sound.first_chunk::<8>();
+    let Some(channels) = channels.filter(|_| L == 8 && cfg!(target_endian = "little")) else {
         for (n, to) in to.iter_mut().enumerate() {
             for c in 0..L {
                 to[c] = f32::from(sound[c][n]);
@@ -113,30 +123,34 @@ pub(super) fn interleave<S: Simd, const L: usize>(
         return;
     };
     for (block, to) in to.chunks_exact_mut(8).enumerate() {
-        let mut rows = [i16x8::splat(simd, 0); 8];
-        for (row, channel) in rows.iter_mut().zip(channels) {
-            if let Some(eight) = channel[8 * block..].first_chunk::<8>() {
-                *row = i16x8::load_array_ref(simd, eight);
-            }
-        }
-        // Rows as columns: three times the halves shuffled into each other.
-        for _ in 0..3 {
-            let [a, b, c, d, e, f, g, h] = rows;
-            let (ae, bf, cg, dh) = (
-                a.interleave(e),
-                b.interleave(f),
-                c.interleave(g),
-                d.interleave(h),
-            );
-            rows = [ae.0, ae.1, bf.0, bf.1, cg.0, cg.1, dh.0, dh.1];
-        }
-        for (to, row) in to.iter_mut().zip(rows) {
-            let row = row.to_array();
-            for c in 0..8 {
-                to[c] = f32::from(row[c]);
-            }
+        // Two samples as one number, four channels at a time.
+        let [a, b, c, d, e, f, g, h] = channels;
+        let low = transposed(simd, [a, b, c, d], 8 * block);
+        let high = transposed(simd, [e, f, g, h], 8 * block);
+        for n in 0..4 {
+            let both: i32x8<S> = low[n].combine(high[n]);
+            f32x8::float_from((both << 16) >> 16).store(&mut to[2 * n]);
+            f32x8::float_from(both >> 16).store(&mut to[2 * n + 1]);
         }
     }
+}
+
+/// Eight samples of four channels, two in each number: by time instead of by channel.
+#[inline(always)]
+fn transposed<S: Simd>(simd: S, channels: [&[i16; HOP]; 4], from: usize) -> [i32x4<S>; 4] {
+    let mut rows = [i32x4::splat(simd, 0); 4];
+    for (row, channel) in rows.iter_mut().zip(channels) {
+        if let Some(eight) = channel[from..].first_chunk::<8>() {
+            *row = i16x8::load_array_ref(simd, eight).bitcast();
+        }
+    }
+    // Twice the halves shuffled into each other.
+    for _ in 0..2 {
+        let [a, b, c, d] = rows;
+        let (ac, bd) = (a.interleave(c), b.interleave(d));
+        rows = [ac.0, ac.1, bd.0, bd.1];
+    }
+    rows
 }
 
 /// `a * b + c`, in one step where the processor has it: a call of a library elsewhere.
@@ -250,33 +264,24 @@ fn correlate_eight<S: Simd, const L: usize, const FUSED: bool>(
     let nothing = f32x8::splat(simd, 0.0);
     let (mut re, mut im) = ([nothing; 8], [nothing; 8]);
     for (n, cos) in WAVES.cos.iter().enumerate() {
-        let even = eight(simd, &sound[n]) + eight(simd, &sound[HOP - 1 - n]);
+        let even = f32x8::load(simd, &sound[n]) + f32x8::load(simd, &sound[HOP - 1 - n]);
         for tone in 0..8 {
             re[tone] = add_eight::<S, FUSED>(even, cos[tone], re[tone]);
         }
     }
     for (n, sin) in WAVES.sin.iter().enumerate() {
-        let odd = eight(simd, &sound[n]) - eight(simd, &sound[HOP - 1 - n]);
+        let odd = f32x8::load(simd, &sound[n]) - f32x8::load(simd, &sound[HOP - 1 - n]);
         for tone in 0..8 {
             im[tone] = add_eight::<S, FUSED>(odd, sin[tone], im[tone]);
         }
     }
-    let is_loud = eight(simd, &hop.energy).simd_ge(FLOOR_ENERGY);
+    let is_loud = f32x8::load(simd, &hop.energy).simd_ge(FLOOR_ENERGY);
     let loud = is_loud.select(f32x8::splat(simd, 1.0), nothing);
     for tone in 0..8 {
         let (re, im) = (re[tone] * loud, im[tone] * loud);
         let (cos, sin) = turns[tone];
         hop.re[tone].copy_from_slice(&(re * cos - im * sin).to_array()[..L]);
         hop.im[tone].copy_from_slice(&(re * sin + im * cos).to_array()[..L]);
-    }
-}
-
-/// The values of eight channels as one vector.
-#[inline(always)]
-fn eight<S: Simd, const L: usize>(simd: S, of: &[f32; L]) -> f32x8<S> {
-    match of.first_chunk::<8>() {
-        Some(eight) => f32x8::load_array_ref(simd, eight),
-        None => f32x8::splat(simd, 0.0),
     }
 }
 
