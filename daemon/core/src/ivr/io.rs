@@ -191,6 +191,8 @@ pub enum CallbackReply {
 /// One line of a call's trace: when, in which node, what kind, what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceLine {
+    /// Flow whose node it is.
+    pub flow: String,
     /// Node in which it happened.
     pub node: String,
     /// `node` `say` `say_error` `key` `event` `exit` `set` `join` `store` `end`.

@@ -504,11 +504,12 @@ impl FlowMachine {
     }
 
     fn trace(&mut self, kind: &'static str, data: impl Into<String>) {
-        let node = self
+        let (flow, node) = self
             .node()
-            .map(|(flow, i)| name_of(&flow, i))
+            .map(|(flow, i)| (flow.id.clone(), name_of(&flow, i)))
             .unwrap_or_default();
         self.out.push_back(Output::Trace(TraceLine {
+            flow,
             node,
             kind,
             data: data.into(),

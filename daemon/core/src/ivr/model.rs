@@ -12,6 +12,7 @@ use super::io::ToneName;
 pub(super) struct Flow {
     pub(super) file: String,
     pub(super) id: String,
+    pub(super) title: Option<String>,
     pub(super) start: Target,
     /// The first is the language of the texts and the fallback.
     pub(super) locales: Vec<(String, Place)>,
@@ -152,6 +153,8 @@ impl ReadAs {
 #[derive(Clone, Debug)]
 pub(super) struct Exit {
     pub(super) at: Place,
+    /// What it means, for people.
+    pub(super) label: Option<String>,
     pub(super) say: Vec<Item>,
     pub(super) next: Option<Target>,
 }
@@ -195,6 +198,7 @@ pub(super) enum Part {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) name: String,
+    pub(super) title: Option<String>,
     pub(super) at: Place,
     pub(super) kind: &'static str,
     pub(super) events: BTreeMap<String, Exit>,

@@ -110,6 +110,7 @@ impl Reader<'_> {
         Some(Flow {
             file: self.file.to_owned(),
             id: id?.value,
+            title: raw.title.as_ref().map(|title| title.value.clone()),
             start: start?,
             locales,
             max_steps,
@@ -336,6 +337,7 @@ impl Reader<'_> {
         }
         Exit {
             at,
+            label: exit.label.as_ref().map(|label| label.value.clone()),
             say: exit.say.as_ref().map(|s| self.say(s)).unwrap_or_default(),
             next: exit.next.as_ref().and_then(|n| self.target(n)),
         }

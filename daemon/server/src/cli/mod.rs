@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod dtmf;
 mod health;
+mod ivr;
 mod schema;
 mod serve;
 
@@ -35,6 +36,8 @@ enum Command {
     Check(check::Check),
     /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
     Health(health::Health),
+    /// Check and draw call flows, without a telephone.
+    Ivr(ivr::Ivr),
     /// Find the DTMF keys in a recording.
     Dtmf(dtmf::Dtmf),
     /// Print a JSON Schema: config, help-request, ivr-flow, openapi.
@@ -62,6 +65,7 @@ impl Cli {
             Command::Demo(demo) => demo.run().await,
             Command::Check(check) => check.run(),
             Command::Health(health) => health.run().await,
+            Command::Ivr(command) => command.run(),
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,

@@ -485,6 +485,7 @@ impl Task {
     fn say_error(&mut self, id: &str) {
         self.counters.say_errors.add();
         self.trace(TraceLine {
+            flow: String::new(),
             node: String::new(),
             kind: "say_error",
             data: format!("no clip {id}"),

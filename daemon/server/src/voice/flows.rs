@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,7 +22,7 @@ const TEXT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Largest recording in bytes.
 const CLIP_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// How flow files end.
-const FLOW_ENDING: &str = ".flow.yaml";
+pub(crate) const FLOW_ENDING: &str = ".flow.yaml";
 
 #[derive(RustEmbed)]
 #[folder = "../../ivr-scripts"]
@@ -130,16 +130,27 @@ fn read(config: &config::Ivr) -> Result<FlowSet, Vec<String>> {
     }
 }
 
-/// All flows and locales with every fault and warning, for the `ivr check` command.
+/// All flows and locales with every fault and warning.
 ///
 /// # Errors
 /// A folder or file that cannot be read.
 pub fn check(config: &config::Ivr) -> Result<(Option<FlowSet>, Vec<Fault>), String> {
-    Ok(FlowSet::load(&flows(config)?, &locales(config)?))
+    check_with(config, &[])
 }
 
-/// Built-in flows, replaced and extended by the operator's.
-fn flows(config: &config::Ivr) -> Result<Vec<Source>, String> {
+/// The same with the flows of these files and folders on top.
+///
+/// # Errors
+/// A folder or file that cannot be read.
+pub fn check_with(
+    config: &config::Ivr,
+    paths: &[PathBuf],
+) -> Result<(Option<FlowSet>, Vec<Fault>), String> {
+    Ok(FlowSet::load(&flows(config, paths)?, &locales(config)?))
+}
+
+/// Built-in flows, replaced and extended by the operator's, and those by `paths`.
+fn flows(config: &config::Ivr, paths: &[PathBuf]) -> Result<Vec<Source>, String> {
     let mut files: BTreeMap<String, Source> = BTreeMap::new();
     for name in BuiltInFlows::iter() {
         // Tests and notes lie in the same folder.
@@ -155,17 +166,27 @@ fn flows(config: &config::Ivr) -> Result<Vec<Source>, String> {
             files.insert(name.into_owned(), source);
         }
     }
-    if let Some(folder) = &config.flows {
-        for name in names(folder)?.iter().filter(|n| n.ends_with(FLOW_ENDING)) {
-            let path = folder.join(name);
+    for path in config.flows.iter().chain(paths) {
+        for path in flow_files(path)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
             let source = Source {
                 file: path.display().to_string(),
                 text: text(&path)?,
             };
-            files.insert(name.clone(), source);
+            files.insert(name.into_owned(), source);
         }
     }
     Ok(files.into_values().collect())
+}
+
+/// The flow files of a folder, or the one file, whatever its name.
+fn flow_files(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let names = names(path)?.into_iter();
+    let flows = names.filter(|name| name.ends_with(FLOW_ENDING));
+    Ok(flows.map(|name| path.join(name)).collect())
 }
 
 /// Built-in locales, replaced and extended file by file.

@@ -3,63 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Set;
+use crate::ivr::edges::{Edge, edges};
 use crate::ivr::fault::{Place, Report, hint};
 use crate::ivr::model::{Act, Flow, Node, Role, Target};
 
 /// Events that come at any time rather than from what the node does.
 const AT_ANY_TIME: [&str; 2] = ["error", "hangup"];
-
-/// One way from a node to another.
-struct Edge<'a> {
-    from: &'a Node,
-    exit: String,
-    to: &'a Target,
-}
-
-/// Every way out of every node; the flow's own events leave every node.
-fn edges(flow: &Flow) -> Vec<Edge<'_>> {
-    let mut edges = Vec::new();
-    for node in &flow.nodes {
-        let mut add = |exit: &str, to| {
-            edges.push(Edge {
-                from: node,
-                exit: exit.to_owned(),
-                to,
-            })
-        };
-        if let Some(next) = node.next() {
-            add("next", next);
-        }
-        if let Act::Branch { cases, otherwise } = &node.act {
-            for (_, to, _) in cases {
-                add("case", to);
-            }
-            add("else", otherwise);
-        }
-        for (name, exit) in node.exits() {
-            if let Some(to) = &exit.next {
-                add(&name, to);
-            }
-        }
-        for (name, exit) in &flow.events {
-            if let Some(to) = &exit.next
-                && !node.events.contains_key(name)
-                && may_raise(node, name)
-            {
-                add(name, to);
-            }
-        }
-    }
-    edges
-}
-
-/// Whether `name`, an event of the flow, can arise in `node`.
-fn may_raise(node: &Node, name: &str) -> bool {
-    match name {
-        "exhausted" => matches!(node.act, Act::Menu { .. } | Act::Collect { .. }),
-        _ => !matches!(node.act, Act::Hangup { .. } | Act::Return { .. }),
-    }
-}
 
 /// Every target a node or, for it, the flow names.
 fn targets<'a>(flow: &'a Flow, node: &'a Node) -> Vec<&'a Target> {

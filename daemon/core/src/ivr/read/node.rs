@@ -170,6 +170,7 @@ impl Reader<'_> {
         }
         Some(Node {
             name: name.value.clone(),
+            title: raw.value.title.as_ref().map(|title| title.value.clone()),
             at: name.at,
             kind: shape.kind,
             events,

@@ -208,7 +208,7 @@ fn schema_and_structs_give_the_same_verdict() {
 #[test]
 fn shipped_flows_fit_the_schema() {
     let schema = schema();
-    let flows = flows(&config::Ivr::default()).unwrap();
+    let flows = flows(&config::Ivr::default(), &[]).unwrap();
     assert_eq!(flows.len(), 3);
     for source in flows {
         let json = to_json(&source).unwrap();

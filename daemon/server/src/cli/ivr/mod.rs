@@ -1,0 +1,82 @@
+//! `helpline ivr`: everything one does with call flows before a caller meets them.
+
+mod check;
+mod graph;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Subcommand;
+use helpline_core::ivr::flow::{Fault, FlowSet, Severity};
+
+use super::ConfigArgs;
+use crate::config::{self, Config};
+use crate::voice::flows::{self, FLOW_ENDING};
+
+/// Arguments of `helpline ivr`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ivr {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check flows; every fault with file, line and column.
+    Check(check::Check),
+    /// Draw a flow: as SVG, for Mermaid or for Graphviz.
+    Graph(graph::DrawGraph),
+}
+
+impl Ivr {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Check(check) => check.run(),
+            Command::Graph(graph) => graph.run(),
+        }
+    }
+}
+
+/// Flows and locales as the configuration names them, with other files on top.
+fn load(config: &ConfigArgs, paths: &[PathBuf]) -> anyhow::Result<(Option<FlowSet>, Vec<Fault>)> {
+    let loaded = Config::load(config.config.as_deref());
+    let ivr = match loaded {
+        Ok(loaded) => loaded.config.ivr,
+        // Without a configuration its faults are those of the defaults: no public address
+        // and the like, which are nothing to flows.
+        Err(_) if config.config.is_none() => config::Ivr::default(),
+        Err(faults) => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            bail!("{}", faults.join("\n"));
+        }
+    };
+    flows::check_with(&ivr, paths).map_err(anyhow::Error::msg)
+}
+
+/// A set without errors and the name of the flow that `named` is: a name, or a file that is
+/// loaded on top.
+fn load_flow(config: &ConfigArgs, named: &str) -> anyhow::Result<(FlowSet, String)> {
+    let path = PathBuf::from(named);
+    let (paths, name) = if path.is_file() {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = file.strip_suffix(FLOW_ENDING).unwrap_or(&file).to_owned();
+        (vec![path], name)
+    } else {
+        (Vec::new(), named.to_owned())
+    };
+    let (set, faults) = load(config, &paths)?;
+    let Some(set) = set else {
+        let errors = faults.iter().filter(|f| f.severity == Severity::Error);
+        let errors: Vec<String> = errors.map(ToString::to_string).collect();
+        bail!("{}", errors.join("\n"));
+    };
+    if !set.has(&name) {
+        let names: Vec<&str> = set.names().collect();
+        bail!(
+            "there is no flow and no file {named:?}; the flows are: {}",
+            names.join(", ")
+        );
+    }
+    Ok((set, name))
+}
