@@ -10,23 +10,24 @@ const NAME_WIDTH: f64 = 7.9;
 const KIND_WIDTH: f64 = 6.1;
 /// Longest words on a box or a way.
 const WORDS_MAX: usize = 34;
-/// Colours of both schemes; the last one of each kind is its mark.
+/// Light unless the reader wants it dark. No variables: not every program knows them.
 const STYLE: &str = "
-  svg { color-scheme: light dark; font-family: system-ui, sans-serif;
-    --paper: #fbfbfa; --ink: #22272e; --soft: #6a737d; --box: #ffffff; --line: #9aa4ae;
-    --asks: #2b6cb0; --says: #2f855a; --acts: #b7791f; --ends: #c53030; --goes: #6b46c1; }
-  @media (prefers-color-scheme: dark) { svg {
-    --paper: #16191d; --ink: #e6e8ea; --soft: #9aa4ae; --box: #20252b; --line: #5c6670;
-    --asks: #63a4e8; --says: #57b98a; --acts: #e0ab52; --ends: #ef7070; --goes: #a48bf0; } }
-  .paper { fill: var(--paper); } .box { fill: var(--box); stroke: var(--line); }
-  .start { stroke: var(--ink); stroke-width: 2; }
-  .name { fill: var(--ink); font-size: 13px; font-weight: 600; }
-  .kind { fill: var(--soft); font-size: 11px; }
-  .way { fill: none; stroke: var(--line); stroke-width: 1.4; }
-  .back { stroke-dasharray: 5 3; } .tip { fill: var(--line); }
-  .words { fill: var(--ink); font-size: 11px; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
-  .asks { fill: var(--asks); } .says { fill: var(--says); } .acts { fill: var(--acts); }
-  .ends { fill: var(--ends); } .goes { fill: var(--goes); }
+  svg { font-family: system-ui, 'DejaVu Sans', sans-serif; }
+  .paper { fill: #fbfbfa; } .box { fill: #ffffff; stroke: #9aa4ae; }
+  .start { stroke: #22272e; stroke-width: 2; }
+  .name { fill: #22272e; font-size: 13px; font-weight: 600; } .kind { fill: #6a737d; font-size: 11px; }
+  .way { fill: none; stroke: #9aa4ae; stroke-width: 1.4; } .back { stroke-dasharray: 5 3; }
+  .tip { fill: #9aa4ae; }
+  .words { fill: #22272e; font-size: 11px; } .halo { fill: none; stroke: #fbfbfa; stroke-width: 4px; }
+  .asks { fill: #2b6cb0; } .says { fill: #2f855a; } .acts { fill: #b7791f; }
+  .ends { fill: #c53030; } .goes { fill: #6b46c1; }
+  @media (prefers-color-scheme: dark) {
+    .paper { fill: #16191d; } .box { fill: #20252b; stroke: #5c6670; } .start { stroke: #e6e8ea; }
+    .name, .words { fill: #e6e8ea; } .kind { fill: #9aa4ae; } .halo { stroke: #16191d; }
+    .way { stroke: #5c6670; } .tip { fill: #5c6670; }
+    .asks { fill: #63a4e8; } .says { fill: #57b98a; } .acts { fill: #e0ab52; }
+    .ends { fill: #ef7070; } .goes { fill: #a48bf0; }
+  }
 ";
 
 impl Graph {
@@ -62,10 +63,12 @@ impl Graph {
             }
             let ((x, y), anchor) = (way.words, if way.is_back { "start" } else { "middle" });
             let words = escaped(&shortened(&edge.label));
-            let _ = writeln!(
-                svg,
-                "<text class=\"words\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"
-            );
+            for class in ["words halo", "words"] {
+                let _ = writeln!(
+                    svg,
+                    "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"
+                );
+            }
         }
         svg.push_str("</svg>\n");
         svg

@@ -44,6 +44,7 @@ impl Bystander {
                     let allowed = stay_on(core) && raise_priority(PRIORITY);
                     // The receiver waits for every thread.
                     let _ = ranks.send(allowed);
+                    drop(ranks);
                     lateness(&done)
                 };
                 let named = std::thread::Builder::new().name(format!("bystander-{core}"));
