@@ -7,6 +7,7 @@ mod database;
 mod dtmf;
 mod faults;
 mod flood;
+mod ivr;
 mod line;
 mod mail;
 mod readme;

@@ -6,6 +6,7 @@ mod edges;
 pub mod expr;
 pub mod fault;
 pub mod flow;
+pub mod golden;
 pub mod graph;
 pub mod io;
 mod lint;
@@ -15,5 +16,4 @@ mod raw;
 mod read;
 mod say;
 
-#[cfg(test)]
-mod sim;
+pub mod sim;

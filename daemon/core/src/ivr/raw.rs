@@ -340,6 +340,11 @@ pub(super) struct Unreadable {
 
 /// Reads a flow file.
 pub(super) fn read(text: &str) -> Result<RawFlow, Unreadable> {
+    typed(text)
+}
+
+/// Any other file under the same strict rules, read into a type of its own.
+pub(super) fn typed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
     to_json(text)?;
     serde_saphyr::from_str_with_options(text, options()).map_err(|e| unreadable(&e, "E002"))
 }

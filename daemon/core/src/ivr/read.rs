@@ -5,6 +5,8 @@ mod node;
 mod say;
 mod words;
 
+pub(super) use words::duration;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

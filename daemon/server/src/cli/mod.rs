@@ -36,11 +36,11 @@ enum Command {
     Check(check::Check),
     /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
     Health(health::Health),
-    /// Check and draw call flows, without a telephone.
+    /// Check, test and draw call flows, without a telephone.
     Ivr(ivr::Ivr),
     /// Find the DTMF keys in a recording.
     Dtmf(dtmf::Dtmf),
-    /// Print a JSON Schema: config, help-request, ivr-flow, openapi.
+    /// Print a JSON Schema: config, help-request, ivr-flow, ivr-test, openapi.
     Schema(schema::Schema),
     /// Measure on this machine.
     Bench(bench::Bench),

@@ -20,6 +20,8 @@ enum Name {
     HelpRequest,
     /// A call flow.
     IvrFlow,
+    /// A golden test of a call flow.
+    IvrTest,
     /// The HTTP API.
     Openapi,
 }
@@ -30,6 +32,7 @@ impl Schema {
             Name::Config => config_schema()?,
             Name::HelpRequest => include_str!("../../../../schemas/help-request.json").to_owned(),
             Name::IvrFlow => include_str!("../../../../schemas/ivr-flow.json").to_owned(),
+            Name::IvrTest => include_str!("../../../../schemas/ivr-test.json").to_owned(),
             Name::Openapi => include_str!("../../../../schemas/openapi.json").to_owned(),
         };
         println!("{}", text.trim_end());

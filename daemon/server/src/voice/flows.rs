@@ -179,6 +179,22 @@ fn flows(config: &config::Ivr, paths: &[PathBuf]) -> Result<Vec<Source>, String>
     Ok(files.into_values().collect())
 }
 
+/// The golden tests of the built-in flows.
+pub(crate) fn built_in_tests() -> Vec<Source> {
+    let tests = BuiltInFlows::iter().filter(|name| name.ends_with(".test.yaml"));
+    tests
+        .filter_map(|name| {
+            let file = BuiltInFlows::get(&name)?;
+            let file_name = format!("ivr-scripts/{name}");
+            let text = utf8(&file.data, &file_name).ok()?;
+            Some(Source {
+                file: file_name,
+                text,
+            })
+        })
+        .collect()
+}
+
 /// The flow files of a folder, or the one file, whatever its name.
 fn flow_files(path: &Path) -> Result<Vec<PathBuf>, String> {
     if !path.is_dir() {

@@ -62,7 +62,7 @@ fn load(flows: &[(&str, &str)]) -> Arc<FlowSet> {
 }
 
 fn call(nodes: &str) -> Sim {
-    Sim::new(set_of(nodes), sim::start("t"))
+    crate::ivr::sim::call(set_of(nodes), sim::start("t"))
 }
 
 fn down(sim: &mut Sim, key: char) {

@@ -2,6 +2,7 @@
 
 mod check;
 mod graph;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub(super) struct Ivr {
 enum Command {
     /// Check flows; every fault with file, line and column.
     Check(check::Check),
+    /// Run golden tests of flows; tell what of the flows they take.
+    Test(test::Test),
     /// Draw a flow: as SVG, for Mermaid or for Graphviz.
     Graph(graph::DrawGraph),
 }
@@ -33,6 +36,7 @@ impl Ivr {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Check(check) => check.run(),
+            Command::Test(test) => test.run(),
             Command::Graph(graph) => graph.run(),
         }
     }

@@ -350,3 +350,41 @@ fn a_language_is_added_by_files_alone() {
     let faults = flows.reload(|_, _| Ok(())).unwrap_err();
     assert!(faults[0].contains("n.cent"), "{faults:?}");
 }
+
+#[test]
+fn schema_and_reader_agree_on_golden_tests() {
+    let text = include_str!("../../../../../schemas/ivr-test.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap();
+    let both = |source: &Source| {
+        let read = helpline_core::ivr::golden::GoldenTest::read(source).is_ok();
+        (read, valid(&schema, &source.text))
+    };
+    let tests = built_in_tests();
+    assert!(tests.len() > 10);
+    for test in &tests {
+        assert_eq!(both(test), (true, true), "{}", test.file);
+    }
+    for bad in [
+        "flow: a",
+        "flow: a\nsteps: []",
+        "flow: a\nsteps: [{}]",
+        "flow: a\nsteps: [{ press: \"1\", wait: 3s }]",
+        "flow: a\nsteps: [{ press: \"1x\" }]",
+        "flow: a\nsteps: [{ press: \"\" }]",
+        "flow: a\nsteps: [{ wait: soon }]",
+        "flow: a\nsteps: [{ expect: { within: 3 } }]",
+        "flow: a\nsteps: [{ expect: { sayd: x } }]",
+        "flow: a\nsteps: [{ expect: { end: none } }]",
+        "flow: a\nsteps: [{ event: never }]",
+        "flow: a\nsteps: [{ hangup: false }]",
+        "flow: a\ngiven: { callback: maybe }\nsteps: [{ hangup: true }]",
+        "flow: a\ngiven: { phone: x }\nsteps: [{ hangup: true }]",
+        "flow: a\nmore: 1\nsteps: [{ hangup: true }]",
+    ] {
+        let source = Source {
+            file: "t.test.yaml".into(),
+            text: bad.into(),
+        };
+        assert_eq!(both(&source), (false, false), "{bad}");
+    }
+}

@@ -19,7 +19,7 @@ fn orders(sim: &Sim) -> Vec<CallbackOrder> {
 fn with_answers(nodes: &str, answers: &[Answer]) -> Sim {
     let mut start = sim::start("t");
     start.open = true;
-    let mut sim = Sim::new(set_of("  a: { type: hangup }"), start);
+    let mut sim = crate::ivr::sim::call(set_of("  a: { type: hangup }"), start);
     sim = Sim {
         answers: answers.to_vec().into(),
         ..sim
@@ -85,7 +85,7 @@ fn a_withheld_number_is_a_bad_number_without_asking_the_desk() {
     let nodes = "  a: { type: callback, queue: help, number: call.from, next: ok, events: { bad_number: { next: bad } } }";
     let mut start = sim::start("t");
     start.call.from = None;
-    let sim = Sim::new(set_of(nodes), start);
+    let sim = crate::ivr::sim::call(set_of(nodes), start);
     assert_eq!((sim.ended, orders(&sim).len()), (Some(21), 0));
     for (reply, ended) in [
         (CallbackReply::BadNumber, 21),
@@ -139,7 +139,7 @@ fn a_help_flow_begins_when_the_announcement_has_been_heard() {
     let main = format!(
         "helpline: 1\nid: t\nstart: a\nprompts: {{ q: {{ text: \"0123456789\" }}, sorry: {{ text: \"01234\" }} }}\nvars: {{ v: {{ type: string }} }}\nnodes:\n{LINE}\n  ok: {{ type: hangup, cause: 31 }}\n  bad: {{ type: hangup, cause: 21 }}\n"
     );
-    let mut sim = Sim::new(load(&[("t", &main), ("h", help)]), sim::start("t"));
+    let mut sim = crate::ivr::sim::call(load(&[("t", &main), ("h", help)]), sim::start("t"));
     let join = sim.log.iter().find_map(|(_, o)| match o {
         Output::Join(op, join) => Some((*op, join.queue.clone())),
         _ => None,
@@ -159,7 +159,7 @@ fn a_help_flow_begins_when_the_announcement_has_been_heard() {
 #[test]
 fn a_call_that_was_taken_does_not_time_out_during_the_announcement() {
     let nodes = LINE.replace("max_wait: 90s", "max_wait: 100ms");
-    let mut sim = with_answers(&nodes, &[Answer::Joined("t")]);
+    let mut sim = with_answers(&nodes, &[Answer::Joined("t".to_owned())]);
     sim.wait_ms(599);
     assert!(!sim.traced("event", "timeout"), "{}", sim.trace());
     sim.wait_ms(1);
@@ -178,7 +178,7 @@ fn leaving_the_line_untaken_stops_the_announcement() {
 
 #[test]
 fn an_unknown_help_flow_is_an_error() {
-    let mut sim = with_answers(LINE, &[Answer::Joined("nosuch")]);
+    let mut sim = with_answers(LINE, &[Answer::Joined("nosuch".to_owned())]);
     sim.finish();
     assert_eq!(sim.ended, Some(41));
 }

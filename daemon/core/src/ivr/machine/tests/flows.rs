@@ -10,9 +10,9 @@ use crate::ivr::sim::Answer;
 fn a_called_flow_takes_inputs_and_hands_back_outputs() {
     let main = "helpline: 1\nid: t\nstart: a\nvars: { v: { type: int } }\nnodes: { a: { type: subflow, flow: u, with: { x: \"20\" }, save: { v: \"z + 1\" }, next: b, events: { odd: { next: odd } } }, b: { type: branch, cases: [{ when: \"v == 42\", next: ok }], else: bad }, odd: { type: hangup, cause: 17 }, ok: { type: hangup, cause: 31 }, bad: { type: hangup, cause: 21 } }";
     let sub = "helpline: 1\nid: u\nstart: a\ninput: { x: { type: int, required: true } }\noutput: { z: { type: int } }\nnodes: { a: { type: set, set: { z: \"x * 2 + 1\" }, next: c }, c: { type: branch, cases: [{ when: \"x > 100\", next: r }], else: q }, q: { type: return }, r: { type: return, event: odd } }";
-    let sim = Sim::new(load(&[("t", main), ("u", sub)]), sim::start("t"));
+    let sim = crate::ivr::sim::call(load(&[("t", main), ("u", sub)]), sim::start("t"));
     assert_eq!(sim.ended, Some(31), "{}", sim.trace());
-    let sim = Sim::new(
+    let sim = crate::ivr::sim::call(
         load(&[("t", &main.replace("\"20\"", "\"200\"")), ("u", sub)]),
         sim::start("t"),
     );
@@ -37,8 +37,11 @@ fn flows_may_call_each_other_five_deep() {
         .map(|(a, b)| (a.as_str(), b.as_str()))
         .collect();
     let set = load(&refs);
-    assert_eq!(Sim::new(Arc::clone(&set), sim::start("f2")).ended, Some(17));
-    assert_eq!(Sim::new(set, sim::start("f0")).ended, Some(41));
+    assert_eq!(
+        crate::ivr::sim::call(Arc::clone(&set), sim::start("f2")).ended,
+        Some(17)
+    );
+    assert_eq!(crate::ivr::sim::call(set, sim::start("f0")).ended, Some(41));
 }
 
 #[test]
@@ -93,7 +96,7 @@ fn an_error_in_a_called_flow_reaches_the_caller_of_it() {
     let main = "helpline: 1\nid: t\nstart: a\nnodes: { a: { type: subflow, flow: u, next: ok, events: { error: { next: bad } } }, ok: { type: hangup, cause: 31 }, bad: { type: hangup, cause: 21 } }";
     let sub = "helpline: 1\nid: u\nstart: a\nvars: { v: { type: string } }\nnodes: { a: { type: branch, cases: [{ when: \"int(v) > 0\", next: r }], else: r }, r: { type: return } }";
     assert_eq!(
-        Sim::new(load(&[("t", main), ("u", sub)]), sim::start("t")).ended,
+        crate::ivr::sim::call(load(&[("t", main), ("u", sub)]), sim::start("t")).ended,
         Some(21)
     );
 }
@@ -102,7 +105,7 @@ fn an_error_in_a_called_flow_reaches_the_caller_of_it() {
 fn the_number_of_steps_and_the_length_are_limited() {
     let round = "  a: { type: menu, say: [{ prompt: q }], keys: { \"1\": { next: ok }, \"*\": { next: a } } }";
     let set = set_with("limits: { max_steps: 5, max_duration: 1h }", round);
-    let mut sim = Sim::new(set, sim::start("t"));
+    let mut sim = crate::ivr::sim::call(set, sim::start("t"));
     sim.press("****");
     assert!(sim.ended.is_none());
     sim.press("*");
@@ -113,7 +116,7 @@ fn the_number_of_steps_and_the_length_are_limited() {
         "limits: { max_duration: 3s }",
         "  a: { type: play, say: [{ prompt: long }], next: ok }",
     );
-    let mut sim = Sim::new(set, sim::start("t"));
+    let mut sim = crate::ivr::sim::call(set, sim::start("t"));
     sim.finish();
     assert_eq!(at(&sim, "event", "limit max_duration"), 3_000);
 }
@@ -124,7 +127,7 @@ fn waiting_in_line_does_not_count_as_length() {
         "limits: { max_duration: 3s }",
         "  a: { type: enqueue, queue: q, place: reserved, max_wait: 60s, next: b }\n  b: { type: play, say: [{ prompt: long }], next: ok }",
     );
-    let mut sim = Sim::new(set, sim::start("t"));
+    let mut sim = crate::ivr::sim::call(set, sim::start("t"));
     sim.finish();
     assert_eq!(at(&sim, "event", "timeout"), 60_000);
     assert_eq!(at(&sim, "event", "limit max_duration"), 63_000);
@@ -189,7 +192,7 @@ fn the_nearest_language_of_the_flow_is_taken() {
         start.language = wish.to_owned();
         let mut nodes = nodes.to_owned();
         for lang in [first, then] {
-            let mut sim = Sim::new(
+            let mut sim = crate::ivr::sim::call(
                 set_with(&format!("locales: {locales}"), &nodes),
                 start.clone(),
             );
@@ -200,7 +203,7 @@ fn the_nearest_language_of_the_flow_is_taken() {
             }
             nodes = "  a: { type: play, say: [{ prompt: q }], next: ok }".to_owned();
         }
-        let sim = Sim::new(set_with(&format!("locales: {locales}"), &nodes), start);
+        let sim = crate::ivr::sim::call(set_with(&format!("locales: {locales}"), &nodes), start);
         assert!(
             format!("{:?}", sim.log).contains(&format!("{first}/q")),
             "{wish} {locales}"
@@ -243,7 +246,7 @@ fn inputs_are_converted_or_refused() {
     let good =
         serde_json::json!({ "t": asked, "count": 2, "d": "5m", "other": [1, { "a": null }] });
     assert_eq!(
-        Sim::new(Arc::clone(&set), start(good, 1.into())).ended,
+        crate::ivr::sim::call(Arc::clone(&set), start(good, 1.into())).ended,
         Some(31)
     );
     for (r, w) in [

@@ -22,7 +22,7 @@ fn golden(name: &str, sim: &Sim) {
 }
 
 fn confirm(answers: &[Answer]) -> Sim {
-    let mut sim = Sim::new(shipped(), start("callback-confirm"));
+    let mut sim = crate::ivr::sim::call(shipped(), start("callback-confirm"));
     sim.answers = answers.to_vec().into();
     assert!(sim.said().starts_with(
         "Hello, this is the help line. You asked us to call you back seven minutes ago."
@@ -33,7 +33,7 @@ fn confirm(answers: &[Answer]) -> Sim {
 
 #[test]
 fn pressing_1_accepts_and_reaches_the_spoken_help() {
-    let mut sim = confirm(&[Answer::Joined("self-help")]);
+    let mut sim = confirm(&[Answer::Joined("self-help".to_owned())]);
     sim.press("1");
     sim.wait_ms(8_000);
     sim.press("2");
@@ -97,7 +97,7 @@ fn nobody_free_offers_another_time() {
 
 #[test]
 fn the_main_menu_reads_an_account_back_and_calls_back() {
-    let mut sim = Sim::new(shipped(), start("main-menu"));
+    let mut sim = crate::ivr::sim::call(shipped(), start("main-menu"));
     sim.answers.push_back(Answer::Done);
     sim.press("2"); // interrupts the welcome, handed on: nothing of the menu is heard
     assert!(sim.traced("node", "ask_account") && !sim.traced("say", "main"));
@@ -121,7 +121,7 @@ fn the_main_menu_asks_for_a_number_that_is_withheld() {
     let mut begin = start("main-menu");
     begin.call.from = None;
     begin.open = false;
-    let mut sim = Sim::new(shipped(), begin);
+    let mut sim = crate::ivr::sim::call(shipped(), begin);
     sim.answers
         .extend([Answer::Reply(CallbackReply::BadNumber), Answer::Done]);
     assert!(sim.said().contains("closed"));
@@ -155,7 +155,7 @@ impl Sim {
 #[test]
 fn the_same_inputs_give_the_same_outputs() {
     let run = || {
-        let mut sim = confirm(&[Answer::Joined("self-help")]);
+        let mut sim = confirm(&[Answer::Joined("self-help".to_owned())]);
         sim.press("1");
         sim.wait_ms(5_000);
         sim.press("19");

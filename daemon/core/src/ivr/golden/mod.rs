@@ -1,0 +1,12 @@
+//! Golden tests of flows: what a caller does, and what must then be said and done, in
+//! virtual time; and which nodes and ways of a flow such tests have taken.
+
+mod coverage;
+mod file;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use coverage::{Coverage, Covered};
+pub use file::GoldenTest;
+pub use run::{Failure, Outcome};

@@ -1,0 +1,250 @@
+//! Runs a golden test against the machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::coverage::Coverage;
+use super::file::{Expect, Given, GivenCallback, GoldenTest, Happens, Step};
+use crate::ivr::flow::FlowSet;
+use crate::ivr::io::{CallFacts, CallbackReply, Input, Output, Start, Why};
+use crate::ivr::raw::At;
+use crate::ivr::read;
+use crate::ivr::sim::{Answer, Sim};
+use crate::phone::PhoneNumber;
+use crate::time::Wall;
+
+/// The wall clock when the call is answered: 2026-11-23, 12:00 UTC.
+const NOW: Wall = Wall::from_millis(1_795_435_200_000);
+/// How long an `expect` may take.
+const WITHIN: Duration = Duration::from_secs(600);
+
+/// What became of a test.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// The call's trace as far as it came.
+    pub trace: String,
+}
+
+/// A step that did not hold.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Line of the step.
+    pub line: u32,
+    /// What was expected and what was there.
+    pub message: String,
+}
+
+impl GoldenTest {
+    /// Runs the test; what it takes of the flows is added to `coverage`.
+    #[must_use]
+    pub fn run(&self, set: &Arc<FlowSet>, coverage: &mut Coverage) -> Outcome {
+        let sim = match Sim::new(Arc::clone(set), self.start()) {
+            Ok(sim) => sim,
+            Err(why) => {
+                let failure = Failure {
+                    line: 1,
+                    message: why.to_string(),
+                };
+                return Outcome {
+                    failure: Some(failure),
+                    trace: String::new(),
+                };
+            }
+        };
+        let mut run = Run {
+            sim,
+            given: &self.given,
+            seen: 0,
+        };
+        run.sim.answer_orders(self.given.callback.answer());
+        let failed = |step: &At<Step>, message| Failure {
+            line: step.at.line,
+            message,
+        };
+        let failure =
+            (self.steps.iter()).find_map(|step| Some(failed(step, run.step(&step.value).err()?)));
+        coverage.add(run.sim.log());
+        Outcome {
+            failure,
+            trace: run.sim.trace(),
+        }
+    }
+
+    fn start(&self) -> Start {
+        let given = &self.given;
+        let mut input = given.input.clone();
+        input.values_mut().for_each(make_absolute);
+        Start {
+            flow: self.flow.clone(),
+            call: CallFacts {
+                id: "test".to_owned(),
+                from: given.call.from.as_deref().map(PhoneNumber::from_row),
+                to: given.call.to.clone().unwrap_or_else(|| "100".to_owned()),
+                direction: if given.input.is_empty() { "in" } else { "out" },
+            },
+            input,
+            language: given.lang.clone().unwrap_or_else(|| "en-US".to_owned()),
+            wall: NOW,
+            open: given.open.unwrap_or(true),
+        }
+    }
+}
+
+/// `-7m` becomes the moment so long before the call.
+fn make_absolute(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(ago) = text.strip_prefix('-').and_then(read::duration) {
+                *text = (NOW - ago).rfc3339();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_absolute),
+        Value::Object(fields) => fields.values_mut().for_each(make_absolute),
+        _ => {}
+    }
+}
+
+impl GivenCallback {
+    fn answer(self) -> Answer {
+        match self {
+            GivenCallback::Done => Answer::Done,
+            GivenCallback::BadNumber => Answer::Reply(CallbackReply::BadNumber),
+            GivenCallback::Full => Answer::Reply(CallbackReply::Full),
+            GivenCallback::Failed => Answer::Reply(CallbackReply::Failed),
+        }
+    }
+}
+
+/// A test on its way.
+struct Run<'a> {
+    sim: Sim,
+    given: &'a Given,
+    /// Lines of the log that the last `expect` has seen.
+    seen: usize,
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        if let Some(expect) = &step.expect {
+            return self.expect(expect);
+        }
+        if let Some(cause) = self.sim.ended() {
+            return Err(format!("the call had ended (cause {cause})"));
+        }
+        if let Some(keys) = &step.press {
+            self.sim.press(keys);
+        }
+        match step.wait.as_deref() {
+            Some("quiet") => self.sim.until_quiet(),
+            Some(length) => self.sim.wait(read::duration(length).unwrap_or_default()),
+            None => {}
+        }
+        if step.hangup.is_some() {
+            self.sim.input(Input::Hangup);
+        }
+        match step.event {
+            Some(event) => self.happens(event),
+            None => Ok(()),
+        }
+    }
+
+    fn happens(&mut self, event: Happens) -> Result<(), String> {
+        let answer = match event {
+            Happens::Answered => {
+                let help = self.given.help.clone();
+                Answer::Joined(help.ok_or("`event: answered` needs `given: { help: FLOW }`")?)
+            }
+            Happens::NoAgents => Answer::Left(Why::NoAgents),
+            Happens::Full => Answer::Left(Why::Full),
+        };
+        if self.sim.join(answer) {
+            Ok(())
+        } else {
+            Err("the call does not wait in a queue".to_owned())
+        }
+    }
+
+    /// Lets time run until all holds, or nothing more can happen.
+    fn expect(&mut self, expect: &Expect) -> Result<(), String> {
+        let within = expect.within.as_deref().and_then(read::duration);
+        let until = self.sim.now() + within.unwrap_or(WITHIN);
+        loop {
+            let missing = self.missing(expect);
+            let Some(missing) = missing else {
+                self.seen = self.sim.log().len();
+                return Ok(());
+            };
+            match self.sim.next_at().filter(|at| *at <= until) {
+                Some(at) => self.sim.wait(at.since(self.sim.now())),
+                None => return Err(missing),
+            }
+        }
+    }
+
+    /// What does not hold now.
+    fn missing(&self, expect: &Expect) -> Option<String> {
+        let heard = self.said();
+        let nodes = self.nodes();
+        let node = nodes.last().map_or("", String::as_str);
+        if let Some(said) = expect.said.as_ref().filter(|said| !heard.contains(*said)) {
+            return Some(format!("{said:?} was not said; heard was {heard:?}"));
+        }
+        if let Some(said) = expect
+            .not_said
+            .as_ref()
+            .filter(|said| heard.contains(*said))
+        {
+            return Some(format!("{said:?} was said: {heard:?}"));
+        }
+        if let Some(wanted) = expect.node.as_ref().filter(|wanted| *wanted != node) {
+            return Some(format!("the call is in {node:?}, not in {wanted:?}"));
+        }
+        for (kind, words) in &expect.does {
+            if !self.done(kind, words) {
+                return Some(format!("no line `{kind} ... {words}` in the trace"));
+            }
+        }
+        let mut rest = nodes.iter();
+        if let Some(lost) = expect.path.iter().find(|name| !rest.any(|n| n == *name)) {
+            return Some(format!("{lost:?} is not on the way {}", nodes.join(" ")));
+        }
+        let ended = self.sim.ended();
+        (expect.end.is_some() && expect.end != ended).then(|| match ended {
+            Some(cause) => format!("the call ended with cause {cause}"),
+            None => format!("the call goes on, in {node:?}"),
+        })
+    }
+
+    /// Words begun since the last `expect`.
+    fn said(&self) -> String {
+        let words = self.sim.log().iter().skip(self.seen);
+        let words = words.filter_map(|(_, output)| match output {
+            Output::Say { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        let lines = self
+            .sim
+            .log()
+            .iter()
+            .filter_map(|(_, output)| match output {
+                Output::Trace(line) if line.kind == "node" => Some(line.node.clone()),
+                _ => None,
+            });
+        lines.collect()
+    }
+
+    fn done(&self, kind: &str, words: &str) -> bool {
+        let mut lines = self.sim.log().iter().skip(self.seen);
+        lines.any(|(_, output)| {
+            matches!(output, Output::Trace(line) if line.kind == kind && line.data.contains(words))
+        })
+    }
+}
