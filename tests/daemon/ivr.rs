@@ -1,8 +1,9 @@
 //! `helpline ivr`: what authors of flows run, on files that are right, wrong and hostile.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn ivr(words: &[&str], file: Option<&Path>) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_helpline"));
@@ -14,6 +15,28 @@ fn ivr(words: &[&str], file: Option<&Path>) -> (i32, String, String) {
     } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// The simulator with these lines typed into it.
+fn sim(words: &[&str], lines: &str) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_helpline"));
+    command.args(["ivr", "sim"]).args(words);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A call that ended reads no more.
+    let _ = stdin.write_all(lines.as_bytes());
+    drop(stdin);
+    let out = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (
+        out.status.code().unwrap(),
+        text(&out.stdout),
+        text(&out.stderr),
+    )
 }
 
 const GOOD: &str = "helpline: 1
@@ -118,4 +141,37 @@ fn tests_beside_own_flows_fail_with_their_line_and_trace() {
     assert!(code == 1 && out.contains(":2:"), "{out}");
     let (code, _, error) = ivr(&["test"], Some(&folder.path().join("none")));
     assert!(code == 1 && error.contains("none"), "{error}");
+}
+
+#[test]
+fn a_call_can_be_typed() {
+    let (code, out, error) = sim(&["callback-confirm"], "1\nanswered\n\n\n9\n\n\n\n");
+    assert_eq!(code, 0, "{out}{error}");
+    for part in [
+        "seven minutes ago",
+        "join flow self-help",
+        "spoken help",
+        "end 16",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    // Nonsense is answered and changes nothing; the end of the input is the end.
+    let (code, out, _) = sim(&["main-menu", "--closed"], "answered\nsing\nwait 9x\n1x\n");
+    assert!(code == 0 && out.contains("closed now"), "{out}");
+    assert!(out.contains("does not wait in a queue") && out.matches("hangup or quit").count() == 3);
+    let odd = "\u{e9}".repeat(100_000) + "\n";
+    let (code, out, _) = sim(&["main-menu"], &odd);
+    assert!(code == 0 && out.contains("hangup or quit"));
+    for (words, part) in [
+        (&["none"][..], "main-menu"),
+        (&["main-menu", "--input", "[1]"], "--input"),
+        (&["main-menu", "--from", "12x"], "--from"),
+        (
+            &["callback-confirm", "--input", "{\"request\": 7}"],
+            "request",
+        ),
+    ] {
+        let (code, _, error) = sim(words, "");
+        assert!(code == 1 && error.contains(part), "{words:?}: {error}");
+    }
 }

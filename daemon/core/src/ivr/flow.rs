@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 pub use super::fault::{Fault, Severity};
 use super::fault::{Place, Report};
 use super::lint;
-use super::model::{Flow, Item, What};
+use super::model::{Decl, Flow, Item, Kind, Role, What};
 use super::raw;
 use super::read;
 use super::say::{Locale, pieces};
@@ -113,6 +113,26 @@ impl FlowSet {
         self.flows.contains_key(flow)
     }
 
+    /// A sample of each value that a flow's input declares; nothing if there is no such flow.
+    /// A timestamp is seven minutes ago, as golden tests write it.
+    #[must_use]
+    pub fn sample_input(&self, flow: &str) -> serde_json::Map<String, serde_json::Value> {
+        let decls = self.flow(flow).into_iter().flat_map(|flow| &flow.decls);
+        let inputs = decls.filter(|(_, decl)| decl.role == Role::Input && decl.default.is_none());
+        let value = |decl: &Decl| match decl.kind {
+            Kind::Map => {
+                let fields = decl.fields.iter();
+                fields
+                    .map(|(name, kind)| (name.clone(), sample(*kind)))
+                    .collect()
+            }
+            kind => sample(kind),
+        };
+        inputs
+            .map(|(name, decl)| (name.clone(), value(decl)))
+            .collect()
+    }
+
     /// Every clip the flows may play, as `LOCALE/ID`, sorted.
     #[must_use]
     pub fn clips(&self) -> &BTreeSet<String> {
@@ -144,6 +164,18 @@ impl FlowSet {
             }
         }
         clips
+    }
+}
+
+fn sample(kind: Kind) -> serde_json::Value {
+    match kind {
+        Kind::String | Kind::Any => "sample".into(),
+        Kind::Int | Kind::Number => 1.into(),
+        Kind::Bool => true.into(),
+        Kind::Duration => "1m".into(),
+        Kind::Timestamp => "-7m".into(),
+        Kind::Map => serde_json::Map::new().into(),
+        Kind::List => Vec::<serde_json::Value>::new().into(),
     }
 }
 

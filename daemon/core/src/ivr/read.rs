@@ -5,7 +5,7 @@ mod node;
 mod say;
 mod words;
 
-pub(super) use words::duration;
+pub use words::duration;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -36,7 +36,7 @@ enum Command {
     Check(check::Check),
     /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
     Health(health::Health),
-    /// Check, test and draw call flows, without a telephone.
+    /// Check, try, test and draw call flows, without a telephone.
     Ivr(ivr::Ivr),
     /// Find the DTMF keys in a recording.
     Dtmf(dtmf::Dtmf),

@@ -9,4 +9,6 @@ mod tests;
 
 pub use coverage::{Coverage, Covered};
 pub use file::GoldenTest;
-pub use run::{Failure, Outcome};
+pub use run::{Failure, Outcome, make_absolute};
+
+pub use super::read::duration;

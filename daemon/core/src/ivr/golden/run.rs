@@ -77,7 +77,7 @@ impl GoldenTest {
     fn start(&self) -> Start {
         let given = &self.given;
         let mut input = given.input.clone();
-        input.values_mut().for_each(make_absolute);
+        make_absolute(&mut input, NOW);
         Start {
             flow: self.flow.clone(),
             call: CallFacts {
@@ -94,18 +94,21 @@ impl GoldenTest {
     }
 }
 
-/// `-7m` becomes the moment so long before the call.
-fn make_absolute(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Some(ago) = text.strip_prefix('-').and_then(read::duration) {
-                *text = (NOW - ago).rfc3339();
+/// In a flow's input, text such as `-7m` becomes the moment so long before the call.
+pub fn make_absolute(input: &mut serde_json::Map<String, Value>, call: Wall) {
+    fn absolute(value: &mut Value, call: Wall) {
+        match value {
+            Value::String(text) => {
+                if let Some(ago) = text.strip_prefix('-').and_then(read::duration) {
+                    *text = (call - ago).rfc3339();
+                }
             }
+            Value::Array(values) => values.iter_mut().for_each(|value| absolute(value, call)),
+            Value::Object(fields) => make_absolute(fields, call),
+            _ => {}
         }
-        Value::Array(values) => values.iter_mut().for_each(make_absolute),
-        Value::Object(fields) => fields.values_mut().for_each(make_absolute),
-        _ => {}
     }
+    input.values_mut().for_each(|value| absolute(value, call));
 }
 
 impl GivenCallback {

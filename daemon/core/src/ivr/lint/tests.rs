@@ -3,6 +3,7 @@
 use super::super::fault::{Fault, Severity};
 use super::super::flow::{FlowSet, Source};
 use super::super::sim;
+use crate::ivr::golden::{Coverage, GoldenTest};
 
 const PROMPTS: [(&str, &str); 3] = [
     ("hello", "Hello."),
@@ -485,20 +486,35 @@ fn damaged_locales_are_faults_not_panics() {
     }
 }
 
-/// Blocks of the manual that are whole flows.
-fn examples() -> Vec<String> {
+/// Blocks of the manual: whole flows, and golden tests.
+fn examples() -> (Vec<String>, Vec<String>) {
     let manual = include_str!("../../../../../docs/IVR.md");
     let blocks = manual.split("```yaml\n").skip(1);
     blocks
         .filter_map(|b| Some(b.split_once("```")?.0.to_owned()))
-        .collect()
+        .partition(|block| block.contains("helpline: 1"))
+}
+
+#[test]
+fn the_golden_tests_of_the_manual_pass() {
+    let (_, tests) = examples();
+    assert_eq!(tests.len(), 1);
+    for text in tests {
+        let source = Source {
+            file: "docs/IVR.md".into(),
+            text,
+        };
+        let test = GoldenTest::read(&source).unwrap();
+        let outcome = test.run(&sim::shipped(), &mut Coverage::default());
+        assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    }
 }
 
 #[test]
 fn the_examples_of_the_manual_are_clean() {
-    let examples = examples();
-    assert_eq!(examples.len(), 5);
-    for text in examples {
+    let (flows, _) = examples();
+    assert_eq!(flows.len(), 5);
+    for text in flows {
         let mut source = Source {
             file: String::new(),
             text,

@@ -10,7 +10,7 @@ use crate::ivr::raw::{At, Whole};
 const FORBIDDEN: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
 /// `20s`, `500ms`, `5m`, `2h`.
-pub(in crate::ivr) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     if number.is_empty() || number.len() > 6 {

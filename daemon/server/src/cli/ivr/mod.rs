@@ -2,6 +2,7 @@
 
 mod check;
 mod graph;
+mod sim;
 mod test;
 
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ enum Command {
     Check(check::Check),
     /// Run golden tests of flows; tell what of the flows they take.
     Test(test::Test),
+    /// Walk through a flow as a caller, in text, with a virtual clock.
+    Sim(sim::Simulate),
     /// Draw a flow: as SVG, for Mermaid or for Graphviz.
     Graph(graph::DrawGraph),
 }
@@ -37,6 +40,7 @@ impl Ivr {
         match self.command {
             Command::Check(check) => check.run(),
             Command::Test(test) => test.run(),
+            Command::Sim(sim) => sim.run(),
             Command::Graph(graph) => graph.run(),
         }
     }
