@@ -20,7 +20,7 @@ const CORE: Table = &[
     ("rtp", &["audio", "rng", "time"]),
     ("request", &["calendar", "id", "phone", "time"]),
     ("smtp", &["request", "id", "time"]),
-    ("ivr", &["audio", "calendar", "id", "phone", "time"]),
+    ("ivr", &["audio", "calendar", "id", "phone", "rng", "time"]),
     ("call", &["ivr", "audio", "sdp", "id", "phone", "time"]),
     (
         "queue",

@@ -114,10 +114,13 @@ fn a_flow_is_drawn_by_name_and_from_a_file() {
 
 #[test]
 fn golden_tests_of_the_shipped_flows_pass_and_take_nearly_every_way() {
-    let (code, out, error) = ivr(&["test", "--min-coverage", "90", "--missing"], None);
+    let (code, out, error) = ivr(
+        &["test", "--min-coverage", "90", "--missing", "--walk", "50"],
+        None,
+    );
     assert_eq!(code, 0, "{out}{error}");
     for flow in ["callback-confirm", "main-menu", "self-help"] {
-        assert!(out.contains(&format!("{flow}: ")), "{out}");
+        assert!(out.contains(&format!("{flow}: 50 random calls")), "{out}");
     }
 }
 

@@ -6,9 +6,11 @@ mod file;
 mod run;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use coverage::{Coverage, Covered};
 pub use file::GoldenTest;
 pub use run::{Failure, Outcome, make_absolute};
+pub use walk::{Walk, walk};
 
 pub use super::read::duration;

@@ -16,7 +16,7 @@ use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 /// The wall clock when the call is answered: 2026-11-23, 12:00 UTC.
-const NOW: Wall = Wall::from_millis(1_795_435_200_000);
+pub(super) const NOW: Wall = Wall::from_millis(1_795_435_200_000);
 /// How long an `expect` may take.
 const WITHIN: Duration = Duration::from_secs(600);
 

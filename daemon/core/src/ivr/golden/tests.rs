@@ -1,4 +1,4 @@
-use super::{Coverage, GoldenTest};
+use super::{Coverage, GoldenTest, walk};
 use crate::ivr::flow::Source;
 use crate::ivr::sim::shipped;
 
@@ -89,4 +89,30 @@ fn unknown_flow_is_a_failure_and_nothing_is_covered() {
     );
     assert_eq!(covered.missing.len(), covered.nodes.1 + covered.ways.1);
     assert!(coverage.of(&shipped(), "none").is_none());
+}
+
+#[test]
+fn random_callers_of_the_shipped_flows_all_end_well() {
+    for flow in ["main-menu", "callback-confirm", "self-help"] {
+        for seed in 0..100 {
+            let walk = walk(&shipped(), flow, Some("self-help"), seed);
+            assert!(walk.failure.is_none(), "{:?}\n{}", walk.failure, walk.test);
+        }
+    }
+}
+
+#[test]
+fn a_walk_is_a_test_that_does_the_same() {
+    let set = shipped();
+    for seed in 0..50 {
+        let walk = walk(&set, "callback-confirm", Some("self-help"), seed);
+        let test = GoldenTest::read(&source(&walk.test)).expect(&walk.test);
+        let outcome = test.run(&set, &mut Coverage::default());
+        assert!(
+            outcome.failure.is_none(),
+            "{:?}\n{}",
+            outcome.failure,
+            walk.test
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use helpline_core::ivr::flow::{FlowSet, Severity, Source};
-use helpline_core::ivr::golden::{Coverage, GoldenTest};
+use helpline_core::ivr::golden::{Coverage, GoldenTest, walk};
 
 use super::super::ConfigArgs;
 use crate::voice::flows;
@@ -41,6 +41,20 @@ pub(super) struct Test {
     /// Least share of the ways of each flow entered that the tests must take, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     min_coverage: u32,
+    /// Also walk through every flow so many times as a random caller.
+    #[arg(long, value_name = "TIMES", default_value_t = 0)]
+    walk: u32,
+    /// Seed of the first walk; each further one has the next.
+    #[arg(long, default_value_t = 1, requires = "walk")]
+    seed: u64,
+    /// The flow that takes walking calls which wait in a queue.
+    #[arg(
+        long,
+        value_name = "FLOW",
+        default_value = "self-help",
+        requires = "walk"
+    )]
+    help_flow: String,
     /// Name what no test takes.
     #[arg(long)]
     missing: bool,
@@ -79,12 +93,13 @@ impl Test {
             failed += usize::from(!passed);
         }
         let covered = self.cover(&set, &coverage);
+        let walked = self.walks(&set);
         println!(
             "{} of {} tests passed",
             sources.len() - failed,
             sources.len()
         );
-        Ok(if failed == 0 && covered {
+        Ok(if failed == 0 && covered && walked {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -140,6 +155,30 @@ impl Test {
             }
         }
         outcome.failure.is_none()
+    }
+
+    /// Random calls of every flow; the first of each that does not end well is printed as a
+    /// test.
+    fn walks(&self, set: &Arc<FlowSet>) -> bool {
+        let help = Some(self.help_flow.as_str()).filter(|flow| set.has(flow));
+        let mut well = true;
+        for flow in set.names().filter(|_| self.walk > 0) {
+            let seeds = (0..u64::from(self.walk)).map(|n| self.seed.wrapping_add(n));
+            let failed = seeds
+                .map(|seed| walk(set, flow, help, seed))
+                .find_map(|walk| {
+                    let why = walk.failure?;
+                    Some((why, walk.test))
+                });
+            match failed {
+                None => println!("{flow}: {} random calls ended well", self.walk),
+                Some((why, test)) => {
+                    well = false;
+                    println!("{flow}: FAILED in a random call: {why}\n{test}");
+                }
+            }
+        }
+        well
     }
 
     fn cover(&self, set: &FlowSet, coverage: &Coverage) -> bool {
