@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the recorded prompts of a locale: `build.py [--locale en-US] [--check]`.
+"""Makes the recorded prompts of a locale: `build.py [--locale en-US] [--check]`, and the
+hold music: `build.py --music`.
 
 A developer's tool; neither the daemon nor the tests synthesise speech. It collects the
-words (prompts of the flows, and every clip the value rules can produce), speaks what is
-new or has other words, trims and levels it, and writes FLAC files (16 kHz, mono, 16 bit)
-and manifest.toml. Staleness is judged by words, not by audio.
+words (prompts of the flows, their translations in LOCALE/phrases.toml, and every clip the
+value rules can produce), speaks what is new or has other words, trims and levels it, and
+writes FLAC files (mono, 16 bit, 16 kHz, drafts 8 kHz) and manifest.toml. Staleness is judged by words,
+not by audio. hibari-tts speaks English; other languages are drafts by espeak-ng.
 
 `--check` only says what is missing, stale or damaged (exit 1); it needs no speech.
 """
@@ -17,53 +19,14 @@ import re
 import sys
 import tomllib
 
+from words import ESPEAK, VALUES
+
 HERE = pathlib.Path(__file__).resolve().parent
 FLOWS = HERE.parent / "ivr-scripts"
-RATE = 16_000
+RATE, DRAFT_RATE = 16_000, 8_000
 RMS_WANTED = 2600 / 32767  # active speech level: -22 dBFS
 PEAK_MAX = 10 ** (-3 / 20)
 LEAD_MS, TAIL_MS = 20, 60
-
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen "
-    "fourteen fifteen sixteen seventeen eighteen nineteen"
-).split()
-TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
-ORDINALS = (
-    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh "
-    "twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth "
-    "twentieth"
-).split()
-
-
-def spell(n):
-    """English words of 0 to 99."""
-    if n < 20:
-        return ONES[n]
-    tens, ones = divmod(n, 10)
-    return TENS[tens] if ones == 0 else f"{TENS[tens]}-{ONES[ones]}"
-
-
-def ordinal(n):
-    """English ordinal of 1 to 31."""
-    if n <= 20:
-        return ORDINALS[n]
-    if n == 30:
-        return "thirtieth"
-    return f"{TENS[n // 10]}-{ORDINALS[n % 10]}"
-
-
-def english_values():
-    """Every clip that prompts/en-US/rules.toml can name, and its words."""
-    words = {f"n.{n}": spell(n) for n in range(100)}
-    words |= {f"o.{n}": ordinal(n) for n in range(1, 32)}
-    words |= {f"n.{w}": w for w in ("hundred", "thousand", "million", "billion")}
-    for unit in ("second", "minute", "hour", "day"):
-        words[f"unit.{unit}.one"] = unit
-        words[f"unit.{unit}.other"] = unit + "s"
-    words |= {"and": "and", "key.star": "star", "key.pound": "pound"}
-    return words
-
 
 def pieces(name, text):
     """Cuts a sentence at its slots, as the daemon does: clip id -> words."""
@@ -75,26 +38,40 @@ def pieces(name, text):
     return clips
 
 
-def phrases_of_flows(locale):
-    """Prompt id -> sentence, from every flow whose first locale this is."""
+def phrases_of_flows():
+    """Prompt id -> sentence, from every flow, in the flow's own language."""
     import yaml
 
     phrases = {}
     for path in sorted(FLOWS.glob("*.flow.yaml")):
         flow = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if flow.get("locales", ["en-US"])[0] != locale:
-            continue
         for name, prompt in flow.get("prompts", {}).items():
             if phrases.setdefault(name, prompt["text"]) != prompt["text"]:
                 sys.exit(f"{path.name}: prompt {name!r} has other words in another flow")
     return phrases
 
 
-class Speaker:
-    """hibari-tts, or espeak-ng (drafts) where its model is not installed."""
+def phrases_of(locale):
+    """The sentences of a locale: those of the flows, or their translations."""
+    own = phrases_of_flows()
+    file = HERE / locale / "phrases.toml"
+    if not file.exists():
+        return own
+    translated = tomllib.loads(file.read_text(encoding="utf-8"))
+    missing = sorted(set(own) - set(translated))
+    if missing:
+        sys.exit(f"{file}: no sentence for {', '.join(missing)}")
+    return translated
 
-    def __init__(self):
+
+class Speaker:
+    """hibari-tts for English where it is installed, else espeak-ng, whose clips are drafts."""
+
+    def __init__(self, locale):
+        self.locale = locale
         try:
+            if not locale.startswith("en-"):
+                raise ImportError
             from hibari import Hibari
 
             self.tts = Hibari()
@@ -115,23 +92,23 @@ class Speaker:
         import soundfile
 
         wav = subprocess.run(
-            ["espeak-ng", "-v", "en-us", "--stdout"], input=words.encode(), capture_output=True, check=True
+            ["espeak-ng", "-v", ESPEAK[self.locale], "-s", "150", "--stdout"], input=words.encode(), capture_output=True, check=True
         ).stdout
         return soundfile.read(io.BytesIO(wav), dtype="float64")
 
 
-def resample(x, rate):
-    """To 16 kHz through the spectrum: clips are short and begin and end in silence."""
+def resample(x, rate, to=RATE):
+    """To another rate through the spectrum: clips are short and begin and end in silence."""
     import numpy as np
 
-    if rate == RATE:
+    if rate == to:
         return x
     pad = np.zeros(rate // 10)
     x = np.concatenate([pad, x, pad])
-    n = int(round(len(x) * RATE / rate))
+    n = int(round(len(x) * to / rate))
     spectrum = np.fft.rfft(x)[: n // 2 + 1]
     full = np.zeros(n // 2 + 1, dtype=complex)
-    full[: len(spectrum)] = spectrum
+    full[: len(spectrum)] = spectrum[: len(full)]
     return np.fft.irfft(full, n) * (n / len(x))
 
 
@@ -203,7 +180,7 @@ def write_manifest(path, voice, licence, phrases, clips):
 
 
 def wanted_of(locale, phrases):
-    wanted = english_values() if locale == "en-US" else {}
+    wanted = VALUES[locale]() if locale in VALUES else {}
     for name, text in phrases.items():
         wanted |= pieces(name, text)
     return wanted
@@ -217,16 +194,44 @@ def fresh(folder, clip, words):
     return file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == clip["sha256"]
 
 
+def music():
+    """Hold music of our own: slow broken chords of plucked strings, 32 s, without an end to
+    be heard when it begins again."""
+    import numpy as np
+    import soundfile
+
+    beat, chords = 0.5, [(45, 52, 57, 60, 64), (41, 48, 53, 57, 60), (48, 55, 60, 64, 67), (43, 50, 55, 59, 62)]
+    total = int(RATE * beat * 16 * len(chords))
+    out = np.zeros(total)
+    for number, chord in enumerate(chords * 4):
+        for step, place in enumerate((0, 2, 3, 4)):
+            at = int(RATE * beat * (number * 4 + step))
+            hz = 440 * 2 ** ((chord[place] - 69) / 12)
+            t = np.arange(int(RATE * 2.2)) / RATE
+            note = sum(np.sin(2 * np.pi * hz * k * t) * np.exp(-t * (1.6 + k)) / k for k in (1, 2, 3))
+            note *= np.minimum(1, t / 0.004)
+            # What rings over the end rings into the beginning.
+            where = (at + np.arange(len(note))) % total
+            np.add.at(out, where, note * (0.9 if step == 0 else 0.6))
+    out *= 0.25 / np.abs(out).max()
+    folder = HERE / "hold"
+    folder.mkdir(exist_ok=True)
+    soundfile.write(folder / "default.flac", np.round(out * 32767).astype(np.int16), RATE, format="FLAC", subtype="PCM_16")
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--locale", default="en-US")
     args.add_argument("--check", action="store_true")
+    args.add_argument("--music", action="store_true", help="make hold/default.flac, nothing else")
     args = args.parse_args()
+    if args.music:
+        return music()
     folder = HERE / args.locale
     folder.mkdir(exist_ok=True)
     manifest = folder / "manifest.toml"
     old = tomllib.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
-    phrases = phrases_of_flows(args.locale) or old.get("phrase", {})
+    phrases = phrases_of(args.locale)
     wanted = wanted_of(args.locale, phrases)
     have = old.get("clip", {})
     stale = [name for name, words in sorted(wanted.items()) if not fresh(folder, have.get(name), words)]
@@ -237,21 +242,28 @@ def main():
     clips = {name: have[name] for name in wanted if name not in stale}
     voice, licence = old.get("voice", ""), old.get("licence", "")
     if stale:
+        import numpy as np
         import soundfile
 
-        speaker = Speaker()
+        speaker = Speaker(args.locale)
         voice, licence = speaker.voice, speaker.licence
         for name in stale:
             # A full stop gives a word the melody of an end, also when it stands alone.
             words = wanted[name]
             samples = finish(*speaker.say(words if words[-1] in ".?!" else words + "."))
             file = folder / f"{name}.flac"
-            soundfile.write(file, samples, RATE, format="FLAC", subtype="PCM_16")
+            rate = RATE
+            if speaker.quality == "draft":  # what a telephone carries, in half the bytes
+                rate = DRAFT_RATE
+                pad = rate // 10
+                samples = resample(samples.astype(float), RATE, rate)[pad:-pad]
+                samples = np.round(samples).astype(np.int16)
+            soundfile.write(file, samples, rate, format="FLAC", subtype="PCM_16")
             clips[name] = {
                 "text": words,
                 "file": file.name,
                 "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-                "ms": round(len(samples) * 1000 / RATE),
+                "ms": round(len(samples) * 1000 / rate),
                 "quality": speaker.quality,
             }
             print(f"{args.locale}/{name}: {words}")

@@ -35,26 +35,36 @@ const SERVER: Table = &[
     ("page", &["clock", "config", "log"]),
     ("store", &["clock", "config", "log"]),
     ("voice", &["clock", "config", "log"]),
-    ("notify", &["store", "clock", "config", "log"]),
+    ("services", &["clock", "config", "log"]),
+    ("notify", &["services", "store", "clock", "config", "log"]),
     ("desk", &["store", "clock", "config", "log"]),
-    ("dispatch", &["desk", "voice", "clock", "config", "log"]),
+    (
+        "assist",
+        &["services", "desk", "voice", "clock", "config", "log"],
+    ),
+    (
+        "dispatch",
+        &["assist", "desk", "voice", "clock", "config", "log"],
+    ),
     (
         "intake",
-        &["desk", "voice", "page", "clock", "config", "log"],
+        &[
+            "assist", "services", "desk", "voice", "page", "clock", "config", "log",
+        ],
     ),
     ("web", &["desk", "voice", "page", "clock", "config", "log"]),
     (
         "daemon",
         &[
-            "clock", "log", "config", "page", "store", "voice", "notify", "desk", "dispatch",
-            "intake", "web",
+            "clock", "log", "config", "page", "services", "store", "voice", "notify", "desk",
+            "assist", "dispatch", "intake", "web",
         ],
     ),
     (
         "cli",
         &[
-            "clock", "log", "config", "page", "store", "voice", "notify", "desk", "dispatch",
-            "intake", "web", "daemon",
+            "clock", "log", "config", "page", "services", "store", "voice", "notify", "desk",
+            "assist", "dispatch", "intake", "web", "daemon",
         ],
     ),
 ];

@@ -14,6 +14,7 @@ use helpline::notify::Notifier;
 use helpline::notify::mail::{Letterhead, Mailer};
 use helpline::notify::template::Templates;
 use helpline::page::{Pages, assets, secure};
+use helpline::services::Services;
 use helpline::store::Store;
 use helpline::web::health::instrument;
 use helpline::web::metrics::Metrics;
@@ -87,7 +88,10 @@ fn notifier(config: &Config, store: Store, clock: &Clock, address: SocketAddr) -
     let letterhead = Letterhead::new(config, &format!("http://{address}")).unwrap();
     let mailer = Mailer::open(config).unwrap();
     let templates = Templates::load(None).unwrap();
-    Notifier::new(store, templates, letterhead, mailer, clock.clone(), 1)
+    let services = Arc::new(Services::new(config, clock.clone()).unwrap());
+    let (ways, recordings) = ((mailer, services), config.recordings());
+    let clock = clock.clone();
+    Notifier::new(store, templates, letterhead, ways, recordings, clock, 1)
 }
 
 impl Site {

@@ -81,6 +81,11 @@ impl World {
         std::fs::write(&password, "secret\n").unwrap();
         let mut config = EngineConfig {
             dial: helpline_core::phone::DialRules::default(),
+            queue: "help".into(),
+            zone: "UTC".into(),
+            env: std::collections::BTreeMap::new(),
+            recordings: std::env::temp_dir(),
+            codecs: Vec::new(),
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
@@ -228,6 +233,8 @@ fn plan(trunk: &str, call_id: &str, flow: &str) -> CallPlan {
         call_id: call_id.into(),
         trunk: trunk.into(),
         to: PhoneNumber::from_row("+4930123456"),
+        queue: "help".into(),
+        caller_id: None,
         ring_limit: LIMIT,
         flow: flow.into(),
         input: serde_json::Map::new(),
@@ -286,7 +293,13 @@ pub(super) async fn desk(call: &mut Call) -> (Vec<&'static str>, CallReport, Str
             CallEvent::Trace(..)
             | CallEvent::Answerer(..)
             | CallEvent::MachineListens { .. }
-            | CallEvent::Recorded(..) => {}
+            | CallEvent::Recorded(..)
+            | CallEvent::Leave(_)
+            | CallEvent::Webhook(_) => {}
+            CallEvent::Ask(op, ask) => {
+                let reply = CallCommand::Reply(op, ask.refused());
+                call.commands.send(reply).await.unwrap();
+            }
             CallEvent::Ended(report) => return (words, report, keys),
         }
     }

@@ -6,16 +6,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use helpline::assist::Assist;
 use helpline::clock::Clock;
 use helpline::config::{Config, Queue, Trunk};
 use helpline::desk::{
     AcceptError, Accepted, AckTo, Cancelled, Desk, IntakeKey, Origin, StatusView,
 };
 use helpline::dispatch::Dispatch;
+use helpline::services::Services;
 use helpline::store::Store;
 use helpline::voice::{Call, CallCommand, CallEvent, CallPlan, Voice, VoiceRequest};
 use helpline_core::call::{CallReport, End, Settled};
-use helpline_core::ivr::io::{CallbackOrder, CallbackReply, HelpChannel, Join, OpId};
+use helpline_core::ivr::io::{CallbackOrder, CallbackReply, HelpChannel, Join, OpId, Place};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::request::{Channel, HelpRequest, When};
 use helpline_core::rng::Rng;
@@ -181,8 +183,16 @@ impl World {
             desk.start().await.unwrap();
             let (voice, requests) = Voice::channel();
             tokio::spawn(serve(requests, script, clock.clone()));
-            let dispatch = Dispatch::new(
+            let services = Arc::new(Services::new(&config, clock.clone()).unwrap());
+            let assist = Assist::new(
                 Arc::clone(&desk),
+                services,
+                voice.clone(),
+                None,
+                Arc::clone(&config),
+            );
+            let dispatch = Dispatch::new(
+                (Arc::clone(&desk), assist),
                 voice,
                 config,
                 clock.clone(),
@@ -425,6 +435,7 @@ impl Phone {
             Act::Talk(length) => {
                 let join = Join {
                     queue: "help".into(),
+                    place: Place::Reserved,
                 };
                 self.say(CallEvent::Join(OpId(1), join)).await;
                 match self.commands.recv().await {

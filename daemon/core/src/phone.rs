@@ -45,6 +45,13 @@ impl PhoneNumber {
         &self.0
     }
 
+    /// The digits in groups as its country writes them, the country code first; text that
+    /// is no number is one group.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        plan::groups(&self.0)
+    }
+
     /// Shown to strangers: the country and the last two digits, `+49 … 67`.
     #[must_use]
     pub fn masked(&self) -> String {

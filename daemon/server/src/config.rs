@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use helpline_core::calendar::Calendar;
+use helpline_core::ivr::flow::Known;
 use helpline_core::phone::{DialRules, PhoneNumber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct Config {
     pub voice: Voice,
     /// Flows and prompts.
     pub ivr: Ivr,
+    /// Mailboxes for the messages of callers; without any there is one named `help`.
+    pub mailbox: Vec<Mailbox>,
     /// Which numbers may be called.
     pub dial: Dial,
     /// Named opening hours.
@@ -170,8 +173,43 @@ pub enum RelayTls {
 pub struct Ivr {
     /// Folder whose flows override the built-in ones by file name.
     pub flows: Option<PathBuf>,
-    /// Folder whose locales override the built-in prompts by file name.
+    /// Folder whose locales override the built-in prompts by file name, and whose other
+    /// folders hold sound files: `hold/default.flac` is `hold/default` in a flow.
     pub prompts: Option<PathBuf>,
+    /// Whether changed files are taken up by themselves, as after SIGHUP.
+    pub watch: bool,
+    /// Environment variables that flows may read as `env.NAME`.
+    pub env: Vec<String>,
+    /// Hosts that flows may send requests to, `crm.example` or `crm.example:8443`.
+    pub http_hosts: Vec<String>,
+}
+
+/// Where messages go that callers leave.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mailbox {
+    /// Name in flows.
+    pub name: String,
+    /// Address that gets each message as a mail with its sound. Without one the messages
+    /// stay in `recordings` under `store.dir`.
+    pub to: Option<String>,
+    /// Messages that may wait to be sent; further callers are told that it cannot be kept.
+    #[serde(default = "default_messages_max")]
+    pub messages_max: u32,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Mailbox {
+            name: "help".into(),
+            to: None,
+            messages_max: default_messages_max(),
+        }
+    }
+}
+
+const fn default_messages_max() -> u32 {
+    1_000
 }
 
 /// Which numbers may be called.
@@ -344,6 +382,12 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
+/// Where the recording of that name is.
+#[must_use]
+pub fn take_path(folder: &Path, id: &str) -> PathBuf {
+    folder.join(format!("{id}.wav"))
+}
+
 impl Config {
     /// The queue requests enter when they name none: the first one.
     #[must_use]
@@ -376,6 +420,35 @@ impl Config {
                 .filter_map(|n| PhoneNumber::parse(n, None).ok())
                 .collect(),
             refuse_prefixes: self.dial.refuse_prefixes.clone(),
+        }
+    }
+
+    /// Folder for what callers say.
+    #[must_use]
+    pub fn recordings(&self) -> PathBuf {
+        self.store.dir.join("recordings")
+    }
+
+    /// What flows read as `env`; a variable that is not set is not there.
+    #[must_use]
+    pub fn env(&self) -> BTreeMap<String, String> {
+        let names = self.ivr.env.iter();
+        names
+            .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
+            .collect()
+    }
+
+    /// What flows are checked against, but for sound files.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known {
+            queues: Some(self.queue.iter().map(|queue| queue.name.clone()).collect()),
+            mailboxes: Some(self.mailbox.iter().map(|m| m.name.clone()).collect()),
+            // A queue without hours of its own is always open, and so is a flow.
+            calendars: (!self.calendar.is_empty()).then(|| self.calendar.keys().cloned().collect()),
+            env: Some(self.ivr.env.iter().cloned().collect()),
+            hosts: Some(self.ivr.http_hosts.iter().cloned().collect()),
+            files: None,
         }
     }
 

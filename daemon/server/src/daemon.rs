@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::assist::Assist;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::Desk;
@@ -27,6 +28,7 @@ use crate::intake;
 use crate::notify::Notifier;
 use crate::notify::mail::{Letterhead, Mailer};
 use crate::page::{self, Pages};
+use crate::services::Services;
 use crate::store::Store;
 use crate::voice::flows::Flows;
 use crate::voice::media::{Media, MediaConfig};
@@ -112,6 +114,9 @@ impl Daemon {
             .context("store: the line could not be taken over")?;
 
         let media = start_media(&config)?;
+        let recordings = config.recordings();
+        std::fs::create_dir_all(&recordings)
+            .with_context(|| format!("store.dir: folder {}", recordings.display()))?;
         let (voice, callers, engine) = start_engine(
             &config,
             (&flows, Arc::clone(&prompts)),
@@ -126,8 +131,16 @@ impl Daemon {
             CancellationToken::new(),
         );
         let calls = TaskTracker::new();
-        let dispatch = Dispatch::new(
+        let services = Arc::new(Services::new(&config, clock.clone()).context("ivr.http_hosts")?);
+        let assist = Assist::new(
             Arc::clone(&desk),
+            Arc::clone(&services),
+            voice.clone(),
+            Some(engine.clone()),
+            Arc::clone(&config),
+        );
+        let dispatch = Dispatch::new(
+            (Arc::clone(&desk), Arc::clone(&assist)),
             voice,
             Arc::clone(&config),
             clock.clone(),
@@ -138,7 +151,7 @@ impl Daemon {
         let dialler = tokio::spawn(dispatch.run());
         calls.spawn(intake::phone::serve(
             callers,
-            Arc::clone(&desk),
+            (Arc::clone(&desk), assist),
             Arc::clone(&config),
             clock.clone(),
             calls.clone(),
@@ -148,7 +161,8 @@ impl Daemon {
             store.clone(),
             templates,
             Letterhead::new(&config, &config.public_url())?,
-            Mailer::open(&config)?,
+            (Mailer::open(&config)?, services),
+            config.recordings(),
             clock.clone(),
             seed()?,
         );
@@ -412,6 +426,11 @@ async fn start_engine(
         trunks: config.trunk.clone(),
         language: config.site.language.clone(),
         region: config.dial.region.clone(),
+        queue: config.default_queue().to_owned(),
+        zone: config.site.zone.clone(),
+        env: config.env(),
+        recordings: config.recordings(),
+        codecs: parts::codecs(config),
         open: Arc::new(move || open_desk.is_open(&queue, open_clock.wall())),
     };
     let flows = Arc::clone(flows);

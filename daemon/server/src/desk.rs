@@ -9,6 +9,7 @@ mod learnt;
 mod letter;
 mod line;
 mod mail;
+mod message;
 #[cfg(test)]
 pub(crate) mod stage;
 mod status;

@@ -10,6 +10,7 @@ use helpline_core::time::Time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::assist::Assist;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::{Claimed, Desk, Placed, StoreError};
@@ -40,6 +41,7 @@ const PAUSE_NO_ROOM: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Dispatch {
     desk: Arc<Desk>,
+    assist: Arc<Assist>,
     voice: Voice,
     config: Arc<Config>,
     clock: Clock,
@@ -72,7 +74,7 @@ impl Dispatch {
     /// is a task of `calls`.
     #[must_use]
     pub fn new(
-        desk: Arc<Desk>,
+        (desk, assist): (Arc<Desk>, Arc<Assist>),
         voice: Voice,
         config: Arc<Config>,
         clock: Clock,
@@ -82,6 +84,7 @@ impl Dispatch {
     ) -> Dispatch {
         Dispatch {
             desk,
+            assist,
             voice,
             config,
             clock,

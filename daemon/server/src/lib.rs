@@ -10,6 +10,7 @@
     )
 )]
 
+pub mod assist;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod intake;
 pub mod log;
 pub mod notify;
 pub mod page;
+pub mod services;
 pub mod store;
 pub mod voice;
 pub mod web;

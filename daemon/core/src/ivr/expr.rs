@@ -30,6 +30,7 @@ pub struct Expr {
     source: String,
     program: Arc<Program>,
     names: BTreeSet<String>,
+    fields: BTreeSet<(String, String)>,
 }
 
 /// Why an expression gave no value.
@@ -86,12 +87,14 @@ impl Expr {
             let first = e.errors.first();
             first.map_or_else(|| "not an expression".to_owned(), |e| one_line(&e.msg))
         })?;
-        let mut names = BTreeSet::new();
-        free_names(program.expression(), &mut Vec::new(), &mut names);
+        let mut reads = Reads::default();
+        reads.expression(program.expression());
+        let Reads { names, fields, .. } = reads;
         Ok(Expr {
             source: source.to_owned(),
             program: Arc::new(program),
             names,
+            fields,
         })
     }
 
@@ -105,6 +108,18 @@ impl Expr {
     #[must_use]
     pub fn names(&self) -> &BTreeSet<String> {
         &self.names
+    }
+
+    /// Whether it reads this field of that name: `queue.position`.
+    #[must_use]
+    pub fn reads(&self, name: &str, field: &str) -> bool {
+        self.fields_of(name).any(|f| f == field)
+    }
+
+    /// The fields it reads of that name.
+    pub fn fields_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let fields = self.fields.iter().filter(move |(n, _)| n == name);
+        fields.map(|(_, field)| field.as_str())
     }
 
     /// The value in `scope`.
@@ -156,62 +171,67 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// Names read by `e` that no macro around them binds (`x` of `list.exists(x, ..)`).
-fn free_names<'a>(e: &'a IdedExpr, bound: &mut Vec<&'a str>, into: &mut BTreeSet<String>) {
-    match &e.expr {
-        Ast::Unspecified | Ast::Literal(_) => {}
-        Ast::Ident(name) => {
-            if !name.starts_with('@') && !bound.contains(&name.as_str()) {
-                into.insert(name.clone());
-            }
-        }
-        Ast::Call(call) => {
-            if let Some(target) = &call.target {
-                free_names(target, bound, into);
-            }
-            for arg in &call.args {
-                free_names(arg, bound, into);
-            }
-        }
-        Ast::Comprehension(c) => {
-            free_names(&c.iter_range, bound, into);
-            free_names(&c.accu_init, bound, into);
-            let before = bound.len();
-            bound.push(&c.iter_var);
-            bound.push(&c.accu_var);
-            if let Some(second) = &c.iter_var2 {
-                bound.push(second);
-            }
-            for part in [&c.loop_cond, &c.loop_step, &c.result] {
-                free_names(part, bound, into);
-            }
-            bound.truncate(before);
-        }
-        Ast::List(list) => {
-            for element in &list.elements {
-                free_names(element, bound, into);
-            }
-        }
-        Ast::Map(map) => {
-            for entry in &map.entries {
-                entry_names(&entry.expr, bound, into);
-            }
-        }
-        Ast::Struct(s) => {
-            for entry in &s.entries {
-                entry_names(&entry.expr, bound, into);
-            }
-        }
-        Ast::Select(select) => free_names(&select.operand, bound, into),
-    }
+/// What an expression reads.
+#[derive(Default)]
+struct Reads<'a> {
+    /// Names that no macro around them binds (`x` of `list.exists(x, ..)`).
+    names: BTreeSet<String>,
+    /// Fields of such names.
+    fields: BTreeSet<(String, String)>,
+    bound: Vec<&'a str>,
 }
 
-fn entry_names<'a>(e: &'a EntryExpr, bound: &mut Vec<&'a str>, into: &mut BTreeSet<String>) {
-    match e {
-        EntryExpr::StructField(field) => free_names(&field.value, bound, into),
-        EntryExpr::MapEntry(entry) => {
-            free_names(&entry.key, bound, into);
-            free_names(&entry.value, bound, into);
+impl<'a> Reads<'a> {
+    fn is_free(&self, name: &str) -> bool {
+        !name.starts_with('@') && !self.bound.contains(&name)
+    }
+
+    fn expression(&mut self, e: &'a IdedExpr) {
+        match &e.expr {
+            Ast::Unspecified | Ast::Literal(_) => {}
+            Ast::Ident(name) => {
+                if self.is_free(name) {
+                    self.names.insert(name.clone());
+                }
+            }
+            Ast::Call(call) => {
+                for part in call.target.as_deref().into_iter().chain(&call.args) {
+                    self.expression(part);
+                }
+            }
+            Ast::Comprehension(c) => {
+                self.expression(&c.iter_range);
+                self.expression(&c.accu_init);
+                let before = self.bound.len();
+                self.bound.push(&c.iter_var);
+                self.bound.push(&c.accu_var);
+                self.bound.extend(c.iter_var2.as_deref());
+                for part in [&c.loop_cond, &c.loop_step, &c.result] {
+                    self.expression(part);
+                }
+                self.bound.truncate(before);
+            }
+            Ast::List(list) => list.elements.iter().for_each(|e| self.expression(e)),
+            Ast::Map(map) => map.entries.iter().for_each(|e| self.entry(&e.expr)),
+            Ast::Struct(s) => s.entries.iter().for_each(|e| self.entry(&e.expr)),
+            Ast::Select(select) => {
+                if let Ast::Ident(name) = &select.operand.expr
+                    && self.is_free(name)
+                {
+                    self.fields.insert((name.clone(), select.field.clone()));
+                }
+                self.expression(&select.operand);
+            }
+        }
+    }
+
+    fn entry(&mut self, e: &'a EntryExpr) {
+        match e {
+            EntryExpr::StructField(field) => self.expression(&field.value),
+            EntryExpr::MapEntry(entry) => {
+                self.expression(&entry.key);
+                self.expression(&entry.value);
+            }
         }
     }
 }
@@ -230,6 +250,29 @@ pub fn from_json(json: &serde_json::Value) -> Value {
         serde_json::Value::Array(a) => Value::List(Arc::new(a.iter().map(from_json).collect())),
         serde_json::Value::Object(o) => map(o.iter().map(|(k, v)| (k.as_str(), from_json(v)))),
     }
+}
+
+/// A value as JSON: times as RFC 3339, lengths of time in milliseconds; `None` if it has
+/// no form there.
+#[must_use]
+pub fn to_json(value: &Value) -> Option<serde_json::Value> {
+    Some(match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(b) => (*b).into(),
+        Value::Int(i) => (*i).into(),
+        Value::UInt(u) => (*u).into(),
+        Value::Float(x) => serde_json::Number::from_f64(*x)?.into(),
+        Value::String(s) => s.as_str().into(),
+        Value::Duration(d) => d.num_milliseconds().into(),
+        Value::Timestamp(t) => Wall::from_millis(t.timestamp_millis()).rfc3339().into(),
+        Value::List(list) => list.iter().map(to_json).collect::<Option<Vec<_>>>()?.into(),
+        Value::Map(map) => {
+            let members = map.map.iter();
+            let members = members.map(|(key, value)| Some((key_text(key), to_json(value)?)));
+            members.collect::<Option<serde_json::Map<_, _>>>()?.into()
+        }
+        _ => return None,
+    })
 }
 
 /// A map value.

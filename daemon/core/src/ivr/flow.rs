@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 pub use super::fault::{Fault, Severity};
 use super::fault::{Place, Report};
 use super::lint;
-use super::model::{Decl, Flow, Item, Kind, Role, What};
+use super::machine::REVIEW_CLIP;
+use super::model::{Act, Decl, Flow, Item, Kind, Named, Node, Role, What};
 use super::raw;
 use super::read;
 use super::say::{Locale, pieces};
@@ -33,6 +34,24 @@ pub struct LocaleSource {
     pub rules: Source,
 }
 
+/// What is configured outside the flows. `None`: not known, so flows are not checked
+/// against it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Names of queues.
+    pub queues: Option<BTreeSet<String>>,
+    /// Names of mailboxes.
+    pub mailboxes: Option<BTreeSet<String>>,
+    /// Names of opening hours.
+    pub calendars: Option<BTreeSet<String>>,
+    /// Names that `env` has.
+    pub env: Option<BTreeSet<String>>,
+    /// Hosts that flows may send requests to.
+    pub hosts: Option<BTreeSet<String>>,
+    /// Sound files beside the locales, without their endings: `hold/default`.
+    pub files: Option<BTreeSet<String>>,
+}
+
 /// All flows and locales, checked together; calls keep the set they began with.
 #[derive(Debug)]
 pub struct FlowSet {
@@ -47,6 +66,16 @@ impl FlowSet {
     /// come in the order of files and lines.
     #[must_use]
     pub fn load(flows: &[Source], locales: &[LocaleSource]) -> (Option<FlowSet>, Vec<Fault>) {
+        FlowSet::load_for(flows, locales, &Known::default())
+    }
+
+    /// The same, checked against what is configured.
+    #[must_use]
+    pub fn load_for(
+        flows: &[Source],
+        locales: &[LocaleSource],
+        known: &Known,
+    ) -> (Option<FlowSet>, Vec<Fault>) {
         let mut report = Report::default();
         let mut set = FlowSet {
             flows: BTreeMap::new(),
@@ -69,7 +98,7 @@ impl FlowSet {
                 }
             }
         }
-        lint::check(&set.flows, &set.locales, &unread, &mut report);
+        lint::check(&set.flows, &set.locales, &unread, known, &mut report);
         if report.has_errors() {
             return (None, report.into_faults());
         }
@@ -133,7 +162,7 @@ impl FlowSet {
             .collect()
     }
 
-    /// Every clip the flows may play, as `LOCALE/ID`, sorted.
+    /// Every clip the flows may play, as `LOCALE/ID`, and every sound file, sorted.
     #[must_use]
     pub fn clips(&self) -> &BTreeSet<String> {
         &self.clips
@@ -156,6 +185,7 @@ impl FlowSet {
     fn needed_clips(&self) -> BTreeSet<String> {
         let mut clips = BTreeSet::new();
         for flow in self.flows.values() {
+            clips.extend(files(flow).into_iter().map(|file| file.name.clone()));
             for (name, _) in &flow.locales {
                 if let Some(locale) = self.locales.get(name) {
                     let of = flow_clips(flow, locale);
@@ -225,7 +255,7 @@ fn stem(file: &str) -> &str {
 pub(super) fn all_items(flow: &Flow) -> Vec<&Item> {
     let mut items: Vec<&Item> = Vec::new();
     for node in &flow.nodes {
-        items.extend(node.say());
+        items.extend(node.says().into_iter().flatten());
         for (_, exit) in node.exits() {
             items.extend(&exit.say);
         }
@@ -236,9 +266,35 @@ pub(super) fn all_items(flow: &Flow) -> Vec<&Item> {
     items
 }
 
+/// The sound files a flow plays besides its recordings.
+pub(super) fn files(flow: &Flow) -> Vec<&Named> {
+    let music = flow.nodes.iter().filter_map(|node| match &node.act {
+        Act::Enqueue { music, .. } | Act::Wait { music, .. } => music.as_ref(),
+        _ => None,
+    });
+    let said = all_items(flow)
+        .into_iter()
+        .filter_map(|item| match &item.what {
+            What::File(file) => Some(file),
+            _ => None,
+        });
+    music.chain(said).collect()
+}
+
+/// Nodes in which a caller may hear his message again.
+pub(super) fn reviews(flow: &Flow) -> impl Iterator<Item = &Node> {
+    flow.nodes.iter().filter(|node| match &node.act {
+        Act::Record { taking, .. } | Act::Voicemail { taking, .. } => taking.review,
+        _ => false,
+    })
+}
+
 /// Every clip a flow may play in a locale.
 fn flow_clips(flow: &Flow, locale: &Locale) -> BTreeSet<String> {
     let mut clips = BTreeSet::new();
+    if reviews(flow).next().is_some() {
+        clips.insert(REVIEW_CLIP.to_owned());
+    }
     for item in all_items(flow) {
         match &item.what {
             What::Prompt { id, .. } => {
@@ -254,7 +310,7 @@ fn flow_clips(flow: &Flow, locale: &Locale) -> BTreeSet<String> {
                 }
             }
             What::Value(read_as, _) => clips.extend(locale.rules.clips(read_as)),
-            What::Pause(_) | What::Tone(_) => {}
+            What::File(_) | What::Pause(_) | What::Tone(_) => {}
         }
     }
     clips

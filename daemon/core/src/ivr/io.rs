@@ -1,10 +1,16 @@
 //! What goes into a flow machine and what comes out. The shell carries these between
 //! the machine, the media thread of the leg and the desk; it decides nothing.
 
+mod order;
+
+pub use order::*;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::audio::answer::Answerer;
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
@@ -57,8 +63,26 @@ pub enum Input {
     Joined(OpId, HelpChannel),
     /// Answer to [`Output::Join`]: nobody and nothing took the call.
     LeftQueue(OpId, Why),
+    /// How the line stands for a call that waits in it.
+    Queue(OpId, QueueView),
     /// Answer to [`Output::Store`]: committed, or why not.
     Stored(OpId, CallbackReply),
+    /// Answer to [`Output::Http`].
+    Http(OpId, HttpReply),
+    /// Answer to [`Output::Find`]: the record, or that there is none.
+    Found(OpId, FindReply),
+    /// Answer to [`Output::Record`]: the recording has ended.
+    Recorded(OpId, Take),
+    /// Answer to [`Output::Deliver`]: whether it is on its way, durably.
+    Delivered(OpId, bool),
+    /// Answer to [`Output::Transfer`].
+    Transferred(OpId, TransferReply),
+    /// Answer to [`Output::Conference`]: the room is full, or the call has left it.
+    LeftRoom(OpId, RoomReply),
+    /// Who answered, as far as sound tells: once after [`Output::Detect`].
+    Heard(Answerer),
+    /// The machine that answered records from now on: its beep came, or it fell silent.
+    MachineListens,
 }
 
 /// What the machine wants, drained by `poll`.
@@ -79,10 +103,30 @@ pub enum Output {
     Stop(OpId),
     /// Digits of a secret are being keyed: the recorder writes silence meanwhile.
     Mask(bool),
-    /// The customer accepts: take the place the request holds and join the help channel.
+    /// Stand in line, or take the place the request holds, and join the help channel.
     Join(OpId, Join),
+    /// The caller no longer waits for this `Join`.
+    Leave(OpId),
+    /// Music beneath the prompts, round and round, by its id; `None` ends it.
+    Music(Option<String>),
     /// Make, move or settle a help request; what is said next waits for `Stored`.
     Store(OpId, CallbackOrder),
+    /// Ask another service; then `Http(op)`.
+    Http(OpId, HttpOrder),
+    /// Tell another service, durably; nobody waits for it.
+    Webhook(HttpOrder),
+    /// Look for a customer's record; then `Found(op)`.
+    Find(OpId, Lookup),
+    /// Take down what the caller says; then `Recorded(op)`.
+    Record(OpId, RecordOrder),
+    /// Send a message to a mailbox; then `Delivered(op)`.
+    Deliver(OpId, Delivery),
+    /// Let the caller talk to somebody else; then `Transferred(op)`.
+    Transfer(OpId, TransferOrder),
+    /// Bring the caller into a room with others; `LeftRoom(op)` at its end.
+    Conference(OpId, Room),
+    /// Find out who answered, beside whatever is said: a verdict within this time.
+    Detect(Duration),
     /// One line of the call's trace.
     Trace(TraceLine),
     /// The flow is over: hang up with this Q.850 cause.
@@ -101,6 +145,8 @@ pub enum SayItem {
     Pause(Duration),
     /// A tone.
     Tone(ToneName),
+    /// What was recorded in this call.
+    Take(String),
 }
 
 /// Tones a flow may play.
@@ -116,76 +162,11 @@ pub enum ToneName {
     Congestion,
 }
 
-/// The queue a call joins with the place and request it already holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Join {
-    /// Name of the queue.
-    pub queue: String,
-}
-
 /// Who or what took a call that joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HelpChannel {
     /// A flow of that name, run inside this machine as a frame of its own.
     Flow(String),
-}
-
-/// Why a call left the queue untaken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Nobody took it in time.
-    Timeout,
-    /// Nobody is there to take it.
-    NoAgents,
-    /// The line is full.
-    Full,
-}
-
-/// What a `callback` node orders.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CallbackOrder {
-    /// A new request for this number.
-    Request {
-        /// Queue to stand in.
-        queue: String,
-        /// The number as the flow computed it; the desk checks it.
-        number: String,
-        /// Booked time, or as soon as possible.
-        at: Option<Wall>,
-        /// Place of the moment the caller called, not of now.
-        keep_place: bool,
-    },
-    /// Move this call's request to another time.
-    Reschedule {
-        /// The new time.
-        at: Wall,
-    },
-    /// "I did not ask for this call": the number goes on the do-not-call list.
-    Refused,
-    /// The customer no longer wants the call.
-    Withdrawn,
-}
-
-/// The desk's answer to a [`CallbackOrder`], after its commit.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CallbackReply {
-    /// Done.
-    Done {
-        /// Place in line, when there is one.
-        position: Option<u32>,
-        /// Upper bound of the expected wait.
-        wait: Option<Duration>,
-        /// Booked time, when one was asked for.
-        at: Option<Wall>,
-        /// The number already had a request and keeps that place.
-        merged: bool,
-    },
-    /// Withheld, unreadable or not allowed.
-    BadNumber,
-    /// The line is full.
-    Full,
-    /// The store could not answer.
-    Failed,
 }
 
 /// One line of a call's trace: when, in which node, what kind, what.
@@ -195,7 +176,8 @@ pub struct TraceLine {
     pub flow: String,
     /// Node in which it happened.
     pub node: String,
-    /// `node` `say` `say_error` `key` `event` `exit` `set` `join` `store` `end`.
+    /// `node` `say` `say_error` `key` `event` `exit` `set` `join` `store` `http` `webhook`
+    /// `lookup` `record` `deliver` `transfer` `conference` `detect` `end`.
     pub kind: &'static str,
     /// Rest of the line; secrets are already masked.
     pub data: String,
@@ -216,6 +198,10 @@ pub struct Start {
     pub wall: Wall,
     /// `calendar.open`, as of now.
     pub open: bool,
+    /// IANA zone in which days and times are told; UTC if there is none of that name.
+    pub zone: String,
+    /// `env`: names and values that flows may read.
+    pub env: BTreeMap<String, String>,
 }
 
 /// `call` in expressions.
@@ -229,4 +215,6 @@ pub struct CallFacts {
     pub to: String,
     /// `in` or `out`.
     pub direction: &'static str,
+    /// The queue of the request that is called back; the first one for a caller.
+    pub queue: String,
 }

@@ -1,8 +1,10 @@
 //! Checks over a whole set of flows: the graph (`E101`-`E105`, `E112`, `E115`), the names
 //! and expressions (`E108`, `E109`, `E111`, `E113`), the words (`E106`, `E107`, `E110`,
-//! `E116`, `E117`) and what merely deserves a look (`W...`).
+//! `E116`, `E117`), what is configured outside (`E118`), and what merely deserves a look
+//! (`W...`).
 
 mod graph;
+mod known;
 mod names;
 mod words;
 
@@ -10,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fault::Report;
+use super::flow::Known;
 use super::model::Flow;
 use super::say::Locale;
 
@@ -26,6 +29,7 @@ pub(super) fn check(
     flows: &BTreeMap<String, Arc<Flow>>,
     locales: &BTreeMap<String, Locale>,
     unread: &BTreeSet<String>,
+    known: &Known,
     report: &mut Report,
 ) {
     let set = Set {
@@ -38,6 +42,7 @@ pub(super) fn check(
         graph::calls(flow, &set, report);
         names::check(flow, &set, report);
         words::check(flow, &set, report);
+        known::check(flow, known, report);
     }
     graph::recursion(&set, report);
     words::shared_ids(&set, report);

@@ -4,22 +4,35 @@
 //! Start it with `handle(t0, Input::Timeout)`. The rules of keys and timers are told in
 //! docs/IVR.md, "Keys and timers".
 
+mod answerer;
+mod away;
+mod frames;
 mod keys;
+mod line;
+mod message;
+mod outside;
+mod play;
 mod speak;
 mod step;
+mod store;
 mod vars;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use message::REVIEW_CLIP;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::expr::Value;
 use super::flow::FlowSet;
-use super::io::{CallbackReply, HelpChannel, Input, Key, OpId, Output, Start, TraceLine, Why};
-use super::model::{Flow, Node};
+use super::io::{HelpChannel, Input, Key, OpId, Output, QueueView, Start, TakeEnd, TraceLine};
+use super::model::{Act, Flow, Node};
+use crate::calendar::zone_named;
 use crate::time::{Time, Wall};
 
 /// A key whose release got lost counts as released after this.
@@ -34,6 +47,8 @@ const AHEAD_MAX: usize = 32;
 const AFTER_HANGUP_MAX: Duration = Duration::from_secs(10);
 /// How long the desk may take to commit.
 const STORE_MAX: Duration = Duration::from_secs(10);
+/// What a service may take longer than it was given, on the way.
+const GRACE: Duration = Duration::from_secs(1);
 /// Q.850: normal call clearing.
 const CAUSE_NORMAL: u8 = 16;
 /// Q.850: temporary failure.
@@ -130,6 +145,22 @@ enum Then {
     Play(u32),
     /// This node.
     Goto(String),
+    /// The tone before a recording.
+    Beep,
+    /// What the node is for: recording, calling somebody, entering a room.
+    Act,
+}
+
+/// An act of the world that is waited for without the caller.
+#[derive(Debug)]
+struct Work {
+    op: OpId,
+    /// It counts as failed from then on.
+    until: Time,
+    /// What the caller hears meanwhile.
+    speech: Option<Speech>,
+    /// When he is told that it takes long.
+    say_at: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -140,17 +171,17 @@ enum State {
     Stepping,
     Speaking(Speech, Then),
     Asking(Ask),
-    Storing {
-        op: OpId,
-        until: Time,
-    },
-    /// Asked to join; what is said goes on meanwhile.
-    Joining {
-        op: OpId,
-        until: Time,
-        speech: Option<Speech>,
-        joined: Option<String>,
-    },
+    Working(Work),
+    /// Nothing but time passes.
+    Resting(Time),
+    /// The far end's tone is waited for.
+    AwaitingBeep(Time),
+    /// What the caller says is taken down.
+    Recording(OpId),
+    Reviewing(message::Review),
+    InLine(line::InLine),
+    /// With somebody else.
+    Away(OpId),
     Ended,
 }
 
@@ -168,6 +199,8 @@ pub struct FlowMachine {
     set: Arc<FlowSet>,
     start: Start,
     lang: String,
+    /// In which days and times are told.
+    zone: TimeZone,
     began: Time,
     now: Time,
     frames: Vec<Frame>,
@@ -176,6 +209,13 @@ pub struct FlowMachine {
     pending: Option<Step>,
     /// What a `callback` node may say about its answer.
     callback: Option<Value>,
+    /// How the line stands, or stood when it was left.
+    queue: Option<QueueView>,
+    answerer: answerer::Hearing,
+    /// How the message ended that is being delivered.
+    kept_as: Option<TakeEnd>,
+    /// Music plays beneath.
+    music: bool,
     keys: keys::Keys,
     /// This call's request was moved or refused: once is enough.
     settled: bool,
@@ -202,6 +242,7 @@ impl FlowMachine {
         let mut machine = FlowMachine {
             set,
             lang: String::new(),
+            zone: zone_named(&start.zone).unwrap_or(TimeZone::UTC),
             began: Time::ZERO,
             now: Time::ZERO,
             frames: vec![Frame {
@@ -214,6 +255,10 @@ impl FlowMachine {
             state: State::Fresh,
             pending: None,
             callback: None,
+            queue: None,
+            answerer: answerer::Hearing::default(),
+            kept_as: None,
+            music: false,
             keys: keys::Keys::default(),
             settled: false,
             failing: false,
@@ -303,17 +348,22 @@ impl FlowMachine {
                 all.extend(ask.first.map(|t| (t.due(), Due::NoInput)));
                 all.extend(ask.between.map(|t| (t.due(), Due::Between)));
             }
-            State::Storing { until, .. } => all.push((*until, Due::Unstored)),
-            // Once taken, only the announcement is waited for.
-            State::Joining {
-                until,
-                joined: None,
-                ..
-            } => all.push((*until, Due::Unjoined)),
+            State::Working(work) => {
+                all.push((work.until, Due::Undone));
+                all.extend(work.say_at.map(|at| (at, Due::WaitSay)));
+            }
+            State::Resting(until) => all.push((*until, Due::Rested)),
+            State::AwaitingBeep(until) => all.push((*until, Due::NoBeep)),
+            State::Reviewing(review) if self.keys.held_until().is_none() => {
+                all.extend(review.until.map(|at| (at, Due::Reviewed)));
+            }
+            State::InLine(line) => all.extend(line.due()),
             State::Asking(_)
-            | State::Joining { .. }
+            | State::Reviewing(_)
             | State::Fresh
             | State::Stepping
+            | State::Recording(_)
+            | State::Away(_)
             | State::Speaking(..) => {}
         }
         all.into_iter().min()
@@ -334,10 +384,12 @@ impl FlowMachine {
                 }
                 Due::NoInput => self.fail("no_input"),
                 Due::Between => self.complete(),
-                Due::Unstored => {
-                    self.settled = false;
-                    self.raise("error");
-                }
+                Due::Undone => self.undone(),
+                Due::WaitSay => self.wait_say(),
+                Due::Rested => self.rested(),
+                Due::NoBeep => self.beep_or_silence(),
+                Due::Reviewed => self.review_over(),
+                Due::Announce => self.announce(),
                 Due::Unjoined => self.leave("timeout"),
             }
             self.run();
@@ -352,16 +404,17 @@ impl FlowMachine {
             Input::Timeout => {}
             Input::Hangup => self.hangup(),
             Input::Joined(op, HelpChannel::Flow(name)) => self.joined(op, name),
-            Input::LeftQueue(op, why) => {
-                if matches!(self.state, State::Joining { op: mine, .. } if mine == op) {
-                    self.leave(match why {
-                        Why::Timeout => "timeout",
-                        Why::NoAgents => "no_agents",
-                        Why::Full => "full",
-                    });
-                }
-            }
+            Input::LeftQueue(op, why) => self.left_queue(op, why),
+            Input::Queue(op, view) => self.line_stands(op, view),
             Input::Stored(op, reply) => self.stored(op, reply),
+            Input::Http(op, reply) => self.answered(op, reply),
+            Input::Found(op, reply) => self.found(op, reply),
+            Input::Recorded(op, take) => self.recorded(op, take),
+            Input::Delivered(op, done) => self.delivered(op, done),
+            Input::Transferred(op, reply) => self.transferred(op, reply),
+            Input::LeftRoom(op, reply) => self.left_room(op, reply),
+            Input::Heard(who) => self.heard(who),
+            Input::MachineListens => self.machine_listens(),
         }
     }
 
@@ -369,120 +422,70 @@ impl FlowMachine {
         if self.hung_up.is_none() {
             self.hung_up = Some(self.now + AFTER_HANGUP_MAX);
             self.trace("event", "hangup");
+            self.keep_reviewed();
             self.resume();
+            self.music = false;
             self.state = State::Stepping;
             self.raise("hangup");
         }
     }
 
-    fn spoken(&mut self, op: OpId) {
-        let speech = match &mut self.state {
-            State::Speaking(speech, _) => Some(speech),
-            State::Asking(ask) => ask.speech.as_mut(),
-            State::Joining { speech, .. } => speech.as_mut(),
-            State::Fresh | State::Stepping | State::Storing { .. } | State::Ended => None,
-        };
-        let Some(speech) = speech.filter(|s| s.op == op) else {
-            return;
-        };
-        if let Some(segment) = speech.rest.pop_front() {
-            let rest = std::mem::take(&mut speech.rest);
-            let next = self.say(segment, rest);
-            match &mut self.state {
-                State::Speaking(speech, _) => *speech = next,
-                State::Asking(ask) => ask.speech = Some(next),
-                State::Joining { speech, .. } => *speech = Some(next),
-                State::Fresh | State::Stepping | State::Storing { .. } | State::Ended => {}
-            }
-            return;
+    /// The work with this number, if it is what is waited for.
+    fn work_done(&mut self, op: OpId) -> bool {
+        if !matches!(&self.state, State::Working(work) if work.op == op) {
+            return false;
         }
-        self.fell_silent();
+        self.hush();
+        true
     }
 
-    /// The last item was said, or a key cut it.
-    fn fell_silent(&mut self) {
-        let first = self.first_timer();
-        match std::mem::replace(&mut self.state, State::Stepping) {
-            State::Speaking(_, Then::Goto(next)) => self.pending = Some(Step::Enter(next)),
-            State::Speaking(_, Then::Play(left)) => self.play(left),
-            State::Asking(ask) => {
-                self.state = State::Asking(Ask {
-                    speech: None,
-                    first,
-                    ..ask
-                });
-            }
-            State::Joining {
-                op, until, joined, ..
-            } => match joined {
-                Some(name) => self.enter_channel(&name),
-                None => {
-                    self.state = State::Joining {
-                        op,
-                        until,
-                        speech: None,
-                        joined,
-                    }
-                }
-            },
-            other => self.state = other,
-        }
+    /// Begins to wait for an act of the world.
+    fn work(&mut self, op: OpId, length: Duration) {
+        self.state = State::Working(Work {
+            op,
+            until: self.now + length,
+            speech: None,
+            say_at: None,
+        });
     }
 
-    fn stored(&mut self, op: OpId, reply: CallbackReply) {
-        if !matches!(self.state, State::Storing { op: mine, .. } if mine == op) {
+    /// Nobody answered in time.
+    fn undone(&mut self) {
+        let Some((flow, index)) = self.node() else {
             return;
-        }
-        self.state = State::Stepping;
-        match reply {
-            CallbackReply::Done {
-                position,
-                wait,
-                at,
-                merged,
-            } => {
-                self.trace("store", "done");
-                self.after_store(position, wait, at, merged);
-            }
-            CallbackReply::BadNumber => self.raise("bad_number"),
-            CallbackReply::Full => self.raise("full"),
-            CallbackReply::Failed => {
+        };
+        self.hush();
+        match flow.nodes.get(index).map(|node| &node.act) {
+            Some(Act::Http { .. }) => self.raise("timeout"),
+            Some(Act::Callback { .. }) => {
                 self.settled = false;
                 self.raise("error");
             }
+            _ => self.raise("error"),
         }
     }
 
-    fn joined(&mut self, op: OpId, name: String) {
-        match &mut self.state {
-            // A flow waits, unlike a person: the announcement is heard to its end.
-            State::Joining {
-                op: mine,
-                speech: Some(_),
-                joined,
-                ..
-            } if *mine == op => *joined = Some(name),
-            State::Joining {
-                op: mine,
-                speech: None,
-                ..
-            } if *mine == op => self.enter_channel(&name),
-            _ => {}
-        }
-    }
-
-    /// Leaves the line untaken.
-    fn leave(&mut self, why: &str) {
-        if let State::Joining {
-            speech: Some(speech),
-            ..
-        } = &self.state
-        {
+    /// Stops what is said and leaves the state it belonged to.
+    fn hush(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Stepping);
+        if let Some(speech) = state.into_speech() {
             self.out.push_back(Output::Stop(speech.op));
         }
-        self.resume();
-        self.state = State::Stepping;
-        self.raise(why);
+    }
+
+    /// Music from now on, or none.
+    fn play_music(&mut self, id: Option<String>) {
+        if id.is_some() || std::mem::take(&mut self.music) {
+            self.music = id.is_some();
+            self.out.push_back(Output::Music(id));
+        }
+    }
+
+    /// The clock of the flow's limit stands still.
+    fn pause(&mut self) {
+        if let Some(budget) = self.budgets.last_mut() {
+            budget.paused = Some(self.now);
+        }
     }
 
     /// The clock of the flow's limit runs again.
@@ -550,8 +553,50 @@ enum Due {
     TooLong,
     NoInput,
     Between,
-    Unstored,
+    Undone,
+    WaitSay,
+    Rested,
+    NoBeep,
+    Reviewed,
+    Announce,
     Unjoined,
+}
+
+impl State {
+    /// What is being said in it.
+    fn speech(&mut self) -> Option<&mut Speech> {
+        match self {
+            State::Speaking(speech, _) => Some(speech),
+            State::Asking(ask) => ask.speech.as_mut(),
+            State::Working(work) => work.speech.as_mut(),
+            State::Reviewing(review) => review.speech.as_mut(),
+            State::InLine(line) => line.speech.as_mut(),
+            State::Fresh
+            | State::Stepping
+            | State::Resting(_)
+            | State::AwaitingBeep(_)
+            | State::Recording(_)
+            | State::Away(_)
+            | State::Ended => None,
+        }
+    }
+
+    fn into_speech(self) -> Option<Speech> {
+        match self {
+            State::Speaking(speech, _) => Some(speech),
+            State::Asking(ask) => ask.speech,
+            State::Working(work) => work.speech,
+            State::Reviewing(review) => review.speech,
+            State::InLine(line) => line.speech,
+            State::Fresh
+            | State::Stepping
+            | State::Resting(_)
+            | State::AwaitingBeep(_)
+            | State::Recording(_)
+            | State::Away(_)
+            | State::Ended => None,
+        }
+    }
 }
 
 fn name_of(flow: &Flow, index: usize) -> String {

@@ -1,5 +1,9 @@
 //! A flow as the machine runs it: every word already checked for its shape.
 
+mod act;
+
+pub(super) use act::*;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,6 +18,8 @@ pub(super) struct Flow {
     pub(super) id: String,
     pub(super) title: Option<String>,
     pub(super) start: Target,
+    /// Opening hours behind `calendar`.
+    pub(super) calendar: Option<Named>,
     /// The first is the language of the texts and the fallback.
     pub(super) locales: Vec<(String, Place)>,
     pub(super) max_steps: u32,
@@ -124,10 +130,20 @@ pub(super) enum Round {
 /// How a value is read aloud.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ReadAs {
-    Number { unit: Option<String> },
+    Number {
+        unit: Option<String>,
+    },
     Ordinal,
     Digits,
     Duration(Round),
+    /// The upper bound of a wait.
+    Ewt,
+    Date,
+    Time,
+    Money {
+        currency: String,
+    },
+    Phone,
 }
 
 /// The name of a node, and where it was written.
@@ -138,6 +154,11 @@ pub(super) struct Target {
 }
 
 impl ReadAs {
+    /// Every word.
+    pub(super) const WORDS: [&'static str; 9] = [
+        "number", "ordinal", "digits", "duration", "ewt", "date", "time", "money", "phone",
+    ];
+
     /// The word of it in files and traces.
     pub(super) fn word(&self) -> &'static str {
         match self {
@@ -145,6 +166,11 @@ impl ReadAs {
             ReadAs::Ordinal => "ordinal",
             ReadAs::Digits => "digits",
             ReadAs::Duration(_) => "duration",
+            ReadAs::Ewt => "ewt",
+            ReadAs::Date => "date",
+            ReadAs::Time => "time",
+            ReadAs::Money { .. } => "money",
+            ReadAs::Phone => "phone",
         }
     }
 }
@@ -183,6 +209,8 @@ pub(super) enum What {
         with: BTreeMap<String, Code>,
     },
     Value(ReadAs, Code),
+    /// A sound file beside the locales.
+    File(Named),
     Pause(Duration),
     Tone(ToneName),
 }
@@ -191,7 +219,10 @@ pub(super) enum What {
 #[derive(Clone, Debug)]
 pub(super) enum Part {
     Text(String),
+    /// `{{..}}`: in an address it is encoded.
     Code(Code),
+    /// `{{{env..}}}`: as it is.
+    Plain(Code),
 }
 
 /// A node.
@@ -205,134 +236,123 @@ pub(super) struct Node {
     pub(super) act: Act,
 }
 
-/// Where a question's answer goes and how it is read.
-#[derive(Clone, Debug)]
-pub(super) struct Question {
-    pub(super) say: Vec<Item>,
-    pub(super) first: Duration,
-    pub(super) tries: u32,
-    pub(super) barge_in: bool,
-    pub(super) type_ahead: bool,
-}
-
-/// `digits`, `match`, `check`, `save` of a `collect`.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) min: usize,
-    pub(super) max: usize,
-    pub(super) terminators: Vec<char>,
-    pub(super) between: Duration,
-    pub(super) pattern: Option<regex::Regex>,
-    pub(super) check: Option<Code>,
-    pub(super) save: Target,
-    pub(super) next: Target,
-}
-
-/// What a `callback` node orders.
-#[derive(Clone, Debug)]
-pub(super) enum Order {
-    Request {
-        queue: Vec<Part>,
-        number: Code,
-        at: Option<Code>,
-        keep_place: bool,
-    },
-    Reschedule(Code),
-    Refused,
-    Withdrawn,
-}
-
-/// What a node does.
-#[derive(Clone, Debug)]
-pub(super) enum Act {
-    Play {
-        say: Vec<Item>,
-        barge_in: bool,
-        repeat: u32,
-        next: Target,
-    },
-    Menu {
-        question: Question,
-        keys: BTreeMap<char, Exit>,
-    },
-    Collect {
-        question: Question,
-        entry: Entry,
-    },
-    Branch {
-        cases: Vec<(Code, Target, Option<String>)>,
-        otherwise: Target,
-    },
-    Set {
-        set: Vec<(Target, Code)>,
-        next: Target,
-    },
-    Callback {
-        order: Order,
-        say: Vec<Item>,
-        next: Target,
-    },
-    Enqueue {
-        queue: Vec<Part>,
-        say: Vec<Item>,
-        max_wait: Duration,
-        next: Option<Target>,
-    },
-    Subflow {
-        flow: Target,
-        with: Vec<(Target, Code)>,
-        save: Vec<(Target, Code)>,
-        next: Option<Target>,
-    },
-    Return {
-        event: Option<String>,
-    },
-    Hangup {
-        cause: u8,
-    },
-}
-
 impl Node {
     /// The node's own `next`.
     pub(super) fn next(&self) -> Option<&Target> {
         match &self.act {
-            Act::Play { next, .. } | Act::Set { next, .. } | Act::Callback { next, .. } => {
-                Some(next)
-            }
+            Act::Play { next, .. }
+            | Act::Record { next, .. }
+            | Act::Voicemail { next, .. }
+            | Act::Set { next, .. }
+            | Act::Http { next, .. }
+            | Act::Webhook { next, .. }
+            | Act::Lookup { next, .. }
+            | Act::Callback { next, .. }
+            | Act::Detect { next, .. }
+            | Act::Wait { next, .. } => Some(next),
             Act::Collect { entry, .. } => Some(&entry.next),
-            Act::Enqueue { next, .. } | Act::Subflow { next, .. } => next.as_ref(),
-            Act::Menu { .. } | Act::Branch { .. } | Act::Return { .. } | Act::Hangup { .. } => None,
+            Act::Enqueue { next, .. } | Act::Transfer { next, .. } | Act::Subflow { next, .. } => {
+                next.as_ref()
+            }
+            Act::Menu { .. }
+            | Act::Branch { .. }
+            | Act::Conference { .. }
+            | Act::Return { .. }
+            | Act::Hangup { .. } => None,
         }
     }
 
-    /// What the node itself says.
-    pub(super) fn say(&self) -> &[Item] {
+    /// Every list the node itself says.
+    pub(super) fn says(&self) -> Vec<&[Item]> {
         match &self.act {
-            Act::Play { say, .. } | Act::Callback { say, .. } | Act::Enqueue { say, .. } => say,
-            Act::Menu { question, .. } | Act::Collect { question, .. } => &question.say,
+            Act::Play { say, .. } | Act::Callback { say, .. } | Act::Conference { say, .. } => {
+                vec![say]
+            }
+            Act::Menu { question, .. } | Act::Collect { question, .. } => vec![&question.say],
+            Act::Record { taking, .. } | Act::Voicemail { taking, .. } => vec![&taking.say],
+            Act::Http { wait_say, .. } => vec![wait_say],
+            Act::Enqueue { say, announce, .. } => {
+                let announced = announce.as_ref().map(|announce| announce.say.as_slice());
+                std::iter::once(say.as_slice()).chain(announced).collect()
+            }
+            Act::Transfer { say, whisper, .. } => vec![say, whisper],
             Act::Branch { .. }
             | Act::Set { .. }
+            | Act::Webhook { .. }
+            | Act::Lookup { .. }
+            | Act::Detect { .. }
+            | Act::Wait { .. }
             | Act::Subflow { .. }
             | Act::Return { .. }
-            | Act::Hangup { .. } => &[],
+            | Act::Hangup { .. } => Vec::new(),
         }
     }
 
-    /// Whether it waits for the caller (or for whoever takes the call).
+    /// Whether it works without the caller: such nodes run on after a hang-up.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(
+            self.act,
+            Act::Branch { .. }
+                | Act::Set { .. }
+                | Act::Http { .. }
+                | Act::Webhook { .. }
+                | Act::Lookup { .. }
+                | Act::Callback { .. }
+                | Act::Subflow { .. }
+                | Act::Return { .. }
+                | Act::Hangup { .. }
+        )
+    }
+
+    /// Whether it waits for the caller, or for whoever takes the call: a circle through
+    /// it does not turn by itself.
     pub(super) fn needs_caller(&self) -> bool {
         matches!(
             self.act,
-            Act::Menu { .. } | Act::Collect { .. } | Act::Enqueue { .. }
+            Act::Menu { .. }
+                | Act::Collect { .. }
+                | Act::Record { .. }
+                | Act::Voicemail { .. }
+                | Act::Enqueue { .. }
+                | Act::Transfer { .. }
+                | Act::Conference { .. }
         )
+    }
+
+    /// What its keys lead to: those of a menu, and those that work in a queue.
+    pub(super) fn keys(&self) -> Option<&BTreeMap<char, Exit>> {
+        match &self.act {
+            Act::Menu { keys, .. } | Act::Enqueue { keys, .. } => Some(keys),
+            _ => None,
+        }
     }
 
     /// Exits of keys and events, with the word of each.
     pub(super) fn exits(&self) -> Vec<(String, &Exit)> {
-        let mut exits: Vec<(String, &Exit)> = Vec::new();
-        if let Act::Menu { keys, .. } = &self.act {
-            exits.extend(keys.iter().map(|(k, e)| (k.to_string(), e)));
-        }
-        exits.extend(self.events.iter().map(|(n, e)| (n.clone(), e)));
-        exits
+        let keys = self.keys().into_iter().flatten();
+        let keys = keys.map(|(key, exit)| (key.to_string(), exit));
+        let events = self.events.iter().map(|(name, exit)| (name.clone(), exit));
+        keys.chain(events).collect()
     }
+}
+
+impl Item {
+    /// Every expression in it.
+    pub(super) fn codes(&self) -> impl Iterator<Item = &Code> {
+        let of_what: Vec<&Code> = match &self.what {
+            What::Prompt { with, .. } => with.values().collect(),
+            What::Value(_, code) => vec![code],
+            What::File(_) | What::Pause(_) | What::Tone(_) => Vec::new(),
+        };
+        self.when.iter().chain(of_what)
+    }
+}
+
+/// Every expression of a flow.
+pub(super) fn all_codes(flow: &Flow) -> Vec<&Code> {
+    let items = super::flow::all_items(flow)
+        .into_iter()
+        .flat_map(Item::codes);
+    let acts = flow.nodes.iter().flat_map(|node| node.act.codes());
+    items.chain(acts).collect()
 }

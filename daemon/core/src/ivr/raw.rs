@@ -211,6 +211,7 @@ raw!(
         read_as "as": At<String>,
         round "round": At<String>,
         unit "unit": At<String>,
+        currency "currency": At<String>,
     }
 );
 
@@ -228,14 +229,22 @@ raw!(
     RawItem {
         prompt "prompt": At<String>,
         with "with": Entries<At<String>>,
+        file "file": At<String>,
+        tts "tts": At<String>,
         number "number": At<String>,
         ordinal "ordinal": At<String>,
         digits "digits": At<String>,
         duration "duration": At<String>,
+        ewt "ewt": At<String>,
+        date "date": At<String>,
+        time "time": At<String>,
+        money "money": At<String>,
+        phone "phone": At<String>,
         pause "pause": At<String>,
         tone "tone": At<String>,
         round "round": At<String>,
         unit "unit": At<String>,
+        currency "currency": At<String>,
         when "when": At<String>,
         barge_in "barge_in": Flag,
     }
@@ -262,6 +271,28 @@ raw!(
 );
 
 raw!(
+    /// `request` of an `http` or `webhook` node.
+    RawRequest {
+        method "method": At<String>,
+        url "url": At<String>,
+        headers "headers": Entries<At<String>>,
+        json "json": Entries<At<String>>,
+        timeout "timeout": At<String>,
+        retries "retries": At<Whole>,
+    }
+);
+
+raw!(
+    /// `announce` of an `enqueue` node.
+    RawAnnounce {
+        first "first": At<String>,
+        every "every": At<String>,
+        only_if_better "only_if_better": Flag,
+        say "say": At<Vec<At<RawItem>>>,
+    }
+);
+
+raw!(
     /// A node of any type.
     RawNode {
         kind "type": At<String>,
@@ -273,23 +304,47 @@ raw!(
         barge_in "barge_in": Flag,
         type_ahead "type_ahead": Flag,
         repeat "loop": At<Whole>,
+        after "after": At<String>,
         timeout "timeout": At<String>,
         tries "tries": At<Whole>,
         digits "digits": At<RawDigits>,
         pattern "match": At<String>,
         check "check": At<String>,
         save "save": At<RawSave>,
+        max "max": At<String>,
+        silence "silence": At<String>,
+        finish_keys "finish_keys": At<String>,
+        beep "beep": Flag,
+        review "review": Flag,
+        mailbox "box": At<String>,
         cases "cases": At<Vec<At<RawCase>>>,
         otherwise "else": At<String>,
         set "set": At<Entries<At<String>>>,
+        request "request": At<RawRequest>,
+        accept "accept": At<Vec<At<Whole>>>,
+        wait_say "wait_say": At<Vec<At<RawItem>>>,
+        by "by": At<String>,
+        value "value": At<String>,
         queue "queue": At<String>,
+        priority "priority": At<String>,
         place "place": At<String>,
+        music "music": At<String>,
+        announce "announce": At<RawAnnounce>,
         max_wait "max_wait": At<String>,
         number "number": At<String>,
         book "at": At<String>,
         keep_place "keep_place": Flag,
         reschedule "reschedule": At<String>,
         cancel "cancel": At<String>,
+        to "to": At<String>,
+        ring "ring": At<String>,
+        caller_id "caller_id": At<String>,
+        whisper "whisper": At<Vec<At<RawItem>>>,
+        room "room": At<String>,
+        role "role": At<String>,
+        max_parties "max_parties": At<Whole>,
+        budget "budget": At<String>,
+        length "for": At<String>,
         flow "flow": At<String>,
         with "with": At<Entries<At<String>>>,
         event "event": At<String>,

@@ -1,8 +1,14 @@
 //! From the raw file to the typed flow. Every fault of shape is `E002` (an expression
 //! that does not compile `E108`), at its place, with what to write instead.
 
+mod ask;
+mod connect;
+mod desk;
 mod node;
+mod outside;
+mod plain;
 mod say;
+mod sound;
 mod words;
 
 pub use words::duration;
@@ -12,7 +18,7 @@ use std::time::Duration;
 
 use super::expr::{self, Expr, Value};
 use super::fault::{Place, Report, hint};
-use super::model::{Code, Decl, Exit, Flow, Kind, Prompt, ReadAs, Role, Target};
+use super::model::{Code, Decl, Exit, Flow, Kind, Named, Prompt, ReadAs, Role, Target};
 use super::raw::{At, Entries, RawDecl, RawExit, RawFlow, RawPrompt, RawSlot};
 
 /// Most nodes of a flow.
@@ -41,6 +47,12 @@ impl Reader<'_> {
     fn fault(&mut self, at: Place, message: impl Into<String>) {
         self.failed = true;
         self.report.add(self.file, at, "E002", message);
+    }
+
+    /// Notes values that do not fit each other or the world: the schema cannot say it.
+    fn nonsense(&mut self, at: Place, message: impl Into<String>) {
+        self.failed = true;
+        self.report.add(self.file, at, "E108", message);
     }
 
     /// Faults every key that is not in `allowed`.
@@ -114,6 +126,10 @@ impl Reader<'_> {
             id: id?.value,
             title: raw.title.as_ref().map(|title| title.value.clone()),
             start: start?,
+            calendar: raw.calendar.as_ref().map(|calendar| Named {
+                name: calendar.value.clone(),
+                at: calendar.at,
+            }),
             locales,
             max_steps,
             max_duration,
@@ -294,12 +310,12 @@ impl Reader<'_> {
         let slot = &raw.value;
         self.only(&slot.keys, RawSlot::KNOWN, "a slot");
         let word = self.need(slot.read_as.as_ref(), raw.at, "as", "a slot")?;
-        self.read_as(
-            &word.value,
-            word.at,
-            slot.round.as_ref(),
-            slot.unit.as_ref(),
-        )
+        let with = say::With {
+            round: slot.round.as_ref(),
+            unit: slot.unit.as_ref(),
+            currency: slot.currency.as_ref(),
+        };
+        self.read_as(&word.value, word.at, &with)
     }
 
     /// Exits under `events`; only the names of `allowed` (empty: any name).

@@ -2,7 +2,7 @@
 //! The metadata of the `phonenumber` crate, corrected where it loses the leading zero
 //! of national numbers that keep theirs (Italy and others).
 
-use phonenumber::{Type, country, metadata::DATABASE};
+use phonenumber::{Mode, Type, country, metadata::DATABASE};
 
 /// Calling codes of two digits (ITU-T E.164 assignments); 1 and 7 have one, all others three.
 const TWO_DIGIT_CODES: [&str; 43] = [
@@ -144,5 +144,25 @@ pub(crate) fn strip_international(digits: &str, region: Option<country::Id>) -> 
         Some(end) => digits.get(end..),
         // 00 is understood everywhere: no national number begins with it.
         None => digits.strip_prefix("00"),
+    }
+}
+
+/// The digits of an E.164 number in the groups its country writes, the country code first.
+pub(crate) fn groups(number: &str) -> Vec<String> {
+    let whole = || vec![number.chars().filter(char::is_ascii_digit).collect()];
+    let Ok(parsed) = phonenumber::parse(None, number) else {
+        return whole();
+    };
+    let written = parsed.format().mode(Mode::International).to_string();
+    let groups = written.split(|c: char| !c.is_ascii_digit());
+    let groups: Vec<String> = groups
+        .filter(|group| !group.is_empty())
+        .map(str::to_owned)
+        .collect();
+    // An odd plan must not change what is dialled.
+    if groups.concat() == whole().concat() {
+        groups
+    } else {
+        whole()
     }
 }

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use helpline_core::audio::Clip;
 
-use crate::voice::flows::Flows;
+use crate::voice::flows::{Flows, Setting};
 use crate::voice::prompts::Prompts;
 
 /// Arguments of `helpline bench`.
@@ -66,8 +66,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 /// What the bench's callers say: a quarter of a minute of the shipped prompts.
 fn speech() -> anyhow::Result<Arc<Clip>> {
     let words = ["welcome", "main", "ask_number", "accept"];
-    let flows = Flows::load(&crate::config::Ivr::default())
-        .map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
+    let flows =
+        Flows::load(&Setting::default()).map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
     let mut sources = flows.prompt_sources();
     sources.retain(|source| words.iter().any(|word| source.id.ends_with(word)));
     let prompts = Prompts::load(sources, &[]).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;

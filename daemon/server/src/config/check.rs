@@ -10,7 +10,7 @@ use helpline_core::calendar::{Calendar, zone_named};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::sip::place::Place;
 
-use super::{Config, Queue, RelayTls, SrtpUse, TransportName, Trunk};
+use super::{Config, Mailbox, Queue, RelayTls, SrtpUse, TransportName, Trunk};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -89,6 +89,9 @@ impl Config {
         check.all(&config);
         if check.faults.is_empty() {
             let warnings = check.warnings;
+            if config.mailbox.is_empty() {
+                config.mailbox.push(Mailbox::default());
+            }
             return Ok(Loaded { config, warnings });
         }
         Err(check.faults)
@@ -115,9 +118,36 @@ impl Check<'_> {
             self.fault("voice.session_expires", "session_expires", why);
         }
         self.queues(config);
+        self.mailboxes(config);
         for hours in config.calendar.values() {
             if let Err(reason) = Calendar::parse(&hours.zone, &hours.week, &hours.days) {
                 self.fault("calendar", "", &reason);
+            }
+        }
+    }
+
+    fn mailboxes(&mut self, config: &Config) {
+        let mut names = BTreeSet::new();
+        for mailbox in &config.mailbox {
+            let name = &mailbox.name;
+            if !names.insert(name) {
+                let why = format!("two mailboxes are named {name:?}");
+                self.fault("mailbox.name", name, &why);
+            }
+            match &mailbox.to {
+                None => self.warnings.push(format!(
+                    "mailbox {name:?} has no `to`: its messages stay in the folder recordings under store.dir"
+                )),
+                Some(to) if to.parse::<lettre::Address>().is_err() => {
+                    self.fault("mailbox.to", to, &format!("{to:?} is no mail address"));
+                }
+                Some(_) => {}
+            }
+        }
+        for host in &config.ivr.http_hosts {
+            if host.is_empty() || host.contains(['/', '@', ' ']) {
+                let why = format!("{host:?} is no host; write it like \"crm.example:8443\"");
+                self.fault("ivr.http_hosts", host, &why);
             }
         }
     }

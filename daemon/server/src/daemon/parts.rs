@@ -9,7 +9,7 @@ use helpline_core::ivr::flow::FlowSet;
 
 use crate::config::{CodecName, Config};
 use crate::notify::template::Templates;
-use crate::voice::flows::Flows;
+use crate::voice::flows::{Flows, Setting};
 use crate::voice::prompts::{PromptTable, Prompts};
 
 /// Everything read from files, checked together.
@@ -78,7 +78,7 @@ pub(super) fn reload(
 
 fn read(config: &Config) -> Result<Parts, Vec<String>> {
     let mut faults = Vec::new();
-    let flows = Flows::load(&config.ivr).map_err(|found| faults.extend(found));
+    let flows = Flows::load(&Setting::of(config)).map_err(|found| faults.extend(found));
     let sources = flows
         .as_ref()
         .map(Flows::prompt_sources)
@@ -101,7 +101,7 @@ fn read(config: &Config) -> Result<Parts, Vec<String>> {
 }
 
 /// Codecs of the trunks for which prompts are encoded besides G.711.
-fn codecs(config: &Config) -> Vec<Codec> {
+pub(super) fn codecs(config: &Config) -> Vec<Codec> {
     let spoken = |name| config.trunk.iter().any(|t| t.codecs.contains(&name));
     let known = [
         (CodecName::G722, Codec::G722),

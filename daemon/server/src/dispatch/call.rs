@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Dispatch;
+use crate::assist::{Asking, Assist};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::{Caller, Desk, Live, LiveProgress, Order, OrderReply, StoreError, Trace};
@@ -41,6 +42,7 @@ enum Write {
 /// The owner of one call.
 pub(super) struct CallTask {
     desk: Arc<Desk>,
+    assist: Arc<Assist>,
     voice: Voice,
     config: Arc<Config>,
     clock: Clock,
@@ -60,6 +62,7 @@ impl CallTask {
     pub(super) fn new(dispatch: &Dispatch, live: Live) -> CallTask {
         CallTask {
             desk: Arc::clone(&dispatch.desk),
+            assist: Arc::clone(&dispatch.assist),
             voice: dispatch.voice.clone(),
             config: Arc::clone(&dispatch.config),
             began_at: dispatch.clock.wall(),
@@ -94,10 +97,12 @@ impl CallTask {
             commands,
             ..
         } = call;
+        let number = Some(self.live.number.clone());
+        let asking = Asking::new(self.caller(), number, commands.clone());
         while !self.over {
             tokio::select! {
                 biased;
-                event = events.recv() => self.event(event, &commands).await,
+                event = events.recv() => self.event(event, &asking).await,
                 withdrawn = withdrawals.recv() => {
                     if withdrawn.is_ok_and(|id| id == self.live.request) {
                         self.withdrawn = true;
@@ -145,15 +150,26 @@ impl CallTask {
             call_id: live.call_id.clone(),
             trunk: live.trunk.clone(),
             to: live.number.clone(),
+            caller_id: None,
             ring_limit: live.ring_limit,
             flow: queue.confirm_flow.clone(),
+            queue: live.queue.clone(),
             input,
             language: live.language.clone(),
             open: self.desk.is_open(&live.queue, self.clock.wall()),
         })
     }
 
-    async fn event(&mut self, event: Option<CallEvent>, commands: &mpsc::Sender<CallCommand>) {
+    fn caller(&self) -> Caller {
+        Caller {
+            call_id: self.live.call_id.clone(),
+            began_at: self.began_at,
+            language: self.live.language.clone(),
+        }
+    }
+
+    async fn event(&mut self, event: Option<CallEvent>, asking: &Asking) {
+        let commands = &asking.commands;
         let progress = |p| Write::Progress(p);
         match event {
             Some(CallEvent::Ringing) => self.unwritten.push_back(progress(LiveProgress::Ringing)),
@@ -171,11 +187,14 @@ impl CallTask {
                 let reply = self.order(op, order).await;
                 self.tell(commands, CallCommand::Stored(op, reply));
             }
-            // Of use to flow nodes that ask for them; none does yet.
+            Some(CallEvent::Ask(op, ask)) => self.assist.ask(asking, op, ask),
+            Some(CallEvent::Webhook(order)) => self.assist.webhook(asking, order),
+            // The flow has heard of these itself; a place that is held is left by the end.
             Some(
                 CallEvent::Answerer(..)
                 | CallEvent::MachineListens { .. }
-                | CallEvent::Recorded(..),
+                | CallEvent::Recorded(..)
+                | CallEvent::Leave(_),
             ) => {}
             // Nobody here may move a call about: dropping it declines.
             Some(CallEvent::Transfer(_)) => {}
@@ -207,6 +226,7 @@ impl CallTask {
         self.traces.push(Trace {
             seq: self.trace_lines,
             at_ms,
+            flow: line.flow,
             node: line.node,
             kind: line.kind,
             data: line.data,
@@ -229,11 +249,7 @@ impl CallTask {
             CallbackOrder::Refused => Order::Stop,
             CallbackOrder::Withdrawn => Order::Withdraw,
             CallbackOrder::Request { .. } => {
-                let caller = Caller {
-                    call_id: self.live.call_id.clone(),
-                    began_at: self.began_at,
-                    language: self.live.language.clone(),
-                };
+                let caller = self.caller();
                 let taken = self.desk.callback(&caller, op, order);
                 return tokio::time::timeout(ORDER_LIMIT, taken)
                     .await

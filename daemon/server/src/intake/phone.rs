@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::assist::{Asking, Assist};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::{Caller, Desk, StoreError, Trace};
@@ -27,7 +28,7 @@ const ORDER_LIMIT: Duration = Duration::from_secs(5);
 /// `calls`.
 pub async fn serve(
     mut incoming: mpsc::Receiver<Incoming>,
-    desk: Arc<Desk>,
+    (desk, assist): (Arc<Desk>, Arc<Assist>),
     config: Arc<Config>,
     clock: Clock,
     calls: TaskTracker,
@@ -45,6 +46,7 @@ pub async fn serve(
                 };
                 let task = CallerTask {
                     desk: Arc::clone(&desk),
+                    assist: Arc::clone(&assist),
                     caller,
                     traces: Vec::new(),
                     trace_lines: 0,
@@ -58,6 +60,7 @@ pub async fn serve(
 /// The owner of one caller's call.
 struct CallerTask {
     desk: Arc<Desk>,
+    assist: Arc<Assist>,
     caller: Caller,
     traces: Vec<Trace>,
     trace_lines: u32,
@@ -76,13 +79,14 @@ impl CallerTask {
             // The caller is served all the same; only the dialler may ring a busy line.
             tracing::warn!(%error, "a caller could not be noted");
         }
+        let asking = Asking::new(self.caller.clone(), from, commands.clone());
         let mut hung_up = false;
         loop {
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
                     Some(event) => {
-                        if self.event(event, &commands).await {
+                        if self.event(event, &asking).await {
                             break;
                         }
                     }
@@ -98,13 +102,17 @@ impl CallerTask {
     }
 
     /// Deals with one event; true at the end of the call.
-    async fn event(&mut self, event: CallEvent, commands: &mpsc::Sender<CallCommand>) -> bool {
+    async fn event(&mut self, event: CallEvent, asking: &Asking) -> bool {
+        let commands = &asking.commands;
         match event {
             CallEvent::Ringing
             | CallEvent::Answered
             | CallEvent::Answerer(..)
             | CallEvent::MachineListens { .. }
-            | CallEvent::Recorded(..) => {}
+            | CallEvent::Recorded(..)
+            | CallEvent::Leave(_) => {}
+            CallEvent::Ask(op, ask) => self.assist.ask(asking, op, ask),
+            CallEvent::Webhook(order) => self.assist.webhook(asking, order),
             CallEvent::Join(op, _) => {
                 // Nobody takes calls by hand here: the flow offers a call-back instead.
                 self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));
@@ -130,6 +138,7 @@ impl CallerTask {
             self.traces.push(Trace {
                 seq: self.trace_lines,
                 at_ms,
+                flow: line.flow,
                 node: line.node,
                 kind: line.kind,
                 data: line.data,
@@ -169,11 +178,13 @@ mod tests {
     use std::time::Duration;
 
     use helpline_core::call::{CallReport, End};
-    use helpline_core::ivr::io::{CallbackOrder, Join, OpId};
+    use helpline_core::ivr::io::{CallbackOrder, Join, OpId, Place};
     use helpline_core::phone::PhoneNumber;
     use helpline_core::time::Wall;
 
     use super::*;
+    use crate::services::Services;
+    use crate::voice::Voice;
 
     /// A caller from `+49 30 1234567`, and the far side of the call.
     fn caller() -> (
@@ -224,9 +235,18 @@ mod tests {
         let (desk, config) = desk(dir.path(), &clock).await;
         let (to, incoming) = mpsc::channel(1);
         let (calls, cut) = (TaskTracker::new(), CancellationToken::new());
+        let services = Arc::new(Services::new(&config, clock.clone()).unwrap());
+        let (voice, _) = Voice::channel();
+        let assist = Assist::new(
+            Arc::clone(&desk),
+            services,
+            voice,
+            None,
+            Arc::clone(&config),
+        );
         let serving = serve(
             incoming,
-            Arc::clone(&desk),
+            (Arc::clone(&desk), assist),
             config,
             clock,
             calls.clone(),
@@ -238,6 +258,7 @@ mod tests {
         events.send(CallEvent::Answered).await.unwrap();
         let join = Join {
             queue: "help".into(),
+            place: Place::Reserved,
         };
         events.send(CallEvent::Join(OpId(1), join)).await.unwrap();
         let left = commands.recv().await.unwrap();

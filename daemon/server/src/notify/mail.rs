@@ -9,8 +9,9 @@ use anyhow::Context;
 use helpline_core::request::clean_text;
 use helpline_core::time::Wall;
 use lettre::address::Envelope;
+use lettre::message::header::ContentType;
 use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::{Attachment, Mailbox, MultiPart};
 use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
@@ -57,6 +58,15 @@ impl Letterhead {
     }
 }
 
+/// A recording that goes along with a mail.
+#[derive(Clone, Debug)]
+pub struct Sound {
+    /// Name of the file.
+    pub name: String,
+    /// A WAV file.
+    pub bytes: Vec<u8>,
+}
+
 /// The bytes of a mail, as they are sent in every try.
 ///
 /// # Errors
@@ -65,6 +75,7 @@ pub fn compose(
     from: &Letterhead,
     row: &OutboxRow,
     mail: &MailText,
+    sound: Option<Sound>,
     now: Wall,
 ) -> anyhow::Result<Vec<u8>> {
     let to: Address = row.to_addr.parse().context("recipient is no address")?;
@@ -100,6 +111,14 @@ pub fn compose(
         message = message.raw_header(value);
     }
     let body = MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone());
+    let body = match sound {
+        None => body,
+        Some(sound) => {
+            let kind = ContentType::parse("audio/wav")?;
+            let part = Attachment::new(sound.name).body(sound.bytes, kind);
+            MultiPart::mixed().multipart(body).singlepart(part)
+        }
+    };
     Ok(message.multipart(body)?.formatted())
 }
 

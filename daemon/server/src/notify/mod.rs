@@ -5,10 +5,12 @@
 pub mod mail;
 pub mod template;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use helpline_core::ivr::io::{HttpOrder, HttpReply};
 use helpline_core::queue::ewt::PromiseKind;
 use helpline_core::rng::Rng;
 use helpline_core::time::Wall;
@@ -16,10 +18,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::take_path;
+use crate::services::Services;
 use crate::store::outbox::OutboxRow;
 use crate::store::{self, Store};
 
-use mail::{Letterhead, Mailer, SendError};
+use mail::{Letterhead, Mailer, SendError, Sound};
 use template::Templates;
 
 /// Rows sent at once; the pool of the relay has as many connections.
@@ -41,6 +45,8 @@ const RETRIES: [Duration; 8] = [
     Duration::from_secs(12 * 3_600),
     Duration::from_secs(24 * 3_600),
 ];
+/// Longest recording that goes along with a mail: more than ten minutes.
+const SOUND_BYTES_MAX: u64 = 5 * 1024 * 1024;
 /// Spread of the waits: ± 20 %.
 const SPREAD: f64 = 0.2;
 
@@ -74,6 +80,9 @@ pub struct Notifier {
     templates: Templates,
     letterhead: Letterhead,
     mailer: Mailer,
+    services: Arc<Services>,
+    /// Folder for what callers say.
+    recordings: PathBuf,
     clock: Clock,
     rng: Mutex<Rng>,
     counts: Counts,
@@ -94,7 +103,8 @@ impl Notifier {
         store: Store,
         templates: Templates,
         letterhead: Letterhead,
-        mailer: Mailer,
+        (mailer, services): (Mailer, Arc<Services>),
+        recordings: PathBuf,
         clock: Clock,
         seed: u64,
     ) -> Arc<Self> {
@@ -103,6 +113,8 @@ impl Notifier {
             templates,
             letterhead,
             mailer,
+            services,
+            recordings,
             clock,
             rng: Mutex::new(Rng::new(seed)),
             counts: Counts::default(),
@@ -223,9 +235,12 @@ impl Notifier {
         if is_stale(row, now) {
             return Ok(Verdict::Suppressed { reason: "stale" });
         }
+        if let Some(order) = &row.body.webhook {
+            return Ok(self.tell(row, order, now).await);
+        }
         let bytes = match &row.rendered {
             Some(bytes) => bytes.clone(),
-            None => match self.render(row, now) {
+            None => match self.render(row, self.sound(row).await, now) {
                 Ok(bytes) => {
                     self.store.outbox_rendered(row, &bytes).await?;
                     bytes
@@ -249,11 +264,41 @@ impl Notifier {
         })
     }
 
-    fn render(&self, row: &OutboxRow, now: Wall) -> anyhow::Result<Vec<u8>> {
+    /// Tells another service. 410 means that it wants to hear no more.
+    async fn tell(&self, row: &OutboxRow, order: &HttpOrder, now: Wall) -> Verdict {
+        match self.services.send(order, Some(&row.id)).await {
+            HttpReply::Answer {
+                status: 200..300, ..
+            } => Verdict::Sent,
+            HttpReply::Answer { status: 410, .. } => Verdict::Failed {
+                error: "410 Gone".to_owned(),
+            },
+            HttpReply::Answer { status, .. } => {
+                self.try_again(row, now, format!("status {status}"))
+            }
+            HttpReply::Timeout => self.try_again(row, now, "no answer in time".to_owned()),
+            HttpReply::Failed(why) => self.try_again(row, now, why),
+        }
+    }
+
+    /// The sound of a caller's message; one that is too long stays on the machine.
+    async fn sound(&self, row: &OutboxRow) -> Option<Sound> {
+        let message = row.body.message.as_ref()?;
+        let path = take_path(&self.recordings, &message.take);
+        let length = tokio::fs::metadata(&path).await.ok()?.len();
+        if length > SOUND_BYTES_MAX {
+            return None;
+        }
+        let bytes = tokio::fs::read(&path).await.ok()?;
+        let name = format!("{}.wav", message.take);
+        Some(Sound { name, bytes })
+    }
+
+    fn render(&self, row: &OutboxRow, sound: Option<Sound>, now: Wall) -> anyhow::Result<Vec<u8>> {
         let text =
             self.templates
                 .render(row, &self.letterhead.site_name, &self.letterhead.public_url)?;
-        mail::compose(&self.letterhead, row, &text, now)
+        mail::compose(&self.letterhead, row, &text, sound, now)
     }
 
     fn try_again(&self, row: &OutboxRow, now: Wall, error: String) -> Verdict {

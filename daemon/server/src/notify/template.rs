@@ -14,10 +14,10 @@ use helpline_core::time::Wall;
 use rust_embed::RustEmbed;
 use serde_json::{Value, json};
 
-use crate::store::outbox::{MailBody, OutboxRow};
+use crate::store::outbox::{CallerMessage, MailBody, OutboxRow};
 
 /// The mails there are.
-pub const KINDS: [&str; 4] = ["ack", "needs_info", "attempted", "closing"];
+pub const KINDS: [&str; 5] = ["ack", "needs_info", "attempted", "closing", "voicemail"];
 /// Longest name greeted with; longer ones are no names.
 const NAME_CHARS_MAX: usize = 60;
 /// Longest one-line value.
@@ -260,6 +260,10 @@ fn sample(reason: &str) -> Value {
         reason: Some(reason.to_owned()),
         next_at: Some(Wall::from_millis(0)),
         queue_title: Some("Help".into()),
+        message: Some(CallerMessage {
+            from: Some("+33140000000".into()),
+            ..CallerMessage::default()
+        }),
         ..MailBody::default()
     };
     facts(&body, "en", "Site", "http://h")
@@ -274,6 +278,7 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
     let zone = body.promise.as_ref().map_or("UTC", |p| p.zone.as_str());
     let made_at = body.made_at.unwrap_or_default();
     let promise = body.promise.as_ref();
+    let message = body.message.as_ref();
     let token = body.token.as_deref().filter(|token| is_plain(token, "-_"));
     let query = body
         .form_query
@@ -296,6 +301,11 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
         "next_at_text": body.next_at.map(|at| time_in_words(at, zone, locale)),
         "status_url": token.map(|token| format!("{public_url}/s/{token}")),
         "form_url": form_url,
+        "caller_number": message.and_then(|m| line(&m.from)),
+        "mailbox": message.map(|m| m.mailbox.as_str()),
+        "message_length": message.map(|m| length_in_words(m.millis)),
+        "message_at": message.map(|m| time_in_words(made_at, &m.zone, locale)),
+        "recording": message.map(|m| m.take.as_str()),
     })
 }
 
@@ -326,6 +336,12 @@ fn time_in_words(at: Wall, zone: &str, locale: &str) -> String {
         _ => "%-d %B %Y, %H:%M",
     };
     format!("{} ({place})", zone.to_datetime(at).strftime(pattern))
+}
+
+/// `0:07`, `2:30`.
+fn length_in_words(millis: u64) -> String {
+    let seconds = millis.div_ceil(1_000);
+    format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
 /// Blocks that are left out leave blank lines behind: at most one stays.

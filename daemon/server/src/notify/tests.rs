@@ -111,7 +111,18 @@ fn notifier(config: &Config, post: &Post) -> Arc<Notifier> {
     let mailer = Mailer::open(config).unwrap();
     let templates = Templates::load(None).unwrap();
     let clock = Clock::following_tokio(NOW);
-    Notifier::new(post.store.clone(), templates, letterhead, mailer, clock, 7)
+    let services = Arc::new(Services::new(config, clock.clone()).unwrap());
+    let recordings = config.recordings();
+    let ways = (mailer, services);
+    Notifier::new(
+        post.store.clone(),
+        templates,
+        letterhead,
+        ways,
+        recordings,
+        clock,
+        7,
+    )
 }
 
 /// Headers, unfolded.

@@ -12,6 +12,7 @@ pub(crate) struct TraceRow {
     pub(crate) seq: u32,
     /// Milliseconds since the answer.
     pub(crate) at_ms: u64,
+    pub(crate) flow: String,
     pub(crate) node: String,
     pub(crate) kind: &'static str,
     pub(crate) data: String,
@@ -71,10 +72,11 @@ pub(crate) async fn trace(
     for line in lines {
         let at = i64::try_from(line.at_ms).unwrap_or(i64::MAX);
         tx.run(
-            "insert into call_trace (call_id, seq, direction, at_ms, node, kind, data, created_at)
-             values ($1, $2, $3, $4, $5, $6, $7, {now}) on conflict do nothing",
+            "insert into call_trace (call_id, seq, direction, at_ms, flow, node, kind, data,
+               created_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, {now}) on conflict do nothing",
             args![
-                call_id, line.seq, direction, at, &line.node, line.kind, &line.data
+                call_id, line.seq, direction, at, &line.flow, &line.node, line.kind, &line.data
             ],
         )
         .await?;

@@ -7,7 +7,10 @@ use super::conn::args;
 use super::{Conn, Error};
 
 /// Every migration, in order; a file is never edited once released.
-const FILES: &[&str] = &[include_str!("../../../../schemas/sql/0001_init.sql")];
+const FILES: &[&str] = &[
+    include_str!("../../../../schemas/sql/0001_init.sql"),
+    include_str!("../../../../schemas/sql/0002_lookup.sql"),
+];
 
 const VERSIONS: &str = "create table if not exists schema_version (
   version bigint primary key, applied_at bigint not null)";

@@ -9,6 +9,7 @@ pub(crate) mod attempt;
 pub(crate) mod call;
 pub(crate) mod claim;
 mod conn;
+pub(crate) mod customer;
 mod error;
 pub(crate) mod key;
 pub(crate) mod limit;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::ivr::io::HttpOrder;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,8 @@ pub struct OutboxRow {
     pub id: String,
     /// What it speaks of: a request id, or a mail id for `needs_info`.
     pub about: String,
-    /// Name of the template: `ack` `needs_info` `attempted` `closing`.
+    /// Name of the template: `ack` `needs_info` `attempted` `closing` `voicemail`; or
+    /// `webhook`.
     pub kind: String,
     /// Facts for the template.
     pub body: MailBody,
@@ -72,6 +74,25 @@ pub struct MailBody {
     pub references: Vec<String>,
     /// Subject answered.
     pub subject: Option<String>,
+    /// A caller's message, for `voicemail`.
+    pub message: Option<CallerMessage>,
+    /// What another service is told, for `webhook`: no mail at all.
+    pub webhook: Option<HttpOrder>,
+}
+
+/// A message that a caller left.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CallerMessage {
+    /// Name of the recording.
+    pub take: String,
+    /// The mailbox it was left in.
+    pub mailbox: String,
+    /// The caller's number, if it was given.
+    pub from: Option<String>,
+    /// How long it is.
+    pub millis: u64,
+    /// IANA zone in which its time is told.
+    pub zone: String,
 }
 
 /// A mail as it is written in the transaction that causes it.
@@ -110,6 +131,16 @@ pub(crate) async fn insert(tx: &mut Conn, mail: &NewOutbox) -> Result<(), Error>
     )
     .await
     .map(|_| ())
+}
+
+/// How many of a kind wait for a recipient.
+pub(crate) async fn waiting(tx: &mut Conn, kind: &str, to: &str) -> Result<i64, Error> {
+    tx.int(
+        "select count(*) from outbox where kind = $1 and to_addr = $2
+           and state in ('pending', 'sending', 'deferred')",
+        args![kind, to],
+    )
+    .await
 }
 
 /// An acknowledgement tells of a call to come: once the request is over, or the promised

@@ -808,6 +808,7 @@ async fn traces_and_counts_read_back() {
     for Bench { store, name, .. } in &benches().await {
         ready(store, 2, 5).await;
         let line = TraceRow {
+            flow: "f".into(),
             seq: 1,
             at_ms: 20,
             node: "hello".into(),

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::audio::answer::Limits;
 use helpline_core::call::{Ledger, Settled};
 use helpline_core::ivr::io::{
-    Barge, CallbackOrder, CallbackReply, Input, Join, Key, OpId, Output, SayItem, TraceLine, Why,
+    Barge, CallbackOrder, CallbackReply, HttpOrder, Input, Join, Key, OpId, Output, RecordOrder,
+    SayItem, TraceLine, Why,
 };
 use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::time::Time;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
@@ -20,7 +22,8 @@ use super::leg::Leg;
 use super::media::{DigitSource, MediaEvent, PlayItem};
 use super::prompts::Prompts;
 use super::sip::{Refer, ReferTo, SipEvent};
-use super::{CallCommand, CallEvent, Transfer, TransferTo};
+use super::takes::{Takes, Taking};
+use super::{Ask, CallCommand, CallEvent, Reply, Transfer, TransferTo};
 use crate::clock::Clock;
 
 /// How long a flow may go on silently after the call has ended.
@@ -33,6 +36,8 @@ const GAP: Duration = Duration::from_millis(20);
 const CAUSE_NORMAL: u8 = 16;
 const CAUSE_FAILURE: u8 = 41;
 const CAUSE_TIMER: u8 = 102;
+/// The number of what is played over the flow: machines count up from one.
+const OVER_FLOW: u32 = u32::MAX;
 
 /// What the task needs.
 pub(super) struct Answered {
@@ -47,6 +52,7 @@ pub(super) struct Answered {
     pub(super) stop: CancellationToken,
     pub(super) counters: Arc<Counters>,
     pub(super) may_dial: MayDial,
+    pub(super) takes: Takes,
 }
 
 /// The number a telephone may be transferred to, by the dial rules.
@@ -60,11 +66,13 @@ pub(super) struct Outcome {
     pub(super) settled: Option<Settled>,
 }
 
-/// An answer of the desk that is outstanding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An answer that is outstanding.
+#[derive(Clone, Debug, PartialEq)]
 enum Pending {
     Join,
     Store,
+    /// With the answer when nobody gives one.
+    Ask(Reply),
 }
 
 struct Task {
@@ -86,8 +94,13 @@ struct Task {
     refused: VecDeque<Input>,
     /// Nobody sends answers any more.
     desk_gone: bool,
-    /// The number of what is being recorded.
+    /// The number of what is being recorded for whoever owns the call.
     recording: Option<u32>,
+    takes: Takes,
+    /// What the flow takes down.
+    taking: Option<Taking>,
+    /// Whoever waits until something was played over the flow.
+    said: Option<oneshot::Sender<()>>,
     /// Keys of a secret are entered, or whoever records asked for silence.
     masked: bool,
     paused: bool,
@@ -122,6 +135,9 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         refused: VecDeque::new(),
         desk_gone: false,
         recording: None,
+        takes: call.takes,
+        taking: None,
+        said: None,
         masked: false,
         paused: false,
     };
@@ -254,16 +270,26 @@ impl Task {
             }
             Some(MediaEvent::KeyUp(key)) => self.feed(Input::KeyUp(key)).await,
             // The machine drops what it no longer waits for.
+            Some(MediaEvent::PlayEnded { op: OVER_FLOW, .. }) => {
+                // Whoever waited may have given up.
+                let _ = self.said.take().map(|said| said.send(()));
+            }
             Some(MediaEvent::PlayEnded { op, .. }) => self.feed(Input::Spoken(OpId(op))).await,
             Some(MediaEvent::Answerer(who, features)) => {
                 self.tell(CallEvent::Answerer(who, features));
+                self.feed(Input::Heard(who)).await;
             }
             Some(MediaEvent::MachineListens { after_beep }) => {
                 self.tell(CallEvent::MachineListens { after_beep });
+                self.feed(Input::MachineListens).await;
             }
             Some(MediaEvent::Recorded { op, why, length }) => {
-                self.recording.take_if(|known| *known == op);
-                self.tell(CallEvent::Recorded(op, Some(why), length));
+                if let Some(taking) = self.taking.take_if(|taking| taking.op.0 == op) {
+                    self.feed(taking.ended(Some(why), length)).await;
+                } else {
+                    self.recording.take_if(|known| *known == op);
+                    self.tell(CallEvent::Recorded(op, Some(why), length));
+                }
             }
             Some(MediaEvent::NoRtp) => {
                 self.counters.no_rtp.add();
@@ -280,22 +306,38 @@ impl Task {
     async fn on_command(&mut self, command: CallCommand) {
         match command {
             CallCommand::Joined(op, channel) => {
-                if self.answered(op, Pending::Join) {
+                if self.answered(op, |p| *p == Pending::Join) {
                     self.ledger.joined(op);
                     self.feed(Input::Joined(op, channel)).await;
                 }
             }
             CallCommand::LeftQueue(op, why) => {
-                if self.answered(op, Pending::Join) {
+                if self.answered(op, |p| *p == Pending::Join) {
                     self.ledger.left(op);
                     self.feed(Input::LeftQueue(op, why)).await;
                 }
             }
             CallCommand::Stored(op, reply) => {
-                if self.answered(op, Pending::Store) {
+                if self.answered(op, |p| *p == Pending::Store) {
                     self.ledger.stored(op, &reply);
                     self.feed(Input::Stored(op, reply)).await;
                 }
+            }
+            CallCommand::Reply(op, reply) => {
+                let fits = |kind: &Pending| match kind {
+                    Pending::Ask(refused) => {
+                        std::mem::discriminant(refused) == std::mem::discriminant(&reply)
+                    }
+                    Pending::Join | Pending::Store => false,
+                };
+                if self.answered(op, fits) {
+                    self.feed(reply.input(op)).await;
+                }
+            }
+            CallCommand::Queue(op, view) => self.feed(Input::Queue(op, view)).await,
+            CallCommand::Say(items, said) => {
+                self.said = Some(said);
+                self.say(OpId(OVER_FLOW), items, Barge::Never).await;
             }
             CallCommand::Hold(held) => {
                 if let Some(leg) = &mut self.leg {
@@ -335,6 +377,9 @@ impl Task {
             CallCommand::Joined(..)
             | CallCommand::LeftQueue(..)
             | CallCommand::Stored(..)
+            | CallCommand::Reply(..)
+            | CallCommand::Queue(..)
+            | CallCommand::Say(..)
             | CallCommand::Hold(_)
             | CallCommand::HangUp => {}
         }
@@ -364,8 +409,8 @@ impl Task {
     }
 
     /// Whether an answer of that kind was awaited under this number; it is from now on not.
-    fn answered(&mut self, op: OpId, kind: Pending) -> bool {
-        let known = self.pending.get(&op) == Some(&kind);
+    fn answered(&mut self, op: OpId, fits: impl FnOnce(&Pending) -> bool) -> bool {
+        let known = self.pending.get(&op).is_some_and(fits);
         if known {
             self.pending.remove(&op);
         } else {
@@ -392,6 +437,12 @@ impl Task {
             let length = leg.media.end_recording().await;
             self.tell(CallEvent::Recorded(op, None, length));
         }
+        if let Some(taking) = self.taking.take() {
+            // The flow hears of its message before it hears of the hang-up.
+            let length = leg.media.end_recording().await;
+            let recorded = taking.ended(None, length);
+            self.machine.handle(self.clock.time(), recorded);
+        }
         if let Some(cause) = cause {
             leg.close(cause);
         }
@@ -417,6 +468,7 @@ impl Task {
                 self.ledger.stored(op, &reply);
                 Input::Stored(op, reply)
             }
+            Pending::Ask(reply) => reply.input(op),
         });
     }
 
@@ -442,7 +494,7 @@ impl Task {
         match output {
             Output::Say {
                 op, items, barge, ..
-            } => self.say(op, items, barge),
+            } => self.say(op, items, barge).await,
             Output::Stop(op) => {
                 self.unheard.retain(|(_, o)| *o != op);
                 if let Some(leg) = &self.leg {
@@ -454,17 +506,43 @@ impl Task {
                 self.mask();
             }
             Output::Join(op, join) => self.ask_join(op, join).await,
+            Output::Leave(op) => {
+                if self.answered(op, |p| *p == Pending::Join) {
+                    self.ledger.left(op);
+                    self.tell(CallEvent::Leave(op));
+                }
+            }
+            Output::Music(id) => self.music(id),
+            Output::Detect(verdict) => {
+                if let Some(leg) = &self.leg {
+                    leg.media.detect(Limits {
+                        verdict,
+                        ..Limits::default()
+                    });
+                }
+            }
+            Output::Record(op, order) => self.take_down(op, &order),
             Output::Store(op, order) => self.ask_store(op, order).await,
+            Output::Http(op, order) => self.ask_for(op, Ask::Http(order)).await,
+            Output::Find(op, lookup) => self.ask_for(op, Ask::Find(lookup)).await,
+            Output::Deliver(op, delivery) => self.ask_for(op, Ask::Deliver(delivery)).await,
+            Output::Transfer(op, order) => self.ask_for(op, Ask::Transfer(order)).await,
+            Output::Conference(op, room) => self.ask_for(op, Ask::Conference(room)).await,
+            Output::Webhook(order) => self.webhook(order).await,
             Output::Trace(line) => self.trace(line),
             Output::End { cause } => self.over(Some(cause), false).await,
         }
     }
 
-    fn say(&mut self, op: OpId, items: Vec<SayItem>, barge: Barge) {
+    async fn say(&mut self, op: OpId, items: Vec<SayItem>, barge: Barge) {
         let mut list = Vec::with_capacity(items.len());
         for item in items {
             match item {
                 SayItem::Clip(id) => match self.prompts.get(&id) {
+                    Some(clip) => list.push(PlayItem::Clip(clip)),
+                    None => self.say_error(&id),
+                },
+                SayItem::Take(id) => match self.takes.clip(&id).await {
                     Some(clip) => list.push(PlayItem::Clip(clip)),
                     None => self.say_error(&id),
                 },
@@ -480,6 +558,29 @@ impl Task {
             list.push(PlayItem::Pause(GAP));
         }
         leg.media.play(op.0, list, barge);
+    }
+
+    fn music(&mut self, id: Option<String>) {
+        let clip = id.as_deref().and_then(|id| self.prompts.get(id));
+        if let (Some(id), None) = (&id, &clip) {
+            self.say_error(id);
+        }
+        if let Some(leg) = &self.leg {
+            leg.media.music(clip);
+        }
+    }
+
+    /// Takes down what the caller says from now on.
+    fn take_down(&mut self, op: OpId, order: &RecordOrder) {
+        let taking = self.takes.begin(op, order);
+        match &self.leg {
+            Some(leg) => {
+                leg.media.record(taking.plan(order));
+                self.mask();
+                self.taking = Some(taking);
+            }
+            None => self.refused.push_back(taking.ended(None, Duration::ZERO)),
+        }
     }
 
     fn say_error(&mut self, id: &str) {
@@ -501,6 +602,18 @@ impl Task {
         self.ledger.store_asked(op, &order);
         self.ask(op, Pending::Store, CallEvent::Store(op, order))
             .await;
+    }
+
+    async fn ask_for(&mut self, op: OpId, ask: Ask) {
+        let pending = Pending::Ask(ask.refused());
+        self.ask(op, pending, CallEvent::Ask(op, ask)).await;
+    }
+
+    async fn webhook(&mut self, order: HttpOrder) {
+        let event = CallEvent::Webhook(order);
+        if self.desk_gone || self.events.send_timeout(event, READER_LIMIT).await.is_err() {
+            tracing::error!("a webhook of a flow found nobody to send it");
+        }
     }
 
     async fn ask(&mut self, op: OpId, kind: Pending, event: CallEvent) {

@@ -53,6 +53,7 @@ pub(super) struct Dial<'a> {
     pub(super) stack: &'a SipStack,
     pub(super) trunk: &'a Trunk,
     pub(super) to: &'a str,
+    pub(super) from: &'a str,
     pub(super) call_id: String,
     pub(super) ring_limit: Duration,
     pub(super) session: u64,
@@ -226,7 +227,7 @@ impl Dial<'_> {
             route,
             host: self.trunk.host.clone(),
             to: self.to.to_owned(),
-            from: self.trunk.caller_id.clone(),
+            from: self.from.to_owned(),
             call_id: Some(self.call_id.clone()),
             sdp: offer.to_owned(),
             credential: self.trunk.credential.clone(),
@@ -254,7 +255,7 @@ impl Dial<'_> {
 
     /// About the bytes of the INVITE, rather more than less.
     fn invite_bytes(&self, offer: &str) -> usize {
-        let uris = 3 * self.trunk.host.len() + 2 * self.to.len() + self.trunk.caller_id.len();
+        let uris = 3 * self.trunk.host.len() + 2 * self.to.len() + self.from.len();
         let proof = self.trunk.credential.as_ref().map_or(0, |_| PROOF_BYTES);
         FIELDS_BYTES + uris + self.call_id.len() + proof + offer.len()
     }

@@ -3,12 +3,15 @@
 mod calls;
 mod open;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use helpline_core::audio::Clip;
+use helpline_core::audio::codec::Codec;
 use helpline_core::audio::mix::Scene;
 use helpline_core::ivr::flow::FlowSet;
 use helpline_core::phone::DialRules;
@@ -55,6 +58,16 @@ pub struct EngineConfig {
     pub language: String,
     /// Region that completes national caller numbers (ISO 3166).
     pub region: Option<String>,
+    /// The queue of callers who phone in.
+    pub queue: String,
+    /// IANA zone in which days and times are told.
+    pub zone: String,
+    /// `env` of flows.
+    pub env: BTreeMap<String, String>,
+    /// Folder for what callers say.
+    pub recordings: PathBuf,
+    /// Codecs in which sound is kept besides G.711.
+    pub codecs: Vec<Codec>,
     /// Whether callers find the queue open now.
     pub open: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -230,6 +243,29 @@ impl EngineHandle {
         scene: Scene,
     ) -> Result<Talk, VoiceError> {
         Talk::begin(&self.shared.media, calls, scene).await
+    }
+
+    /// A prompt or sound file as calls have it now.
+    #[must_use]
+    pub fn prompt(&self, id: &str) -> Option<Arc<Clip>> {
+        self.shared.prompts.load().get(id)
+    }
+
+    /// A Call-ID that no other call has.
+    #[must_use]
+    pub fn new_call_id(&self) -> String {
+        let shared = &self.shared;
+        let mut rng = shared.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let (a, b) = (rng.next_u64(), rng.next_u64());
+        format!("{a:016x}{b:016x}@{}", shared.stack.local().ip())
+    }
+
+    /// Waits until all recordings that have ended are in their files.
+    pub async fn flush_recordings(&self) {
+        let media = self.shared.media.clone();
+        let flush = move || media.flush_recordings();
+        // A task that fails has nothing more to write.
+        let _ = tokio::task::spawn_blocking(flush).await;
     }
 
     /// No new calls; those in progress may go on for `limit`, then they are ended.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use helpline_core::ivr::flow::{Fault, FlowSet, LocaleSource, Severity, Source};
+use helpline_core::ivr::flow::{Fault, FlowSet, Known, LocaleSource, Severity, Source};
 use rust_embed::RustEmbed;
 
 use super::prompts::PromptSource;
@@ -32,10 +32,30 @@ struct BuiltInFlows;
 #[folder = "../../prompts"]
 struct BuiltInPrompts;
 
+/// Where flows and prompts are, and what they are checked against.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// The operator's folders.
+    pub ivr: config::Ivr,
+    /// What else is configured.
+    pub known: Known,
+}
+
+impl Setting {
+    /// As the configuration says.
+    #[must_use]
+    pub fn of(config: &config::Config) -> Setting {
+        Setting {
+            ivr: config.ivr.clone(),
+            known: config.known(),
+        }
+    }
+}
+
 /// The flows in use.
 #[derive(Debug)]
 pub struct Flows {
-    config: config::Ivr,
+    config: Setting,
     current: ArcSwap<FlowSet>,
 }
 
@@ -44,7 +64,7 @@ impl Flows {
     ///
     /// # Errors
     /// Every fault, printed as `file:line:column: E101 ...`.
-    pub fn load(config: &config::Ivr) -> Result<Flows, Vec<String>> {
+    pub fn load(config: &Setting) -> Result<Flows, Vec<String>> {
         Ok(Flows {
             config: config.clone(),
             current: ArcSwap::from_pointee(read(config)?),
@@ -68,7 +88,7 @@ impl Flows {
         also: impl FnOnce(&FlowSet, Vec<PromptSource>) -> Result<(), Vec<String>>,
     ) -> Result<(), Vec<String>> {
         let set = read(&self.config)?;
-        let (sources, faults) = recordings(&self.config);
+        let (sources, faults) = recordings(&self.config.ivr);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -82,7 +102,7 @@ impl Flows {
     /// any more is logged and left out: items that need it are skipped in calls.
     #[must_use]
     pub fn prompt_sources(&self) -> Vec<PromptSource> {
-        let (sources, faults) = recordings(&self.config);
+        let (sources, faults) = recordings(&self.config.ivr);
         for fault in faults {
             tracing::error!("{fault}");
         }
@@ -109,11 +129,32 @@ fn recordings(config: &config::Ivr) -> (Vec<PromptSource>, Vec<String>) {
             }
         }
     }
+    match sound_files(config) {
+        Ok(files) => {
+            for (id, (name, path)) in files {
+                let bytes = match path {
+                    Some(path) => bytes(&path, CLIP_BYTES_MAX).map(Cow::Owned),
+                    None => built_in_prompt(&name),
+                };
+                match bytes {
+                    Ok(bytes) => sources.push(PromptSource { id, name, bytes }),
+                    Err(why) => faults.push(why),
+                }
+            }
+        }
+        Err(why) => faults.push(why),
+    }
     (sources, faults)
 }
 
+fn built_in_prompt(name: &str) -> Result<Cow<'static, [u8]>, String> {
+    let path = name.strip_prefix("prompts/").unwrap_or(name);
+    let file = BuiltInPrompts::get(path).ok_or_else(|| format!("{name}: there is no such file"))?;
+    Ok(file.data)
+}
+
 /// Reads and checks everything; warnings are logged, errors come back printed.
-fn read(config: &config::Ivr) -> Result<FlowSet, Vec<String>> {
+fn read(config: &Setting) -> Result<FlowSet, Vec<String>> {
     let (set, faults) = check(config).map_err(|fault| vec![fault])?;
     for fault in faults.iter().filter(|f| f.severity == Severity::Warning) {
         tracing::warn!("{fault}");
@@ -122,7 +163,7 @@ fn read(config: &config::Ivr) -> Result<FlowSet, Vec<String>> {
         let errors = faults.iter().filter(|f| f.severity == Severity::Error);
         errors.map(ToString::to_string).collect()
     })?;
-    let (_, missing) = recordings(config);
+    let (_, missing) = recordings(&config.ivr);
     if missing.is_empty() {
         Ok(set)
     } else {
@@ -134,7 +175,7 @@ fn read(config: &config::Ivr) -> Result<FlowSet, Vec<String>> {
 ///
 /// # Errors
 /// A folder or file that cannot be read.
-pub fn check(config: &config::Ivr) -> Result<(Option<FlowSet>, Vec<Fault>), String> {
+pub fn check(config: &Setting) -> Result<(Option<FlowSet>, Vec<Fault>), String> {
     check_with(config, &[])
 }
 
@@ -143,10 +184,52 @@ pub fn check(config: &config::Ivr) -> Result<(Option<FlowSet>, Vec<Fault>), Stri
 /// # Errors
 /// A folder or file that cannot be read.
 pub fn check_with(
-    config: &config::Ivr,
+    config: &Setting,
     paths: &[PathBuf],
 ) -> Result<(Option<FlowSet>, Vec<Fault>), String> {
-    Ok(FlowSet::load(&flows(config, paths)?, &locales(config)?))
+    let ivr = &config.ivr;
+    let known = Known {
+        files: Some(sound_files(ivr)?.into_keys().collect()),
+        ..config.known.clone()
+    };
+    let (flows, locales) = (flows(ivr, paths)?, locales(ivr)?);
+    Ok(FlowSet::load_for(&flows, &locales, &known))
+}
+
+/// Sound files beside the locales: ids and where they are; `None` for built-in ones.
+fn sound_files(
+    config: &config::Ivr,
+) -> Result<BTreeMap<String, (String, Option<PathBuf>)>, String> {
+    let mut files = BTreeMap::new();
+    let mut add = |name: &str, path: Option<PathBuf>| {
+        if let Some((id, _)) = name.rsplit_once('.') {
+            files.insert(id.to_owned(), (format!("prompts/{name}"), path));
+        }
+    };
+    for name in BuiltInPrompts::iter() {
+        let folder = name.split_once('/').map(|(folder, _)| folder);
+        if folder.is_some_and(|folder| !is_locale(folder)) {
+            add(&name, None);
+        }
+    }
+    if let Some(own) = &config.prompts {
+        for folder in names(own)? {
+            let path = own.join(&folder);
+            if path.is_dir() && !is_locale(&folder) {
+                for name in names(&path)? {
+                    add(&format!("{folder}/{name}"), Some(path.join(&name)));
+                }
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// `en-US`; other folders hold sound files.
+fn is_locale(folder: &str) -> bool {
+    folder.split_once('-').is_some_and(|(_, region)| {
+        !region.is_empty() && region.bytes().all(|b| b.is_ascii_uppercase())
+    })
 }
 
 /// Built-in flows, replaced and extended by the operator's, and those by `paths`.
@@ -209,10 +292,12 @@ fn flow_files(path: &Path) -> Result<Vec<PathBuf>, String> {
 fn locales(config: &config::Ivr) -> Result<Vec<LocaleSource>, String> {
     let mut names_of: BTreeSet<String> = BuiltInPrompts::iter()
         .filter_map(|path| path.split_once('/').map(|(locale, _)| locale.to_owned()))
+        .filter(|folder| is_locale(folder))
         .collect();
     if let Some(folder) = &config.prompts {
         let own = names(folder)?;
-        names_of.extend(own.into_iter().filter(|n| folder.join(n).is_dir()));
+        let is_own = |name: &String| is_locale(name) && folder.join(name).is_dir();
+        names_of.extend(own.into_iter().filter(is_own));
     }
     let mut locales = Vec::new();
     for locale in names_of {

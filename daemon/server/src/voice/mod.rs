@@ -18,6 +18,7 @@ mod ring;
 mod secrecy;
 mod sip;
 pub(crate) mod sound;
+mod takes;
 mod talk;
 mod trunk;
 
@@ -33,7 +34,9 @@ use helpline_core::audio::answer::{Answerer, Features, Limits};
 use helpline_core::call::CallReport;
 use helpline_core::id::AttemptId;
 use helpline_core::ivr::io::{
-    CallbackOrder, CallbackReply, HelpChannel, Join, OpId, TraceLine, Why,
+    CallbackOrder, CallbackReply, Delivery, FindReply, HelpChannel, HttpOrder, HttpReply, Input,
+    Join, Lookup, OpId, QueueView, Room, RoomReply, SayItem, TraceLine, TransferOrder,
+    TransferReply, Why,
 };
 use helpline_core::phone::PhoneNumber;
 use serde_json::Value;
@@ -70,10 +73,14 @@ pub struct CallPlan {
     pub trunk: String,
     /// Whom to call.
     pub to: PhoneNumber,
+    /// The number shown instead of the trunk's own.
+    pub caller_id: Option<String>,
     /// How long it may ring.
     pub ring_limit: Duration,
     /// Flow to run after the answer.
     pub flow: String,
+    /// The queue it is for, `call.queue` in the flow.
+    pub queue: String,
     /// Values for the flow's input.
     pub input: serde_json::Map<String, Value>,
     /// Customer's language.
@@ -102,8 +109,14 @@ pub enum CallEvent {
     Answered,
     /// The flow asks to join the help channel with the place the request holds.
     Join(OpId, Join),
+    /// The flow no longer waits for this join.
+    Leave(OpId),
     /// The flow asks the desk to make, move or settle a request.
     Store(OpId, CallbackOrder),
+    /// The flow asks for something else; answered by [`CallCommand::Reply`].
+    Ask(OpId, Ask),
+    /// The flow tells another service something; nobody waits for it.
+    Webhook(HttpOrder),
     /// Who answered, as far as sound tells, and what that rests on: once after
     /// [`CallCommand::Detect`].
     Answerer(Answerer, Features),
@@ -143,6 +156,63 @@ pub enum TransferTo {
     Call(String),
 }
 
+/// What a flow asks of the world outside its call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Another service.
+    Http(HttpOrder),
+    /// A customer's record.
+    Find(Lookup),
+    /// To send a message.
+    Deliver(Delivery),
+    /// To let the caller talk to somebody else.
+    Transfer(TransferOrder),
+    /// To bring the caller into a room.
+    Conference(Room),
+}
+
+/// The answer to an [`Ask`] of the same kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// How the service answered.
+    Http(HttpReply),
+    /// What was found.
+    Found(FindReply),
+    /// Whether the message is durable.
+    Delivered(bool),
+    /// How the transfer ended.
+    Transferred(TransferReply),
+    /// Why the call is not in its room.
+    LeftRoom(RoomReply),
+}
+
+impl Ask {
+    /// The answer when there is nobody to answer.
+    #[must_use]
+    pub fn refused(&self) -> Reply {
+        let why = || "nobody serves this call".to_owned();
+        match self {
+            Ask::Http(_) => Reply::Http(HttpReply::Failed(why())),
+            Ask::Find(_) => Reply::Found(FindReply::Failed),
+            Ask::Deliver(_) => Reply::Delivered(false),
+            Ask::Transfer(_) => Reply::Transferred(TransferReply::Failed(why())),
+            Ask::Conference(_) => Reply::LeftRoom(RoomReply::Failed),
+        }
+    }
+}
+
+impl Reply {
+    fn input(self, op: OpId) -> Input {
+        match self {
+            Reply::Http(reply) => Input::Http(op, reply),
+            Reply::Found(reply) => Input::Found(op, reply),
+            Reply::Delivered(done) => Input::Delivered(op, done),
+            Reply::Transferred(reply) => Input::Transferred(op, reply),
+            Reply::LeftRoom(reply) => Input::LeftRoom(op, reply),
+        }
+    }
+}
+
 /// What may be told to a call.
 #[derive(Debug)]
 pub enum CallCommand {
@@ -152,6 +222,13 @@ pub enum CallCommand {
     LeftQueue(OpId, Why),
     /// Answer to [`CallEvent::Store`].
     Stored(OpId, CallbackReply),
+    /// Answer to [`CallEvent::Ask`].
+    Reply(OpId, Reply),
+    /// How the line stands for the join with this number.
+    Queue(OpId, QueueView),
+    /// Play clips to the far end over the flow; told when they were heard, dropped if
+    /// they were not.
+    Say(Vec<SayItem>, oneshot::Sender<()>),
     /// Lend the leg, so that it can be joined to others ([`EngineHandle::join`]). Not
     /// answered before the call is.
     Lend(oneshot::Sender<LegRef>),

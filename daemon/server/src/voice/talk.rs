@@ -55,6 +55,11 @@ impl Talk {
         Ok(place)
     }
 
+    /// Who hears whom from now on, place by place, whatever the scene says.
+    pub fn set_hears(&self, hears: &Hears) {
+        self.bridge.set_hears(hears);
+    }
+
     /// Who hears whom from now on. Those who are muted stay so.
     pub fn set_scene(&mut self, scene: Scene) {
         self.scene = scene;

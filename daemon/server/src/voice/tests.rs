@@ -96,6 +96,11 @@ impl World {
     async fn with(trunk: SocketAddr, change: impl FnOnce(&mut EngineConfig)) -> World {
         let mut config = EngineConfig {
             dial: helpline_core::phone::DialRules::default(),
+            queue: "help".into(),
+            zone: "UTC".into(),
+            env: std::collections::BTreeMap::new(),
+            recordings: std::env::temp_dir(),
+            codecs: Vec::new(),
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),
                 inbound_flow: "greet".into(),
@@ -143,6 +148,8 @@ impl World {
                 call_id: format!("{id}@test"),
                 trunk: "t".into(),
                 to: PhoneNumber::from_row("+4930123456"),
+                queue: "help".into(),
+                caller_id: None,
                 ring_limit,
                 flow: "confirm".into(),
                 input: serde_json::Map::new(),
@@ -215,7 +222,13 @@ async fn desk(call: &mut Call, help: Option<&str>) -> (Vec<String>, CallReport) 
             | CallEvent::Transfer(_)
             | CallEvent::Answerer(..)
             | CallEvent::MachineListens { .. }
-            | CallEvent::Recorded(..) => {}
+            | CallEvent::Recorded(..)
+            | CallEvent::Leave(_)
+            | CallEvent::Webhook(_) => {}
+            CallEvent::Ask(op, ask) => {
+                let reply = CallCommand::Reply(op, ask.refused());
+                call.commands.send(reply).await.unwrap();
+            }
             CallEvent::Ended(report) => {
                 assert!(
                     call.events.recv().await.is_none(),
@@ -547,6 +560,8 @@ async fn plans_that_cannot_be_called_are_refused_before_anybody_is() {
         call_id: "x@test".into(),
         trunk: "other".into(),
         to: PhoneNumber::from_row("+4930123456"),
+        queue: "help".into(),
+        caller_id: None,
         ring_limit: LIMIT,
         flow: "confirm".into(),
         input: serde_json::Map::new(),

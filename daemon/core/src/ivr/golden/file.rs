@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::event::Happens;
 use crate::ivr::fault::{Fault, Severity};
 use crate::ivr::flow::Source;
+use crate::ivr::io::HttpMethod;
 use crate::ivr::raw::{self, At};
 use crate::ivr::read;
 
@@ -44,6 +46,51 @@ pub(super) struct Given {
     pub(super) help: Option<String>,
     /// What becomes of a call-back order.
     pub(super) callback: GivenCallback,
+    /// `env`.
+    pub(super) env: BTreeMap<String, String>,
+    /// The record that a lookup finds; absent: none.
+    pub(super) lookup: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Services and how they answer; any other address fails.
+    pub(super) http: Vec<GivenService>,
+    /// How the line stands when the call enters it.
+    pub(super) queue: GivenQueue,
+    /// Whether messages can be stored; yes.
+    pub(super) delivers: Option<bool>,
+}
+
+/// A service: the first that fits a request answers it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GivenService {
+    /// Requests of this method alone.
+    pub(super) method: Option<String>,
+    /// Whose address begins so.
+    pub(super) url: String,
+    /// So much later; at once.
+    pub(super) after: Option<String>,
+    /// Its answer; absent: it cannot be reached.
+    pub(super) reply: Option<GivenReply>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GivenReply {
+    pub(super) status: u16,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) body: serde_json::Value,
+}
+
+/// How a line stands for the call; what is absent is not known.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GivenQueue {
+    pub(super) position: Option<u32>,
+    pub(super) waiting: Option<u32>,
+    pub(super) agents: Option<u32>,
+    /// A length of time.
+    pub(super) ewt: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -74,17 +121,12 @@ pub(super) struct Step {
     pub(super) press: Option<String>,
     /// A length of time, or `quiet`: until nothing is spoken.
     pub(super) wait: Option<String>,
+    /// The caller says something for so long.
+    pub(super) speak: Option<String>,
+    /// The line stands like this from now on.
+    pub(super) queue: Option<GivenQueue>,
     pub(super) event: Option<Happens>,
     pub(super) hangup: Option<bool>,
-}
-
-/// What may happen to a call that waits in line.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Happens {
-    Answered,
-    NoAgents,
-    Full,
 }
 
 /// What must hold at one moment within `within`.
@@ -126,6 +168,8 @@ impl GoldenTest {
         if file.steps.is_empty() {
             return Err(fault(1, 1, "E002", "a test needs `steps`".to_owned()));
         }
+        let given = file.given.check();
+        given.map_err(|why| fault(1, 1, "E002", why))?;
         for step in &file.steps {
             step.value
                 .check()
@@ -146,11 +190,13 @@ impl Step {
             self.expect.is_some(),
             self.press.is_some(),
             self.wait.is_some(),
+            self.speak.is_some(),
+            self.queue.is_some(),
             self.event.is_some(),
             self.hangup.is_some(),
         ];
         if verbs.iter().filter(|is_there| **is_there).count() != 1 {
-            let verbs = "`expect`, `press`, `wait`, `event` or `hangup`";
+            let verbs = "`expect`, `press`, `wait`, `speak`, `queue`, `event` or `hangup`";
             return Err(format!("a step is exactly one of {verbs}"));
         }
         if let Some(keys) = &self.press
@@ -165,17 +211,63 @@ impl Step {
             self.expect
                 .as_ref()
                 .and_then(|expect| expect.within.as_ref()),
+            self.speak.as_ref(),
+            self.queue.as_ref().and_then(|queue| queue.ewt.as_ref()),
         ];
-        for length in lengths.into_iter().flatten() {
-            if read::duration(length).is_none() {
-                return Err(format!(
-                    "{length:?} is no length of time; write 300ms, 3s or 2m"
-                ));
-            }
-        }
+        lengths.into_iter().flatten().try_for_each(is_length)?;
         if self.hangup == Some(false) {
             return Err("write `hangup: true`".to_owned());
         }
         Ok(())
+    }
+}
+
+/// The world around a call, as the `given` of a test.
+#[derive(Clone, Debug, Default)]
+pub struct World(pub(super) Given);
+
+impl World {
+    /// Reads a file that holds what stands under `given` in a test.
+    ///
+    /// # Errors
+    /// The first fault: `E001` not YAML, `E002` YAML of another shape.
+    pub fn read(source: &Source) -> Result<World, Fault> {
+        let fault = |line, column, code, message| Fault {
+            file: source.file.clone(),
+            line,
+            column,
+            code,
+            severity: Severity::Error,
+            message,
+        };
+        let given: Given = raw::typed(&source.text)
+            .map_err(|e| fault(e.at.line, e.at.column, e.code, e.message))?;
+        given.check().map_err(|why| fault(1, 1, "E002", why))?;
+        Ok(World(given))
+    }
+}
+
+impl Given {
+    fn check(&self) -> Result<(), String> {
+        self.queue.ewt.iter().try_for_each(is_length)?;
+        for service in &self.http {
+            service.after.iter().try_for_each(is_length)?;
+            if let Some(method) = &service.method
+                && !HttpMethod::ALL.iter().any(|m| m.word() == method)
+            {
+                let known = HttpMethod::ALL.map(HttpMethod::word).join(", ");
+                return Err(format!("{method:?} is no method; methods are {known}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_length(length: &String) -> Result<(), String> {
+    match read::duration(length) {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "{length:?} is no length of time; write 300ms, 3s or 2m"
+        )),
     }
 }

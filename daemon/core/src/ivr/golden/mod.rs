@@ -2,14 +2,17 @@
 //! virtual time; and which nodes and ways of a flow such tests have taken.
 
 mod coverage;
+mod event;
 mod file;
+mod given;
 mod run;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use coverage::{Coverage, Covered};
-pub use file::GoldenTest;
+pub use event::happen;
+pub use file::{GoldenTest, World};
 pub use run::{Failure, Outcome, make_absolute};
 pub use walk::{Walk, walk};
 

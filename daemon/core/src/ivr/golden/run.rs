@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::coverage::Coverage;
-use super::file::{Expect, Given, GivenCallback, GoldenTest, Happens, Step};
+use super::event::NOT_IN_LINE;
+use super::file::{Expect, Given, GivenCallback, GoldenTest, Step};
 use crate::ivr::flow::FlowSet;
-use crate::ivr::io::{CallFacts, CallbackReply, Input, Output, Start, Why};
+use crate::ivr::io::{CallbackReply, Output};
 use crate::ivr::raw::At;
 use crate::ivr::read;
 use crate::ivr::sim::{Answer, Sim};
-use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 /// The wall clock when the call is answered: 2026-11-23, 12:00 UTC.
@@ -42,7 +42,8 @@ impl GoldenTest {
     /// Runs the test; what it takes of the flows is added to `coverage`.
     #[must_use]
     pub fn run(&self, set: &Arc<FlowSet>, coverage: &mut Coverage) -> Outcome {
-        let sim = match Sim::new(Arc::clone(set), self.start()) {
+        let world = self.given.world();
+        let sim = match Sim::in_world(Arc::clone(set), self.start(), world) {
             Ok(sim) => sim,
             Err(why) => {
                 let failure = Failure {
@@ -73,25 +74,6 @@ impl GoldenTest {
             trace: run.sim.trace(),
         }
     }
-
-    fn start(&self) -> Start {
-        let given = &self.given;
-        let mut input = given.input.clone();
-        make_absolute(&mut input, NOW);
-        Start {
-            flow: self.flow.clone(),
-            call: CallFacts {
-                id: "test".to_owned(),
-                from: given.call.from.as_deref().map(PhoneNumber::from_row),
-                to: given.call.to.clone().unwrap_or_else(|| "100".to_owned()),
-                direction: if given.input.is_empty() { "in" } else { "out" },
-            },
-            input,
-            language: given.lang.clone().unwrap_or_else(|| "en-US".to_owned()),
-            wall: NOW,
-            open: given.open.unwrap_or(true),
-        }
-    }
 }
 
 /// In a flow's input, text such as `-7m` becomes the moment so long before the call.
@@ -112,7 +94,7 @@ pub fn make_absolute(input: &mut serde_json::Map<String, Value>, call: Wall) {
 }
 
 impl GivenCallback {
-    fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> Answer {
         match self {
             GivenCallback::Done => Answer::Done,
             GivenCallback::BadNumber => Answer::Reply(CallbackReply::BadNumber),
@@ -146,28 +128,20 @@ impl Run<'_> {
             Some(length) => self.sim.wait(read::duration(length).unwrap_or_default()),
             None => {}
         }
+        if let Some(length) = &step.speak {
+            self.sim.speak(read::duration(length).unwrap_or_default());
+        }
+        if let Some(queue) = &step.queue
+            && !self.sim.line(queue.view())
+        {
+            return Err(NOT_IN_LINE.to_owned());
+        }
         if step.hangup.is_some() {
-            self.sim.input(Input::Hangup);
+            self.sim.hang_up();
         }
         match step.event {
-            Some(event) => self.happens(event),
+            Some(event) => event.befall(&mut self.sim, self.given.help.as_deref()),
             None => Ok(()),
-        }
-    }
-
-    fn happens(&mut self, event: Happens) -> Result<(), String> {
-        let answer = match event {
-            Happens::Answered => {
-                let help = self.given.help.clone();
-                Answer::Joined(help.ok_or("`event: answered` needs `given: { help: FLOW }`")?)
-            }
-            Happens::NoAgents => Answer::Left(Why::NoAgents),
-            Happens::Full => Answer::Left(Why::Full),
-        };
-        if self.sim.join(answer) {
-            Ok(())
-        } else {
-            Err("the call does not wait in a queue".to_owned())
         }
     }
 

@@ -1,5 +1,6 @@
 //! Random callers: whatever keys come and whenever, a call of a flow ends well.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +51,14 @@ pub fn walk(set: &Arc<FlowSet>, flow: &str, help: Option<&str>, seed: u64) -> Wa
             from: from.then(|| PhoneNumber::from_row("+33140000000")),
             to: "100".to_owned(),
             direction: if input.is_empty() { "in" } else { "out" },
+            queue: "help".to_owned(),
         },
         input,
         language: "en-US".to_owned(),
         wall: run::NOW,
         open: true,
+        env: BTreeMap::new(),
+        zone: "UTC".to_owned(),
     };
     let mut sim = match Sim::new(Arc::clone(set), start) {
         Ok(sim) => sim,

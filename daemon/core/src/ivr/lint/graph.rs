@@ -72,8 +72,10 @@ pub(super) fn check(flow: &Flow, report: &mut Report) {
     silent_cycles(flow, &edges, report);
     let before = reach(flow, &edges, |e| e.exit != "hangup");
     for node in &flow.nodes {
-        let audio = node.needs_caller() || matches!(node.act, Act::Play { .. });
-        if audio && reached.contains(node.name.as_str()) && !before.contains(node.name.as_str()) {
+        if !node.is_silent()
+            && reached.contains(node.name.as_str())
+            && !before.contains(node.name.as_str())
+        {
             report.add(
                 &flow.file,
                 node.at,

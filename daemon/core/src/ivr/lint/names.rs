@@ -9,7 +9,7 @@ use super::Set;
 use crate::ivr::expr::{self, EvalError, Scope, Value};
 use crate::ivr::fault::{Report, hint};
 use crate::ivr::model::{
-    Act, Code, Decl, Flow, Item, Kind, Node, Order, Part, ReadAs, Role, Target, What,
+    Act, Code, Decl, Flow, Item, Kind, Node, Order, Part, ReadAs, Request, Role, Target, What,
 };
 use crate::time::Wall;
 
@@ -108,17 +108,27 @@ impl Check<'_> {
         for (_, exit) in node.exits() {
             self.say(&exit.say);
         }
+        for say in node.says() {
+            match &node.act {
+                Act::Callback { .. } => self.with("callback", callback_sample(), |c| c.say(say)),
+                Act::Enqueue { .. } => self.with("queue", queue_sample(), |c| c.say(say)),
+                _ => self.say(say),
+            }
+        }
         match &node.act {
-            Act::Play { say, .. } => self.say(say),
-            Act::Menu { question, .. } => self.say(&question.say),
-            Act::Collect { question, entry } => {
-                self.say(&question.say);
+            Act::Collect { entry, .. } => {
                 if let Some(code) = &entry.check {
                     self.with("digits", Value::from("1"), |c| {
                         c.code(code, Some(Need::Of(Kind::Bool)))
                     });
                 }
                 self.writable(&entry.save, Some(Kind::String));
+            }
+            Act::Record { save, .. } | Act::Lookup { save, .. } => {
+                self.writable(save, Some(Kind::Map));
+                if let Act::Lookup { value, .. } = &node.act {
+                    self.code(value, Some(Need::Of(Kind::String)));
+                }
             }
             Act::Branch { cases, .. } => {
                 for (when, _, _) in cases {
@@ -130,19 +140,60 @@ impl Check<'_> {
                     self.assign(to, code);
                 }
             }
-            Act::Callback { order, say, .. } => {
-                self.order(order);
-                self.with("callback", callback_sample(), |c| c.say(say));
+            Act::Http { request, save, .. } => {
+                self.request(request);
+                self.response(save);
             }
-            Act::Enqueue { queue, say, .. } => {
-                self.parts(queue);
-                self.say(say);
+            Act::Webhook { request, .. } => self.request(request),
+            Act::Callback { order, .. } => self.order(order),
+            Act::Enqueue {
+                queue, priority, ..
+            } => {
+                self.parts(queue, "a queue's name");
+                if let Some(code) = priority {
+                    self.code(code, Some(Need::Of(Kind::Int)));
+                }
             }
+            Act::Transfer { to, caller_id, .. } => {
+                self.parts(to, "a telephone number");
+                if let Some(code) = caller_id {
+                    self.code(code, Some(Need::Of(Kind::String)));
+                }
+            }
+            Act::Conference { room, .. } => self.parts(room, "a room's name"),
             Act::Subflow {
                 flow, with, save, ..
             } => self.call(flow, with, save, set),
-            Act::Return { .. } | Act::Hangup { .. } => {}
+            Act::Play { .. }
+            | Act::Menu { .. }
+            | Act::Voicemail { .. }
+            | Act::Detect { .. }
+            | Act::Wait { .. }
+            | Act::Return { .. }
+            | Act::Hangup { .. } => {}
         }
+    }
+
+    fn request(&mut self, request: &Request) {
+        self.parts(&request.url, "an address");
+        for (_, value) in &request.headers {
+            self.parts(value, "a header");
+        }
+        // A body may hold a secret: it goes to a service of the operator, encrypted.
+        for (_, code) in request.json.iter().flatten() {
+            self.code(code, None);
+        }
+    }
+
+    /// What a service answers has any shape, so only the names are checked.
+    fn response(&mut self, save: &[(Target, Code)]) {
+        let (scope, loose) = (self.scope.clone(), self.loose.clone());
+        self.scope.set("response", expr::map([]));
+        self.loose.insert("response".to_owned());
+        for (to, code) in save {
+            self.assign(to, code);
+        }
+        (self.scope, self.loose) = (scope, loose);
     }
 
     fn order(&mut self, order: &Order) {
@@ -150,7 +201,7 @@ impl Check<'_> {
             Order::Request {
                 queue, number, at, ..
             } => {
-                self.parts(queue);
+                self.parts(queue, "a queue's name");
                 self.code(number, Some(Need::Of(Kind::String)));
                 if let Some(at) = at {
                     self.code(at, Some(Need::Moment));
@@ -161,11 +212,11 @@ impl Check<'_> {
         }
     }
 
-    fn parts(&mut self, parts: &[Part]) {
+    fn parts(&mut self, parts: &[Part], what: &str) {
         for part in parts {
-            if let Part::Code(code) = part {
+            if let Part::Code(code) | Part::Plain(code) = part {
                 self.code(code, None);
-                self.no_secret(code, "a queue's name");
+                self.no_secret(code, what);
             }
         }
     }
@@ -233,7 +284,7 @@ impl Check<'_> {
                         to.at,
                         "E108",
                         format!(
-                            "\"{}\" is of type {have}, but keys are saved as {want}",
+                            "\"{}\" is of type {have}, but this is saved as {want}",
                             to.name
                         ),
                     );
@@ -268,7 +319,7 @@ impl Check<'_> {
                     }
                 }
                 What::Value(read_as, code) => self.code(code, Some(need_of(read_as))),
-                What::Pause(_) | What::Tone(_) => {}
+                What::File(_) | What::Pause(_) | What::Tone(_) => {}
             }
         }
     }
@@ -334,7 +385,10 @@ impl Check<'_> {
 fn need_of(read_as: &ReadAs) -> Need {
     match read_as {
         ReadAs::Number { .. } | ReadAs::Ordinal | ReadAs::Digits => Need::Digits,
-        ReadAs::Duration(_) => Need::Of(Kind::Duration),
+        ReadAs::Money { .. } => Need::Digits,
+        ReadAs::Duration(_) | ReadAs::Ewt => Need::Of(Kind::Duration),
+        ReadAs::Date | ReadAs::Time => Need::Of(Kind::Timestamp),
+        ReadAs::Phone => Need::Of(Kind::String),
     }
 }
 
@@ -342,9 +396,16 @@ fn need_of(read_as: &ReadAs) -> Need {
 fn samples(flow: &Flow) -> Scope {
     let mut scope = Scope::default();
     let text = |s: &str| Value::from(s);
-    let call = ["id", "from", "to", "direction"].map(|name| (name, text("1")));
+    let call = ["id", "from", "to", "direction", "queue"].map(|name| (name, text("1")));
     scope.set("call", expr::map(call));
     scope.set("lang", "en-US");
+    scope.set("detect", expr::map([("verdict", text("human"))]));
+    scope.set("env", expr::map([]));
+    // Left, a queue still tells how it stood.
+    let waits = |node: &Node| matches!(node.act, Act::Enqueue { .. });
+    if flow.nodes.iter().any(waits) {
+        scope.set("queue", queue_sample());
+    }
     scope.set("calendar", expr::map([("open", Value::Bool(true))]));
     if let Some(now) = expr::timestamp(Wall::from_millis(1_795_440_000_000)) {
         scope.set("now", now);
@@ -357,7 +418,7 @@ fn samples(flow: &Flow) -> Scope {
 }
 
 fn loose(flow: &Flow) -> BTreeSet<String> {
-    let (mut scope, mut loose) = (Scope::default(), BTreeSet::new());
+    let (mut scope, mut loose) = (Scope::default(), BTreeSet::from(["env".to_owned()]));
     for (name, decl) in &flow.decls {
         add_sample(&mut scope, &mut loose, name, decl);
     }
@@ -398,6 +459,15 @@ fn sample(kind: Kind) -> Value {
         Kind::List => Value::List(Arc::new(Vec::new())),
         Kind::Any => Value::Null,
     }
+}
+
+fn queue_sample() -> Value {
+    expr::map([
+        ("position", Value::Int(1)),
+        ("waiting", Value::Int(1)),
+        ("agents", Value::Int(1)),
+        ("ewt", expr::duration(Duration::from_secs(60))),
+    ])
 }
 
 fn callback_sample() -> Value {

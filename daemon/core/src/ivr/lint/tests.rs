@@ -62,7 +62,16 @@ fn the_base_and_the_shipped_flows_are_clean() {
     assert_eq!(faults, []);
     let set = set.unwrap();
     let names: Vec<&str> = set.names().collect();
-    assert_eq!(names, ["callback-confirm", "main-menu", "self-help"]);
+    let all = [
+        "callback-confirm",
+        "guest",
+        "main-menu",
+        "satisfaction",
+        "self-help",
+        "voicemail",
+        "wait-in-line",
+    ];
+    assert_eq!(names, all);
     assert!(set.clips().contains("en-US/hello.0") && set.clips().contains("en-US/n.99"));
     assert_eq!(set.hash().len(), 64);
 }
@@ -92,9 +101,9 @@ fn e002_a_wrong_shape_names_field_and_remedy() {
     );
     expect(
         "type: set",
-        "type: http",
+        "type: sett",
         &["11:14 E002"],
-        "not supported by this version (types: play, menu",
+        "did you mean \"set\"?",
     );
     expect(
         "type: hangup",

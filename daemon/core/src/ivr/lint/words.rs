@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Set;
 use crate::ivr::fault::{Place, Report, hint};
-use crate::ivr::flow::all_items;
+use crate::ivr::flow::{all_items, reviews};
+use crate::ivr::machine::REVIEW_CLIP;
 use crate::ivr::model::{Act, Flow, Item, ReadAs, What};
 use crate::ivr::say::{Locale, Quality, SentencePart, pieces};
 
@@ -143,6 +144,13 @@ fn recordings(
         for (read_as, at) in prompt.slots.values() {
             values.entry(read_as.clone()).or_insert(*at);
         }
+    }
+    for node in reviews(flow).filter(|_| !locale.clips.contains_key(REVIEW_CLIP)) {
+        let message = format!(
+            "{} has no clip \"{REVIEW_CLIP}\", which a review needs",
+            locale.name
+        );
+        report.add(&flow.file, node.at, "E107", message);
     }
     for (read_as, at) in values {
         let missing: Vec<String> = locale

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::message::REVIEW;
 use super::{AHEAD_MAX, Ask, CAUSE_NORMAL, FlowMachine, HELD_MAX, State, Step, Timer, key_text};
 use crate::ivr::expr::Value;
 use crate::ivr::io::{Key, Output};
@@ -70,6 +71,7 @@ impl FlowMachine {
             self.trace("key", format!("{} swallowed", key_text(key, self.masked)));
             return;
         }
+        self.a_person_answered();
         match &mut self.state {
             State::Speaking(speech, _) if speech.barge => {
                 let op = speech.op;
@@ -90,12 +92,17 @@ impl FlowMachine {
                 }
                 None => self.answer(key),
             },
-            State::Storing { .. } if self.keys.ahead.len() < AHEAD_MAX => {
+            State::InLine(_) => self.line_key(key),
+            State::Reviewing(_) => self.review_key(key),
+            State::Working(_) | State::Resting(_) if self.keys.ahead.len() < AHEAD_MAX => {
                 self.keys.ahead.push_back(key)
             }
             State::Speaking(..)
-            | State::Storing { .. }
-            | State::Joining { .. }
+            | State::Working(_)
+            | State::Resting(_)
+            | State::AwaitingBeep(_)
+            | State::Recording(_)
+            | State::Away(_)
             | State::Fresh
             | State::Stepping
             | State::Ended => self.drop_key(key),
@@ -123,7 +130,7 @@ impl FlowMachine {
         }
     }
 
-    fn drop_key(&mut self, key: Key) {
+    pub(super) fn drop_key(&mut self, key: Key) {
         self.trace("key", format!("{} dropped", key_text(key, self.masked)));
     }
 
@@ -145,9 +152,13 @@ impl FlowMachine {
         if let Some(swallow) = &mut self.keys.swallow {
             shift(&mut swallow.timer);
         }
-        if let State::Asking(ask) = &mut self.state {
-            ask.first.iter_mut().for_each(shift);
-            ask.between.iter_mut().for_each(shift);
+        match &mut self.state {
+            State::Asking(ask) => {
+                ask.first.iter_mut().for_each(shift);
+                ask.between.iter_mut().for_each(shift);
+            }
+            State::Reviewing(review) => review.until = review.until.map(|_| now + REVIEW),
+            _ => {}
         }
     }
 

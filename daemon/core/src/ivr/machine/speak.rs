@@ -3,11 +3,16 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
 use super::{FlowMachine, Segment, Speech};
 use crate::ivr::expr::{self, Value};
 use crate::ivr::io::{Barge, Output, SayItem};
 use crate::ivr::model::{Code, Flow, Item, Prompt, ReadAs, What};
-use crate::ivr::say::{Bit, Locale, Rules, SentencePart, pieces};
+use crate::ivr::say::{Amount, Bit, Locale, Rules, SentencePart, pieces};
+use crate::phone::PhoneNumber;
+use crate::time::Wall;
 
 /// One item, ready to be played.
 struct Said {
@@ -83,6 +88,23 @@ impl FlowMachine {
         }
     }
 
+    /// Says one thing that no flow wrote.
+    pub(super) fn say_one(
+        &mut self,
+        item: SayItem,
+        text: &str,
+        trace: &str,
+        barge: Barge,
+    ) -> Speech {
+        let segment = Segment {
+            items: vec![item],
+            text: text.to_owned(),
+            trace: trace.to_owned(),
+            barge: barge == Barge::AnyKey,
+        };
+        self.say(segment, VecDeque::new())
+    }
+
     fn said(&mut self, item: &Item) -> Option<Said> {
         if let Some(when) = &item.when {
             match when.expr.test(&self.scope()) {
@@ -99,6 +121,11 @@ impl FlowMachine {
                 items: vec![SayItem::Pause(*length)],
                 text: String::new(),
                 trace: String::new(),
+            }),
+            What::File(file) => Some(Said {
+                items: vec![SayItem::Clip(file.name.clone())],
+                text: String::new(),
+                trace: format!("file {}", file.name),
             }),
             What::Tone(tone) => Some(Said {
                 items: vec![SayItem::Tone(*tone)],
@@ -216,6 +243,19 @@ impl FlowMachine {
                 let length = expr::to_duration(&value).ok_or("not a duration")?;
                 rules.read_duration(length, *round)?
             }
+            ReadAs::Ewt => rules.read_ewt(expr::to_duration(&value).ok_or("not a duration")?)?,
+            ReadAs::Date => {
+                let now = self.local(self.wall()).ok_or("no such day")?;
+                rules.read_date(&self.local_of(&value)?, &now)?
+            }
+            ReadAs::Time => rules.read_time(&self.local_of(&value)?)?,
+            ReadAs::Money { currency } => rules.read_money(amount(&value, currency)?, currency)?,
+            ReadAs::Phone => match &value {
+                Value::String(number) => {
+                    rules.read_phone(&PhoneNumber::from_row(number).groups())?
+                }
+                _ => return Err("not text".to_owned()),
+            },
         };
         let shown = if self.is_secret(code) {
             "******".to_owned()
@@ -223,6 +263,25 @@ impl FlowMachine {
             expr::show(&value)
         };
         Ok((bits, shown))
+    }
+
+    fn local(&self, at: Wall) -> Option<DateTime> {
+        let at = Timestamp::from_millisecond(at.millis()).ok()?;
+        Some(self.zone.to_datetime(at))
+    }
+
+    fn local_of(&self, value: &Value) -> Result<DateTime, String> {
+        let at = expr::to_wall(value).and_then(|at| self.local(at));
+        at.ok_or_else(|| "not a timestamp".to_owned())
+    }
+}
+
+fn amount(value: &Value, currency: &str) -> Result<Amount, String> {
+    match value {
+        Value::String(text) => {
+            Amount::parse(text, currency).ok_or_else(|| "not an amount like 12.50".to_owned())
+        }
+        other => whole(other).map(Amount::minor),
     }
 }
 

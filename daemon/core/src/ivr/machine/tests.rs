@@ -1,6 +1,7 @@
 mod callbacks;
 mod flows;
 mod keys;
+mod nodes;
 mod shipped;
 
 use std::sync::Arc;

@@ -60,7 +60,7 @@ impl Vars {
 }
 
 /// An input from JSON; declared fields that hold times become times.
-fn read_input(json: &serde_json::Value, decl: &Decl) -> Result<Value, String> {
+pub(super) fn read_input(json: &serde_json::Value, decl: &Decl) -> Result<Value, String> {
     let wrong = |kind: Kind| format!("is not of type {}", kind.word());
     let value = coerce(json, decl.kind).ok_or_else(|| wrong(decl.kind))?;
     let serde_json::Value::Object(object) = json else {
@@ -105,6 +105,7 @@ impl FlowMachine {
             ("from", from),
             ("to", call.to.as_str()),
             ("direction", call.direction),
+            ("queue", call.queue.as_str()),
         ];
         scope.set("call", expr::map(facts.map(|(k, v)| (k, Value::from(v)))));
         scope.set("lang", self.lang.as_str());
@@ -118,6 +119,14 @@ impl FlowMachine {
         if let Some(callback) = &self.callback {
             scope.set("callback", callback.clone());
         }
+        if let Some(queue) = &self.queue {
+            scope.set("queue", super::line::facts(queue));
+        }
+        let verdict = self.answerer.verdict.map_or("", super::answerer::word);
+        scope.set("detect", expr::map([("verdict", Value::from(verdict))]));
+        let env = self.start.env.iter();
+        let env = env.map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
+        scope.set("env", expr::map(env));
         if let Some(frame) = self.frames.last() {
             for (name, value) in &frame.vars.0 {
                 scope.set(name, value.clone());
@@ -165,13 +174,15 @@ impl FlowMachine {
         }
     }
 
+    /// Whether a name of the flow on top is a secret.
+    pub(super) fn is_secret_name(&self, name: &str) -> bool {
+        let frame = self.frames.last();
+        frame.is_some_and(|frame| frame.flow.decls.get(name).is_some_and(|d| d.secret))
+    }
+
     /// Whether an expression reads a secret of the flow on top.
     pub(super) fn is_secret(&self, code: &Code) -> bool {
-        self.frames.last().is_some_and(|frame| {
-            code.expr
-                .names()
-                .iter()
-                .any(|n| frame.flow.decls.get(n).is_some_and(|d| d.secret))
-        })
+        let mut names = code.expr.names().iter();
+        names.any(|name| self.is_secret_name(name))
     }
 }

@@ -1,12 +1,9 @@
-//! Nodes: which fields and events each type has, and what they become.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! Nodes: which fields and events each type has.
 
 use super::Reader;
 use crate::ivr::fault::{Place, hint};
-use crate::ivr::model::{Act, Code, Entry, Node, Order, Question, Target};
-use crate::ivr::raw::{At, Entries, RawCase, RawDigits, RawNode, RawSave};
+use crate::ivr::model::{Act, Node, Target};
+use crate::ivr::raw::{At, RawNode};
 
 /// A type of node: its fields besides `type`, `title`, `events`, which of them are
 /// required, and its events besides `error` and `hangup` (`*`: any name).
@@ -23,7 +20,7 @@ const QUESTION_EVENTS: &[&str] = &["no_input", "no_match", "exhausted"];
 const SHAPES: &[Shape] = &[
     Shape {
         kind: "play",
-        fields: &["say", "barge_in", "loop", "next"],
+        fields: &["say", "barge_in", "loop", "after", "next"],
         required: &["say", "next"],
         events: &[],
     },
@@ -50,6 +47,36 @@ const SHAPES: &[Shape] = &[
         events: QUESTION_EVENTS,
     },
     Shape {
+        kind: "record",
+        fields: &[
+            "say",
+            "max",
+            "silence",
+            "finish_keys",
+            "beep",
+            "review",
+            "save",
+            "next",
+        ],
+        required: &["save", "next"],
+        events: &["no_input", "full"],
+    },
+    Shape {
+        kind: "voicemail",
+        fields: &[
+            "say",
+            "max",
+            "silence",
+            "finish_keys",
+            "beep",
+            "review",
+            "box",
+            "next",
+        ],
+        required: &["box", "next"],
+        events: &["no_input", "full"],
+    },
+    Shape {
         kind: "branch",
         fields: &["cases", "else"],
         required: &["cases", "else"],
@@ -60,6 +87,24 @@ const SHAPES: &[Shape] = &[
         fields: &["set", "next"],
         required: &["set", "next"],
         events: &[],
+    },
+    Shape {
+        kind: "http",
+        fields: &["request", "accept", "save", "wait_say", "next"],
+        required: &["request", "next"],
+        events: &["timeout"],
+    },
+    Shape {
+        kind: "webhook",
+        fields: &["request", "next"],
+        required: &["request", "next"],
+        events: &[],
+    },
+    Shape {
+        kind: "lookup",
+        fields: &["by", "value", "save", "timeout", "next"],
+        required: &["by", "value", "save", "next"],
+        events: &["miss"],
     },
     Shape {
         kind: "callback",
@@ -78,9 +123,35 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         kind: "enqueue",
-        fields: &["queue", "place", "say", "max_wait", "next"],
-        required: &["queue", "place"],
+        fields: &[
+            "queue", "priority", "place", "say", "music", "announce", "keys", "max_wait", "next",
+        ],
+        required: &["queue"],
         events: &["answered", "timeout", "no_agents", "full"],
+    },
+    Shape {
+        kind: "transfer",
+        fields: &["to", "ring", "caller_id", "say", "whisper", "next"],
+        required: &["to"],
+        events: &["busy", "no_answer"],
+    },
+    Shape {
+        kind: "conference",
+        fields: &["room", "role", "max_parties", "say"],
+        required: &["room"],
+        events: &["full"],
+    },
+    Shape {
+        kind: "detect",
+        fields: &["budget", "next"],
+        required: &["next"],
+        events: &["machine", "fax"],
+    },
+    Shape {
+        kind: "wait",
+        fields: &["for", "music", "next"],
+        required: &["for", "next"],
+        events: &[],
     },
     Shape {
         kind: "subflow",
@@ -102,19 +173,6 @@ const SHAPES: &[Shape] = &[
     },
 ];
 
-/// Types of the language that this version does not run.
-const LATER: [&str; 9] = [
-    "record",
-    "voicemail",
-    "http",
-    "webhook",
-    "lookup",
-    "transfer",
-    "conference",
-    "detect",
-    "wait",
-];
-
 impl Reader<'_> {
     /// One node; `None` if it cannot be read.
     pub(super) fn node(&mut self, name: &At<String>, raw: &At<RawNode>) -> Option<Node> {
@@ -122,21 +180,9 @@ impl Reader<'_> {
         let Some(shape) = SHAPES.iter().find(|s| s.kind == kind.value) else {
             let known: Vec<&str> = SHAPES.iter().map(|s| s.kind).collect();
             let near = hint(&kind.value, known.iter().copied());
-            let word = &kind.value;
-            self.fault(
-                kind.at,
-                if LATER.contains(&word.as_str()) {
-                    format!(
-                        "nodes of type \"{word}\" are not supported by this version (types: {})",
-                        known.join(", ")
-                    )
-                } else {
-                    format!(
-                        "no node type is named \"{word}\" (types: {}){near}",
-                        known.join(", ")
-                    )
-                },
-            );
+            let (word, known) = (&kind.value, known.join(", "));
+            let message = format!("no node type is named \"{word}\" (types: {known}){near}");
+            self.fault(kind.at, message);
             return None;
         };
         let allowed: Vec<&str> = ["type", "title", "events"]
@@ -180,19 +226,11 @@ impl Reader<'_> {
 
     fn act(&mut self, kind: &str, raw: &RawNode, at: Place) -> Option<Act> {
         match kind {
-            "play" => {
-                let say = raw.say.as_ref().map(|s| self.say(s));
-                let repeat = raw.repeat.as_ref().map_or(1, |r| self.range(r, 1, 100));
-                let next = self.next(raw);
-                Some(Act::Play {
-                    say: say?,
-                    barge_in: raw.barge_in.is_some_and(|f| f.0),
-                    repeat,
-                    next: next?,
-                })
-            }
+            "play" => self.play(raw),
             "menu" => self.menu(raw),
             "collect" => self.collect(raw),
+            "record" => self.record(raw),
+            "voicemail" => self.voicemail(raw),
             "branch" => self.branch(raw),
             "set" => {
                 let set = raw.set.as_ref().map(|s| self.assignments(s));
@@ -202,8 +240,15 @@ impl Reader<'_> {
                     next: next?,
                 })
             }
+            "http" => self.http(raw),
+            "webhook" => self.webhook(raw),
+            "lookup" => self.lookup(raw),
             "callback" => self.callback(raw, at),
             "enqueue" => self.enqueue(raw),
+            "transfer" => self.transfer(raw),
+            "conference" => self.conference(raw),
+            "detect" => self.detect(raw),
+            "wait" => self.wait(raw),
             "subflow" => self.subflow(raw),
             "return" => {
                 let event = raw
@@ -223,313 +268,7 @@ impl Reader<'_> {
         }
     }
 
-    fn next(&mut self, raw: &RawNode) -> Option<Target> {
+    pub(super) fn next(&mut self, raw: &RawNode) -> Option<Target> {
         raw.next.as_ref().and_then(|n| self.target(n))
-    }
-
-    fn question(&mut self, raw: &RawNode, first: Duration) -> Option<Question> {
-        let tries = raw.tries.as_ref().map_or(3, |t| self.range(t, 1, 10));
-        let say = raw.say.as_ref().map(|s| self.say(s))?;
-        Some(Question {
-            say,
-            first,
-            tries,
-            barge_in: raw.barge_in.is_none_or(|f| f.0),
-            type_ahead: raw.type_ahead.is_some_and(|f| f.0),
-        })
-    }
-
-    fn menu(&mut self, raw: &RawNode) -> Option<Act> {
-        let first = raw
-            .timeout
-            .as_ref()
-            .map_or(Some(Duration::from_secs(6)), |t| self.duration(t));
-        let question = self.question(raw, first.unwrap_or_default());
-        let map = raw.keys_map.as_ref()?;
-        if map.value.0.is_empty() {
-            self.fault(map.at, "a menu needs at least one key");
-        }
-        let mut keys = BTreeMap::new();
-        for (key, exit) in &map.value.0 {
-            let to = self.exit(exit, key.at);
-            if exit.value.next.is_none() {
-                self.fault(
-                    key.at,
-                    format!("key \"{}\" needs the field \"next\"", key.value),
-                );
-            }
-            if let Some(c) = self.key(&key.value, key.at) {
-                keys.insert(c, to);
-            }
-        }
-        Some(Act::Menu {
-            question: question?,
-            keys,
-        })
-    }
-
-    fn collect(&mut self, raw: &RawNode) -> Option<Act> {
-        let digits = raw.digits.as_ref().map(|d| self.digits(d));
-        let pattern = raw.pattern.as_ref().map(|p| self.pattern(p));
-        let check = raw.check.as_ref().map(|c| self.code(c));
-        let save = match raw.save.as_ref() {
-            Some(At {
-                value: RawSave::Name(name),
-                at,
-            }) => self.target(&At {
-                value: name.clone(),
-                at: *at,
-            }),
-            Some(At { at, .. }) => {
-                self.fault(*at, "`save` of a collect node is one name");
-                None
-            }
-            None => None,
-        };
-        let next = self.next(raw);
-        let (min, max, terminators, first, between) = digits??;
-        let question = self.question(raw, first)?;
-        let entry = Entry {
-            min,
-            max,
-            terminators,
-            between,
-            pattern: pattern.flatten(),
-            check: check.flatten(),
-            save: save?,
-            next: next?,
-        };
-        Some(Act::Collect { question, entry })
-    }
-
-    #[allow(clippy::type_complexity)] // the five fields of `digits`, in their order
-    fn digits(
-        &mut self,
-        raw: &At<RawDigits>,
-    ) -> Option<(usize, usize, Vec<char>, Duration, Duration)> {
-        let digits = &raw.value;
-        self.only(&digits.keys, RawDigits::KNOWN, "`digits`");
-        let min = self.need(digits.min.as_ref(), raw.at, "min", "`digits`");
-        let max = self.need(digits.max.as_ref(), raw.at, "max", "`digits`");
-        let min = min.map(|m| self.range(m, 0, 32));
-        let max_value = max.map(|m| self.range(m, 1, 32));
-        let terminators = digits
-            .terminators
-            .as_ref()
-            .map(|t| self.key_set(t))
-            .unwrap_or_default();
-        let first = digits
-            .first
-            .as_ref()
-            .map_or(Some(Duration::from_secs(6)), |d| self.duration(d));
-        let between = digits
-            .between
-            .as_ref()
-            .map_or(Some(Duration::from_secs(3)), |d| self.duration(d));
-        let (min, max_value) = (min?, max_value?);
-        if min > max_value {
-            // Two numbers that do not fit each other: the schema cannot say it.
-            self.failed = true;
-            self.report.add(
-                self.file,
-                raw.at,
-                "E108",
-                format!("`min` {min} is above `max` {max_value}"),
-            );
-            return None;
-        }
-        Some((
-            usize::try_from(min).unwrap_or(0),
-            usize::try_from(max_value).unwrap_or(1),
-            terminators,
-            first?,
-            between?,
-        ))
-    }
-
-    fn pattern(&mut self, raw: &At<String>) -> Option<regex::Regex> {
-        if raw.value.chars().count() > 200 {
-            self.fault(raw.at, "`match` has at most 200 characters");
-            return None;
-        }
-        let built = regex::RegexBuilder::new(&raw.value)
-            .size_limit(100_000)
-            .build();
-        if built.is_err() {
-            self.failed = true;
-            self.report.add(
-                self.file,
-                raw.at,
-                "E108",
-                "`match` is no regular expression",
-            );
-        }
-        built.ok()
-    }
-
-    fn branch(&mut self, raw: &RawNode) -> Option<Act> {
-        let list = raw.cases.as_ref()?;
-        if list.value.is_empty() {
-            self.fault(list.at, "a branch node needs at least one case");
-        }
-        let mut cases = Vec::new();
-        for case in &list.value {
-            self.only(&case.value.keys, RawCase::KNOWN, "a case");
-            if let Some(label) = &case.value.label {
-                self.text(label);
-            }
-            let when = self
-                .need(case.value.when.as_ref(), case.at, "when", "a case")
-                .and_then(|w| self.code(w));
-            let next = self
-                .need(case.value.next.as_ref(), case.at, "next", "a case")
-                .and_then(|n| self.target(n));
-            if let (Some(when), Some(next)) = (when, next) {
-                cases.push((
-                    when,
-                    next,
-                    case.value.label.as_ref().map(|l| l.value.clone()),
-                ));
-            }
-        }
-        let otherwise = raw.otherwise.as_ref().and_then(|o| self.target(o))?;
-        Some(Act::Branch { cases, otherwise })
-    }
-
-    fn assignments(&mut self, raw: &At<Entries<At<String>>>) -> Vec<(Target, Code)> {
-        if raw.value.0.is_empty() {
-            self.fault(raw.at, "the map is empty: write `name: expression`");
-        }
-        let mut list = Vec::new();
-        for (name, code) in &raw.value.0 {
-            let to = self.target(name);
-            let code = self.code(code);
-            list.extend(to.zip(code));
-        }
-        list
-    }
-
-    fn callback(&mut self, raw: &RawNode, at: Place) -> Option<Act> {
-        let ways = [
-            raw.queue.is_some() && raw.number.is_some(),
-            raw.reschedule.is_some(),
-            raw.cancel.is_some(),
-        ];
-        if ways.iter().filter(|w| **w).count() != 1 {
-            self.fault(
-                at,
-                "a callback node has either `queue` with `number`, or `reschedule`, or `cancel`",
-            );
-            return None;
-        }
-        let say = raw.say.as_ref().map(|s| self.say(s)).unwrap_or_default();
-        let queue = raw.queue.as_ref().map(|q| self.template(q));
-        let number = raw.number.as_ref().map(|n| self.code(n));
-        let book = raw.book.as_ref().map(|b| self.code(b));
-        let next = self.next(raw);
-        let order = if let Some(cancel) = &raw.cancel {
-            match cancel.value.as_str() {
-                "refused" => Order::Refused,
-                "withdrawn" => Order::Withdrawn,
-                other => {
-                    let near = hint(other, ["refused", "withdrawn"]);
-                    self.fault(
-                        cancel.at,
-                        format!("`cancel` is refused or withdrawn, not \"{other}\"{near}"),
-                    );
-                    return None;
-                }
-            }
-        } else if let Some(reschedule) = &raw.reschedule {
-            Order::Reschedule(self.code(reschedule)?)
-        } else {
-            Order::Request {
-                queue: queue?,
-                number: number??,
-                at: book.flatten(),
-                keep_place: raw.keep_place.is_some_and(|f| f.0),
-            }
-        };
-        Some(Act::Callback {
-            order,
-            say,
-            next: next?,
-        })
-    }
-
-    fn enqueue(&mut self, raw: &RawNode) -> Option<Act> {
-        match raw.place.as_ref().map(|p| (p.value.as_str(), p.at)) {
-            Some(("reserved", _)) | None => {}
-            Some(("new", at)) => {
-                self.fault(
-                    at,
-                    "`place: new` is not supported by this version: write `place: reserved`",
-                );
-            }
-            Some((other, at)) => self.fault(at, format!("`place` is reserved, not \"{other}\"")),
-        }
-        let queue = raw.queue.as_ref().map(|q| self.template(q));
-        let say = raw.say.as_ref().map(|s| self.say(s)).unwrap_or_default();
-        let max_wait = raw
-            .max_wait
-            .as_ref()
-            .map_or(Some(Duration::from_secs(1800)), |w| self.duration(w));
-        let next = self.next(raw);
-        Some(Act::Enqueue {
-            queue: queue?,
-            say,
-            max_wait: max_wait?,
-            next,
-        })
-    }
-
-    fn subflow(&mut self, raw: &RawNode) -> Option<Act> {
-        let flow = raw
-            .flow
-            .as_ref()
-            .filter(|f| self.dashed(f))
-            .map(|f| Target {
-                name: f.value.clone(),
-                at: f.at,
-            });
-        let with = raw
-            .with
-            .as_ref()
-            .map(|w| self.pairs(&w.value))
-            .unwrap_or_default();
-        let save = match raw.save.as_ref() {
-            None => Vec::new(),
-            Some(At {
-                value: RawSave::Names(names),
-                at,
-            }) => self.assignments(&At {
-                value: names.clone(),
-                at: *at,
-            }),
-            Some(At { at, .. }) => {
-                self.fault(
-                    *at,
-                    "`save` of a subflow node is a map: `{ name: expression }`",
-                );
-                Vec::new()
-            }
-        };
-        let next = self.next(raw);
-        Some(Act::Subflow {
-            flow: flow?,
-            with,
-            save,
-            next,
-        })
-    }
-
-    fn pairs(&mut self, raw: &Entries<At<String>>) -> Vec<(Target, Code)> {
-        let mut list = Vec::new();
-        for (name, code) in &raw.0 {
-            let to = self.target(name);
-            let code = self.code(code);
-            list.extend(to.zip(code));
-        }
-        list
     }
 }

@@ -11,9 +11,17 @@ use crate::ivr::raw::{At, RawItem};
 /// Most items of one list.
 const ITEMS_MAX: usize = 50;
 /// The fields of which an item has exactly one.
-const THINGS: [&str; 7] = [
-    "prompt", "number", "ordinal", "digits", "duration", "pause", "tone",
+const THINGS: [&str; 13] = [
+    "prompt", "file", "number", "ordinal", "digits", "duration", "ewt", "date", "time", "money",
+    "phone", "pause", "tone",
 ];
+
+/// What is written beside a value.
+pub(super) struct With<'a> {
+    pub(super) round: Option<&'a At<String>>,
+    pub(super) unit: Option<&'a At<String>>,
+    pub(super) currency: Option<&'a At<String>>,
+}
 
 impl Reader<'_> {
     /// A `say` list.
@@ -46,6 +54,7 @@ impl Reader<'_> {
             ("with", "prompt"),
             ("round", "duration"),
             ("unit", "number"),
+            ("currency", "money"),
         ] {
             let key = item.keys.iter().find(|k| k.value == field);
             if let Some(key) = key
@@ -79,6 +88,9 @@ impl Reader<'_> {
                 with,
             });
         }
+        if let Some(file) = &item.file {
+            return Some(What::File(self.music(file)));
+        }
         if let Some(pause) = &item.pause {
             return self.duration(pause).map(What::Pause);
         }
@@ -90,11 +102,21 @@ impl Reader<'_> {
             ("ordinal", &item.ordinal),
             ("digits", &item.digits),
             ("duration", &item.duration),
+            ("ewt", &item.ewt),
+            ("date", &item.date),
+            ("time", &item.time),
+            ("money", &item.money),
+            ("phone", &item.phone),
         ];
         let (word, raw) = values
             .into_iter()
             .find_map(|(w, v)| Some((w, v.as_ref()?)))?;
-        let read_as = self.read_as(word, raw.at, item.round.as_ref(), item.unit.as_ref());
+        let with = With {
+            round: item.round.as_ref(),
+            unit: item.unit.as_ref(),
+            currency: item.currency.as_ref(),
+        };
+        let read_as = self.read_as(word, raw.at, &with);
         let code = self.code(raw)?;
         Some(What::Value(read_as?, code))
     }
@@ -114,36 +136,52 @@ impl Reader<'_> {
         found
     }
 
-    /// How a value is read; `round` and `unit` as far as they were written.
-    pub(super) fn read_as(
-        &mut self,
-        word: &str,
-        at: Place,
-        round: Option<&At<String>>,
-        unit: Option<&At<String>>,
-    ) -> Option<ReadAs> {
-        let round = match round {
+    /// How a value is read.
+    pub(super) fn read_as(&mut self, word: &str, at: Place, with: &With<'_>) -> Option<ReadAs> {
+        let round = match with.round {
             None => Round::Minute,
             Some(r) => self.round(r)?,
         };
-        if let Some(unit) = unit
+        if let Some(unit) = with.unit
             && !self.name(unit)
         {
             return None;
         }
+        let currency = match with.currency {
+            None => None,
+            Some(c) => Some(self.currency(c)?),
+        };
         match word {
             "number" => Some(ReadAs::Number {
-                unit: unit.map(|u| u.value.clone()),
+                unit: with.unit.map(|u| u.value.clone()),
             }),
             "ordinal" => Some(ReadAs::Ordinal),
             "digits" => Some(ReadAs::Digits),
             "duration" => Some(ReadAs::Duration(round)),
+            "ewt" => Some(ReadAs::Ewt),
+            "date" => Some(ReadAs::Date),
+            "time" => Some(ReadAs::Time),
+            "money" => Some(ReadAs::Money {
+                currency: currency.unwrap_or_else(|| "USD".to_owned()),
+            }),
+            "phone" => Some(ReadAs::Phone),
             other => {
-                let near = hint(other, ["number", "ordinal", "digits", "duration"]);
-                self.fault(at, format!("\"{other}\" is no way to read a value (ways: number, ordinal, digits, duration){near}"));
+                let near = hint(other, ReadAs::WORDS);
+                let words = ReadAs::WORDS.join(", ");
+                let message =
+                    format!("\"{other}\" is no way to read a value (ways: {words}){near}");
+                self.fault(at, message);
                 None
             }
         }
+    }
+
+    fn currency(&mut self, raw: &At<String>) -> Option<String> {
+        let is_code = raw.value.len() == 3 && raw.value.bytes().all(|b| b.is_ascii_uppercase());
+        if !is_code {
+            self.fault(raw.at, "`currency` is a code of ISO 4217 like USD");
+        }
+        is_code.then(|| raw.value.clone())
     }
 
     fn round(&mut self, raw: &At<String>) -> Option<Round> {
@@ -164,6 +202,32 @@ impl Reader<'_> {
 
     /// Text with `{{expression}}` in it.
     pub(super) fn template(&mut self, raw: &At<String>) -> Vec<Part> {
+        let parts = self.parts(raw);
+        if parts.iter().any(|part| matches!(part, Part::Plain(_))) {
+            self.nonsense(
+                raw.at,
+                "write `{{expression}}`: `{{{..}}}` is for addresses",
+            );
+        }
+        parts
+    }
+
+    /// An address: values are encoded, but `{{{env.NAME}}}` at its start is not.
+    pub(super) fn address(&mut self, raw: &At<String>) -> Vec<Part> {
+        let parts = self.parts(raw);
+        for (i, part) in parts.iter().enumerate() {
+            let Part::Plain(code) = part else {
+                continue;
+            };
+            if i > 0 || !code.expr.source().starts_with("env.") {
+                let message = "`{{{..}}}` is for an `env` value at the start of an address";
+                self.nonsense(raw.at, message);
+            }
+        }
+        parts
+    }
+
+    fn parts(&mut self, raw: &At<String>) -> Vec<Part> {
         self.text(raw);
         let mut parts = Vec::new();
         let mut rest = raw.value.as_str();
@@ -171,17 +235,19 @@ impl Reader<'_> {
             if !text.is_empty() {
                 parts.push(Part::Text(text.to_owned()));
             }
-            let Some((code, more)) = after.split_once("}}") else {
-                self.failed = true;
-                self.report
-                    .add(self.file, raw.at, "E108", "`{{` without `}}`");
+            let (after, end, part): (_, _, fn(_) -> _) = match after.strip_prefix('{') {
+                Some(after) => (after, "}}}", Part::Plain),
+                None => (after, "}}", Part::Code),
+            };
+            let Some((code, more)) = after.split_once(end) else {
+                self.nonsense(raw.at, format!("`{{{{` without `{end}`"));
                 return parts;
             };
             let code = At {
                 value: code.trim().to_owned(),
                 at: raw.at,
             };
-            parts.extend(self.code(&code).map(Part::Code));
+            parts.extend(self.code(&code).map(part));
             rest = more;
         }
         if !rest.is_empty() {

@@ -25,8 +25,12 @@ macro_rules! file {
 pub(in crate::ivr) fn shipped_flows() -> Vec<Source> {
     vec![
         file!("ivr-scripts/callback-confirm.flow.yaml"),
+        file!("ivr-scripts/guest.flow.yaml"),
         file!("ivr-scripts/main-menu.flow.yaml"),
+        file!("ivr-scripts/satisfaction.flow.yaml"),
         file!("ivr-scripts/self-help.flow.yaml"),
+        file!("ivr-scripts/voicemail.flow.yaml"),
+        file!("ivr-scripts/wait-in-line.flow.yaml"),
     ]
 }
 
@@ -77,6 +81,32 @@ pub(in crate::ivr) fn locale_for(name: &str, phrases: &[(&str, &str)]) -> Locale
     ] {
         clip(word, word);
     }
+    let days = (1..=7).map(|n| format!("weekday.{n}"));
+    let months = (1..=12).map(|n| format!("month.{n}"));
+    let words = [
+        "day.today",
+        "day.tomorrow",
+        "day.yesterday",
+        "n.oh",
+        "ampm.am",
+        "ampm.pm",
+        "ewt.less_than",
+        "ewt.more_than",
+    ];
+    for word in days.chain(months).chain(words.map(str::to_owned)) {
+        let words = word.split('.').next_back().unwrap_or_default();
+        clip(&word, &words.replace('_', " "));
+    }
+    for (unit, word) in [
+        ("usd", "dollar"),
+        ("usd_sub", "cent"),
+        ("eur", "euro"),
+        ("eur_sub", "euro cent"),
+    ] {
+        clip(&format!("unit.{unit}.one"), word);
+        clip(&format!("unit.{unit}.other"), &format!("{word}s"));
+    }
+    clip("record.review", "1 sends it");
     for unit in ["second", "minute", "hour", "day"] {
         clip(&format!("unit.{unit}.one"), unit);
         clip(&format!("unit.{unit}.other"), &format!("{unit}s"));
@@ -112,11 +142,14 @@ pub(in crate::ivr) fn start(flow: &str) -> Start {
             from: Some(PhoneNumber::from_row("+33140000000")),
             to: "100".to_owned(),
             direction: "out",
+            queue: "help".to_owned(),
         },
         input,
         language: "en-US".to_owned(),
         wall: NOW,
         open: true,
+        env: std::collections::BTreeMap::new(),
+        zone: "UTC".to_owned(),
     }
 }
 
@@ -128,6 +161,11 @@ pub(in crate::ivr) fn call(set: Arc<FlowSet>, start: Start) -> Sim {
 impl Sim {
     pub(in crate::ivr) fn wait_ms(&mut self, ms: u64) {
         self.wait(Duration::from_millis(ms));
+    }
+
+    /// The world stays silent about what it was asked.
+    pub(in crate::ivr) fn forget_what_comes(&mut self) {
+        self.coming.clear();
     }
 
     /// Until nothing more can happen by itself, or ten minutes have gone.

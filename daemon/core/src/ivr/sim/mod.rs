@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use super::flow::FlowSet;
 use super::io::{
-    CallbackOrder, CallbackReply, HelpChannel, Input, Key, OpId, Output, SayItem, Start, Why,
+    CallbackOrder, CallbackReply, HelpChannel, Input, Key, OpId, Output, QueueView, SayItem, Start,
+    TakeEnd, Why,
 };
 use super::machine::{FlowMachine, StartError};
 use crate::time::Time;
+
+mod world;
+
+pub use world::{Service, World};
 
 #[cfg(test)]
 mod fixtures;
@@ -21,6 +26,9 @@ pub(super) use fixtures::*;
 const CHARACTER: Duration = Duration::from_millis(60);
 /// A key is down for so long, and the next one follows after as long a pause.
 const PRESS: Duration = Duration::from_millis(100);
+
+/// A tone lasts so long.
+const TONE: Duration = Duration::from_millis(200);
 
 /// One simulated call.
 #[derive(Debug)]
@@ -37,6 +45,14 @@ pub struct Sim {
     pub(super) to_orders: Option<Answer>,
     /// A `Join` that waits for its answer.
     pub(super) joining: Option<OpId>,
+    world: World,
+    /// Inputs that come by themselves, with their times.
+    coming: Vec<(Time, Input)>,
+    taking: Option<world::Taking>,
+    /// Recordings made.
+    takes: u32,
+    transferring: Option<OpId>,
+    room: Option<OpId>,
     pub(super) ended: Option<u8>,
 }
 
@@ -61,6 +77,14 @@ impl Sim {
     /// # Errors
     /// The flow is unknown or its input does not fit.
     pub fn new(set: Arc<FlowSet>, start: Start) -> Result<Self, StartError> {
+        Sim::in_world(set, start, World::default())
+    }
+
+    /// The same in a world that is made up.
+    ///
+    /// # Errors
+    /// The flow is unknown or its input does not fit.
+    pub fn in_world(set: Arc<FlowSet>, start: Start, world: World) -> Result<Self, StartError> {
         let mut sim = Sim {
             machine: FlowMachine::new(set, start)?,
             now: Time::ZERO,
@@ -69,6 +93,12 @@ impl Sim {
             answers: VecDeque::new(),
             to_orders: None,
             joining: None,
+            world,
+            coming: Vec::new(),
+            taking: None,
+            takes: 0,
+            transferring: None,
+            room: None,
             ended: None,
         };
         sim.input(Input::Timeout);
@@ -106,10 +136,30 @@ impl Sim {
                 if !self.answers.is_empty() {
                     return self.answer_join();
                 }
+                if self.world.queue != QueueView::default() {
+                    return Some(Input::Queue(*op, self.world.queue));
+                }
             }
+            Output::Leave(_) => self.joining = None,
+            Output::Http(op, order) => self.serve_http(*op, order),
+            Output::Find(op, _) => {
+                let found = Input::Found(*op, self.world.record.clone());
+                self.later(Duration::ZERO, found);
+            }
+            Output::Record(op, order) => self.begin_take(*op, order.clone()),
+            Output::Deliver(op, _) => {
+                let delivered = Input::Delivered(*op, self.world.delivers);
+                self.later(Duration::ZERO, delivered);
+            }
+            Output::Transfer(op, _) => self.transferring = Some(*op),
+            Output::Conference(op, _) => self.room = Some(*op),
             Output::Store(op, order) => return self.answer_store(*op, order),
             Output::End { cause } => self.ended = Some(*cause),
-            Output::Mask(_) | Output::Trace(_) => {}
+            Output::Mask(_)
+            | Output::Music(_)
+            | Output::Webhook(_)
+            | Output::Detect(_)
+            | Output::Trace(_) => {}
         }
         None
     }
@@ -175,7 +225,9 @@ impl Sim {
     #[must_use]
     pub fn next_at(&self) -> Option<Time> {
         let ends = self.playing.map(|(_, end)| end);
-        let next = self.machine.deadline().into_iter().chain(ends).min();
+        let coming = self.coming.iter().map(|(at, _)| *at);
+        let by_itself = ends.into_iter().chain(self.take_ends()).chain(coming);
+        let next = self.machine.deadline().into_iter().chain(by_itself).min();
         next.filter(|_| self.ended.is_none())
     }
 
@@ -184,20 +236,36 @@ impl Sim {
         let until = self.now + length;
         while let Some(at) = self.next_at().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            match self.playing {
-                Some((op, end)) if end <= self.now => {
-                    self.playing = None;
-                    self.input(Input::Spoken(op));
-                }
-                _ => self.input(Input::Timeout),
-            }
+            let input = self.due_input();
+            self.input(input);
         }
         self.now = until;
+    }
+
+    /// What is due now.
+    fn due_input(&mut self) -> Input {
+        let due = self.coming.iter().position(|(at, _)| *at <= self.now);
+        if let Some(due) = due {
+            return self.coming.remove(due).1;
+        }
+        if let Some((op, _)) = self.playing.take_if(|(_, end)| *end <= self.now) {
+            return Input::Spoken(op);
+        }
+        let ends = self.take_ends().filter(|at| *at <= self.now);
+        let recorded = ends.and_then(|_| self.end_take(None));
+        recorded.unwrap_or(Input::Timeout)
     }
 
     /// Presses keys: 100 ms down, 100 ms apart. What is no key is left out.
     pub fn press(&mut self, keys: &str) {
         for key in keys.chars().filter_map(Key::new) {
+            if self.finishes(key)
+                && let Some(recorded) = self.end_take(Some(TakeEnd::Key))
+            {
+                self.input(recorded);
+                self.wait(2 * PRESS);
+                continue;
+            }
             self.input(Input::KeyDown(key));
             self.wait(PRESS);
             self.input(Input::KeyUp(key));
@@ -237,7 +305,8 @@ impl Sim {
 fn spoken_in(text: &str, items: &[SayItem]) -> Duration {
     let pauses = items.iter().map(|item| match item {
         SayItem::Pause(length) => *length,
-        SayItem::Clip(_) | SayItem::Tone(_) => Duration::ZERO,
+        SayItem::Tone(_) => TONE,
+        SayItem::Clip(_) | SayItem::Take(_) => Duration::ZERO,
     });
     let characters = u32::try_from(text.len()).unwrap_or(u32::MAX);
     CHARACTER.saturating_mul(characters) + pauses.sum::<Duration>()

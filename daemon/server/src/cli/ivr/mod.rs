@@ -13,8 +13,8 @@ use clap::Subcommand;
 use helpline_core::ivr::flow::{Fault, FlowSet, Severity};
 
 use super::ConfigArgs;
-use crate::config::{self, Config};
-use crate::voice::flows::{self, FLOW_ENDING};
+use crate::config::Config;
+use crate::voice::flows::{self, FLOW_ENDING, Setting};
 
 /// Arguments of `helpline ivr`.
 #[derive(Debug, clap::Args)]
@@ -49,17 +49,16 @@ impl Ivr {
 /// Flows and locales as the configuration names them, with other files on top.
 fn load(config: &ConfigArgs, paths: &[PathBuf]) -> anyhow::Result<(Option<FlowSet>, Vec<Fault>)> {
     let loaded = Config::load(config.config.as_deref());
-    let ivr = match loaded {
-        Ok(loaded) => loaded.config.ivr,
-        // Without a configuration its faults are those of the defaults: no public address
-        // and the like, which are nothing to flows.
-        Err(_) if config.config.is_none() => config::Ivr::default(),
+    let setting = match loaded {
+        // Without a configuration nobody knows what will be in it.
+        _ if config.config.is_none() => Setting::default(),
+        Ok(loaded) => Setting::of(&loaded.config),
         Err(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             bail!("{}", faults.join("\n"));
         }
     };
-    flows::check_with(&ivr, paths).map_err(anyhow::Error::msg)
+    flows::check_with(&setting, paths).map_err(anyhow::Error::msg)
 }
 
 /// A set without errors and the name of the flow that `named` is: a name, or a file that is

@@ -1,14 +1,16 @@
 //! `helpline ivr sim`: a call of a flow as text, with a clock that runs only when told to.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use helpline_core::ivr::golden;
-use helpline_core::ivr::io::{CallFacts, Input, Output, Start, Why};
-use helpline_core::ivr::sim::{Answer, Sim};
+use helpline_core::ivr::flow::Source;
+use helpline_core::ivr::golden::{self, World};
+use helpline_core::ivr::io::{Output, QueueView};
+use helpline_core::ivr::sim::Sim;
 use helpline_core::phone::PhoneNumber;
 
 use super::super::ConfigArgs;
@@ -25,11 +27,19 @@ Type, and press Enter:
   12#          press these keys, at once: they interrupt what is said
   (nothing)    let time run until something happens: words end, a timer runs out
   wait 3s      let so much time pass
-  answered     somebody takes the call that waits in a queue (the flow of --help-flow)
-  no_agents    nobody is there to take it
-  full         the queue is full
+  speak 3s     the caller says something for so long
+  queue position=2 waiting=5 agents=1 ewt=4m
+               the line stands like this for the call that waits in it
   hangup       the caller hangs up
   quit         end the simulation
+
+or an event, as in golden tests:
+
+  answered     somebody takes the call that waits in a queue (the flow of --help-flow)
+  no_agents    nobody is there to take it
+  full         the queue is full, or the room
+  human, machine, fax    sound tells who answered; beep: the machine records from now on
+  busy, no_answer, talk_ended    how a transfer ends
 
 The same from a script:   printf '9\\n\\n' | helpline ivr sim callback-confirm
 
@@ -53,6 +63,10 @@ pub(super) struct Simulate {
     /// sample of each declared value.
     #[arg(long, value_name = "JSON")]
     input: Option<String>,
+    /// File with the world around the call, as it stands under `given` in a golden test:
+    /// services, records, env, the queue.
+    #[arg(long, value_name = "FILE")]
+    given: Option<PathBuf>,
     /// The flow that takes a call which waits in a queue.
     #[arg(long, value_name = "FLOW", default_value = "self-help")]
     help_flow: String,
@@ -63,31 +77,33 @@ pub(super) struct Simulate {
 impl Simulate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (set, flow) = super::load_flow(&self.config, &self.flow)?;
-        let mut input = match &self.input {
-            Some(json) => serde_json::from_str(json).context("--input is no JSON object")?,
-            None => set.sample_input(&flow),
+        let world = match &self.given {
+            Some(path) => World::read(&Source {
+                file: path.display().to_string(),
+                text: std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
+            })
+            .map_err(|fault| anyhow::anyhow!("{fault}"))?,
+            None => World::default(),
         };
         let wall = Clock::system().wall();
-        golden::make_absolute(&mut input, wall);
-        let from = self
-            .from
-            .as_deref()
-            .map(|from| PhoneNumber::parse(from, None));
-        let start = Start {
-            call: CallFacts {
-                id: "sim".to_owned(),
-                from: from.transpose().context("--from")?,
-                to: "100".to_owned(),
-                direction: if input.is_empty() { "in" } else { "out" },
-            },
-            flow,
-            input,
-            language: self.lang.clone(),
-            wall,
-            open: !self.closed,
+        let mut start = world.start(&flow, wall);
+        let input = match &self.input {
+            Some(json) => Some(serde_json::from_str(json).context("--input is no JSON object")?),
+            None => start.input.is_empty().then(|| set.sample_input(&flow)),
         };
-        let mut sim = Sim::new(Arc::new(set), start)?;
-        sim.answer_orders(Answer::Done);
+        if let Some(mut input) = input {
+            golden::make_absolute(&mut input, wall);
+            start.call.direction = if input.is_empty() { "in" } else { "out" };
+            start.input = input;
+        }
+        if let Some(from) = &self.from {
+            start.call.from = Some(PhoneNumber::parse(from, None).context("--from")?);
+        }
+        start.language.clone_from(&self.lang);
+        start.open &= !self.closed;
+        let mut sim = Sim::in_world(Arc::new(set), start, world.made())?;
+        sim.answer_orders(world.orders());
+        let help = world.help().unwrap_or(&self.help_flow);
         let mut shown = 0;
         let asks = std::io::stdin().is_terminal();
         let mut lines = std::io::stdin().lock().lines();
@@ -104,53 +120,61 @@ impl Simulate {
                 None => return Ok(ExitCode::SUCCESS),
                 Some(line) if line.trim() == "quit" => return Ok(ExitCode::SUCCESS),
                 Some(line) => {
-                    if let Err(why) = self.obey(&mut sim, line.trim()) {
+                    if let Err(why) = obey(&mut sim, line.trim(), help) {
                         println!("  {why}");
                     }
                 }
             }
         }
     }
+}
 
-    fn obey(&self, sim: &mut Sim, line: &str) -> anyhow::Result<()> {
-        let join = |sim: &mut Sim, answer| match sim.join(answer) {
-            true => Ok(()),
-            false => bail!("the call does not wait in a queue"),
-        };
-        match line {
-            "" => {
-                match sim.next_at() {
-                    Some(at) => sim.wait(at.since(sim.now())),
-                    None => bail!("nothing more happens by itself: press a key, or hangup"),
-                }
-                Ok(())
-            }
-            "hangup" => {
-                sim.input(Input::Hangup);
-                Ok(())
-            }
-            "answered" => join(sim, Answer::Joined(self.help_flow.clone())),
-            "no_agents" => join(sim, Answer::Left(Why::NoAgents)),
-            "full" => join(sim, Answer::Left(Why::Full)),
-            keys if keys.len() <= LINE_MAX
-                && keys.chars().all(|c| "0123456789*#ABCD".contains(c)) =>
-            {
-                sim.press(keys);
-                Ok(())
-            }
-            other => {
-                let length = other.strip_prefix("wait ").and_then(golden::duration);
-                let Some(length) = length.filter(|length| *length <= Duration::from_secs(86_400))
-                else {
-                    bail!(
-                        "keys (0-9 * # A-D), an empty line, wait 3s, answered, no_agents, full, hangup or quit"
-                    );
-                };
-                sim.wait(length);
-                Ok(())
+/// Carries out what was typed.
+fn obey(sim: &mut Sim, line: &str, help: &str) -> anyhow::Result<()> {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let length = golden::duration(rest).filter(|length| *length <= Duration::from_secs(86_400));
+    match (word, length) {
+        ("", _) => match sim.next_at() {
+            Some(at) => sim.wait(at.since(sim.now())),
+            None => bail!("nothing more happens by itself: press a key, or hangup"),
+        },
+        ("hangup", _) => sim.hang_up(),
+        ("wait", Some(length)) => sim.wait(length),
+        ("speak", Some(length)) => sim.speak(length),
+        ("queue", _) => {
+            let view = view(rest).with_context(|| format!("{rest:?}: write position=2 ewt=4m"))?;
+            if !sim.line(view) {
+                bail!("the call does not wait in a queue");
             }
         }
+        (keys, None)
+            if keys.len() <= LINE_MAX && keys.chars().all(|c| "0123456789*#ABCD".contains(c)) =>
+        {
+            sim.press(keys);
+        }
+        (event, _) => golden::happen(sim, event, Some(help)).map_err(|why| {
+            anyhow::anyhow!(
+                "{why}\n  keys (0-9 * # A-D), an empty line, wait 3s, speak 3s, queue position=2 ewt=4m, an event, hangup or quit"
+            )
+        })?,
     }
+    Ok(())
+}
+
+/// `position=2 waiting=5 agents=1 ewt=4m`, in any order.
+fn view(text: &str) -> Option<QueueView> {
+    let mut view = QueueView::default();
+    for word in text.split_whitespace() {
+        let (name, value) = word.split_once('=')?;
+        match name {
+            "position" => view.position = Some(value.parse().ok()?),
+            "waiting" => view.waiting = Some(value.parse().ok()?),
+            "agents" => view.agents = Some(value.parse().ok()?),
+            "ewt" => view.ewt = Some(golden::duration(value)?),
+            _ => return None,
+        }
+    }
+    Some(view)
 }
 
 /// Prints what came out since `from`; how much there is now.

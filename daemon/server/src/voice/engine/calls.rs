@@ -23,6 +23,7 @@ use crate::voice::reporter::Reporter;
 use crate::voice::ring::Ring;
 use crate::voice::secrecy::Secrecy;
 use crate::voice::sip::{InviteIn, SipEvent, SipLeg};
+use crate::voice::takes::Takes;
 use crate::voice::trunk::Trunk;
 use crate::voice::{Call, CallCommand, CallEvent, CallPlan, Incoming, VoiceError};
 
@@ -152,11 +153,14 @@ impl Shared {
                     .map(|t| PhoneNumber::from_row(&t.caller_id)),
                 to: plan.to.as_str().to_owned(),
                 direction: "out",
+                queue: plan.queue.clone(),
             },
             input: plan.input.clone(),
             language: plan.language.clone(),
             wall: self.clock.wall(),
             open: plan.open,
+            env: self.config.env.clone(),
+            zone: self.config.zone.clone(),
         }
     }
 
@@ -170,6 +174,7 @@ impl Shared {
                     stack: &self.stack,
                     trunk,
                     to: call.plan.to.as_str(),
+                    from: call.plan.caller_id.as_deref().unwrap_or(&trunk.caller_id),
                     call_id: call.plan.call_id.clone(),
                     ring_limit: call.plan.ring_limit,
                     session: self.session(),
@@ -223,6 +228,7 @@ impl Shared {
         reporter: &mut Reporter,
     ) {
         reporter.report.end = End::HungUp { by_customer: false };
+        let id = start.call.id.clone();
         let machine = match FlowMachine::new(flows, start) {
             Ok(machine) => machine,
             Err(error) => {
@@ -231,6 +237,9 @@ impl Shared {
                 return;
             }
         };
+        let config = &self.config;
+        let (folder, codecs) = (config.recordings.clone(), config.codecs.clone());
+        let takes = Takes::new(folder, self.media.clone(), codecs, &id);
         let answered = Answered {
             leg,
             machine,
@@ -241,6 +250,7 @@ impl Shared {
             stop: self.stop.clone(),
             counters: Arc::clone(&self.counters),
             may_dial: self.may_dial(),
+            takes,
         };
         let outcome = Box::pin(call_task::run(answered, commands)).await;
         reporter.report.end = End::HungUp {
@@ -316,11 +326,14 @@ impl Shared {
                 from: from.cloned(),
                 to: to.to_owned(),
                 direction: "in",
+                queue: self.config.queue.clone(),
             },
             input: serde_json::Map::new(),
             language: self.config.language.clone(),
             wall: self.clock.wall(),
             open: (self.config.open)(),
+            env: self.config.env.clone(),
+            zone: self.config.zone.clone(),
         }
     }
 

@@ -54,6 +54,17 @@ fn good() -> Vec<String> {
         "{ type: callback, reschedule: \"duration('5m')\", next: b }",
         "{ type: callback, cancel: withdrawn, next: b }",
         "{ type: enqueue, queue: q, place: reserved, max_wait: 90s, next: b, events: { answered: { next: b }, no_agents: { next: b } } }",
+        "{ type: enqueue, queue: q, priority: \"5\", music: hold/default, announce: { first: 5s, every: 20s, only_if_better: true, say: [{ pause: 1s }] }, keys: { \"1\": { next: b } }, next: b }",
+        "{ type: play, say: [{ pause: 1s }], after: beep, next: b }",
+        "{ type: record, say: [{ pause: 1s }], max: 1m, silence: 3s, finish_keys: \"#*\", beep: false, review: true, save: v, next: b, events: { full: { next: b }, no_input: { next: b } } }",
+        "{ type: voicemail, box: help-desk, next: b }",
+        "{ type: http, request: { method: PATCH, url: \"https://h/{{call.to}}\", headers: { X-A: \"{{call.to}}\" }, json: { aB: \"1\" }, timeout: 2s, retries: 3 }, accept: [200, 404], save: { v: response.status }, wait_say: [{ pause: 1s }], next: b, events: { timeout: { next: b } } }",
+        "{ type: webhook, request: { method: POST, url: \"https://h\" }, next: b }",
+        "{ type: lookup, by: email, value: call.from, save: v, timeout: 500ms, next: b, events: { miss: { next: b } } }",
+        "{ type: transfer, to: \"{{call.to}}\", ring: 20s, caller_id: call.to, say: [{ pause: 1s }], whisper: [{ pause: 1s }], next: b, events: { busy: { next: b }, no_answer: { next: b } } }",
+        "{ type: conference, room: r, role: whisper, max_parties: 5, say: [{ pause: 1s }], events: { full: { next: b } } }",
+        "{ type: detect, budget: 3s, next: b, events: { machine: { next: b }, fax: { next: b } } }",
+        "{ type: wait, for: 5s, music: hold/default, next: b }",
         "{ type: subflow, flow: other-flow, with: { x: \"1\" }, save: { z: \"x\" }, next: b, events: { anything: { next: b } } }",
         "{ type: return, event: sent }",
         "{ type: hangup, cause: 17 }",
@@ -68,6 +79,12 @@ fn good() -> Vec<String> {
             "{ ordinal: \"1\" }",
             "{ digits: call.from }",
             "{ duration: \"now - now\", round: hour }",
+            "{ file: hold/default }",
+            "{ ewt: \"now - now\" }",
+            "{ date: now }",
+            "{ time: now }",
+            "{ money: \"'1.50'\", currency: EUR }",
+            "{ phone: call.from }",
         ]
         .map(with_item),
     );
@@ -85,7 +102,6 @@ fn good() -> Vec<String> {
 fn bad() -> Vec<String> {
     let mut files: Vec<String> = [
         "{ type: mnu }",
-        "{ type: http, request: { method: GET, url: x }, next: b }",
         "{ say: [{ pause: 1s }] }",
         "hangup",
         "{ type: play, say: [{ pause: 1s }] }",
@@ -96,7 +112,7 @@ fn bad() -> Vec<String> {
         "{ type: play, say: [{ pause: 1s }], next: b, loop: 0 }",
         "{ type: play, say: [{ pause: 1s }], next: b, loop: 101 }",
         "{ type: play, say: [{ pause: 1s }], next: b, barge_in: \"true\" }",
-        "{ type: play, say: [{ pause: 1s }], next: b, after: beep }",
+        "{ type: play, say: [{ pause: 1s }], next: b, after: tone }",
         "{ type: play, say: [{ pause: 1s }], next: b, tries: 2 }",
         "{ type: play, say: [{ pause: 1s }], next: b, events: { no_input: { next: b } } }",
         "{ type: play, say: [{ pause: 1s }], next: b, events: { error: {} } }",
@@ -125,9 +141,52 @@ fn bad() -> Vec<String> {
         "{ type: callback, queue: q, next: b }",
         "{ type: callback, reschedule: now, cancel: refused, next: b }",
         "{ type: callback, cancel: rejected, next: b }",
-        "{ type: enqueue, queue: q, place: new }",
-        "{ type: enqueue, queue: q }",
-        "{ type: enqueue, queue: q, place: reserved, music: hold }",
+        "{ type: enqueue, queue: q, place: old }",
+        "{ type: enqueue }",
+        "{ type: enqueue, queue: q, music: ../hold }",
+        "{ type: enqueue, queue: q, music: Hold }",
+        "{ type: enqueue, queue: q, keys: { \"1\": { label: l } } }",
+        "{ type: enqueue, queue: q, keys: {} }",
+        "{ type: enqueue, queue: q, announce: { first: 1s } }",
+        "{ type: enqueue, queue: q, announce: { say: [{ pause: 1s }], last: 1s } }",
+        "{ type: record, next: b }",
+        "{ type: record, save: { v: x }, next: b }",
+        "{ type: record, save: v, next: b, finish_keys: x }",
+        "{ type: record, save: v, next: b, max: 10 }",
+        "{ type: record, save: v, next: b, box: help }",
+        "{ type: voicemail, next: b }",
+        "{ type: voicemail, box: Help, next: b }",
+        "{ type: voicemail, box: help, beep: \"no\", next: b }",
+        "{ type: http, next: b }",
+        "{ type: http, request: { url: x }, next: b }",
+        "{ type: http, request: { method: GET }, next: b }",
+        "{ type: http, request: { method: get, url: x }, next: b }",
+        "{ type: http, request: { method: GET, url: x, retries: 4 }, next: b }",
+        "{ type: http, request: { method: GET, url: x, body: y }, next: b }",
+        "{ type: http, request: { method: GET, url: x }, save: v, next: b }",
+        "{ type: http, request: { method: GET, url: x }, accept: [199], next: b }",
+        "{ type: http, request: { method: GET, url: x }, accept: [], next: b }",
+        "{ type: http, request: { method: GET, url: x, json: { a: \"\" } }, next: b }",
+        "{ type: http, request: { method: GET, url: x }, next: b, events: { miss: { next: b } } }",
+        "{ type: webhook, request: { method: POST, url: x } }",
+        "{ type: webhook, request: { method: POST, url: x }, save: { v: x }, next: b }",
+        "{ type: lookup, by: name, value: x, save: v, next: b }",
+        "{ type: lookup, by: phone, value: x, save: { v: x }, next: b }",
+        "{ type: lookup, by: phone, save: v, next: b }",
+        "{ type: transfer }",
+        "{ type: transfer, to: x, ring: 30 }",
+        "{ type: transfer, to: x, whisper: [] }",
+        "{ type: transfer, to: x, events: { timeout: { next: b } } }",
+        "{ type: conference }",
+        "{ type: conference, room: r, role: shout }",
+        "{ type: conference, room: r, max_parties: 6 }",
+        "{ type: conference, room: r, next: b }",
+        "{ type: detect }",
+        "{ type: detect, next: b, budget: 4 }",
+        "{ type: detect, next: b, events: { human: { next: b } } }",
+        "{ type: wait, next: b }",
+        "{ type: wait, for: 5s }",
+        "{ type: wait, for: 5s, next: b, music: hold.flac }",
         "{ type: subflow, flow: Other }",
         "{ type: subflow, flow: o, save: v }",
         "{ type: return, event: 3 }",
@@ -147,6 +206,11 @@ fn bad() -> Vec<String> {
             "{ number: \"1\", round: hour }",
             "{ duration: now, round: day }",
             "{ tone: howler }",
+            "{ file: /etc/passwd }",
+            "{ file: ../x }",
+            "{ money: \"1\", currency: euro }",
+            "{ number: \"1\", currency: EUR }",
+            "{ date: \"\" }",
             "{ tts: hello }",
             "{ pause: soon }",
             "{ number: 5 }",
@@ -176,7 +240,7 @@ fn bad() -> Vec<String> {
             "helpline: 1\nid: t\nstart: a\nvars: { v: { type: map, fields: { f: date } } }",
             "helpline: 1\nid: t\nstart: a\nprompts: { p: { slots: {} } }",
             "helpline: 1\nid: t\nstart: a\nprompts: { p: { text: \"\" } }",
-            "helpline: 1\nid: t\nstart: a\nprompts: { p: { text: t, slots: { x: { as: money } } } }",
+            "helpline: 1\nid: t\nstart: a\nprompts: { p: { text: t, slots: { x: { as: weather } } } }",
             "helpline: 1\nid: t\nstart: a\nevents: { no_input: { next: a } }",
             "helpline: 1\nid: t\nstart: a\ntitle:",
         ]
@@ -209,7 +273,7 @@ fn schema_and_structs_give_the_same_verdict() {
 fn shipped_flows_fit_the_schema() {
     let schema = schema();
     let flows = flows(&config::Ivr::default(), &[]).unwrap();
-    assert_eq!(flows.len(), 3);
+    assert_eq!(flows.len(), 7);
     for source in flows {
         let json = to_json(&source).unwrap();
         let faults: Vec<String> = schema.iter_errors(&json).map(|e| e.to_string()).collect();
@@ -219,7 +283,7 @@ fn shipped_flows_fit_the_schema() {
 
 #[test]
 fn every_clip_the_flows_need_is_built_in_and_undamaged() {
-    let built_in = Flows::load(&config::Ivr::default()).unwrap();
+    let built_in = Flows::load(&Setting::default()).unwrap();
     let set = built_in.current();
     assert!(set.has("main-menu") && set.has("callback-confirm") && set.has("self-help"));
     let sources = built_in.prompt_sources();
@@ -243,9 +307,13 @@ fn every_clip_the_flows_need_is_built_in_and_undamaged() {
 #[test]
 fn an_operators_file_replaces_the_built_in_one_and_a_bad_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config::Ivr {
-        flows: Some(dir.path().into()),
-        prompts: None,
+    let config = Setting {
+        ivr: config::Ivr {
+            flows: Some(dir.path().into()),
+            prompts: None,
+            ..config::Ivr::default()
+        },
+        ..Setting::default()
     };
     let own =
         "helpline: 1\nid: self-help\nstart: end\nnodes: { end: { type: return, event: done } }\n";
@@ -253,7 +321,7 @@ fn an_operators_file_replaces_the_built_in_one_and_a_bad_one_is_refused() {
     fs::write(&path, own).unwrap();
     fs::write(dir.path().join("notes.txt"), "not a flow").unwrap();
     let flows = Flows::load(&config).unwrap();
-    let built_in = Flows::load(&config::Ivr::default()).unwrap().current();
+    let built_in = Flows::load(&Setting::default()).unwrap().current();
     let before = flows.current();
     assert_ne!(before.hash(), built_in.hash());
 
@@ -273,9 +341,13 @@ fn an_operators_file_replaces_the_built_in_one_and_a_bad_one_is_refused() {
 
     fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(flows.reload(|_, _| Ok(())).unwrap_err()[0].contains("UTF-8"));
-    let nowhere = config::Ivr {
-        flows: Some(dir.path().join("nowhere")),
-        prompts: None,
+    let nowhere = Setting {
+        ivr: config::Ivr {
+            flows: Some(dir.path().join("nowhere")),
+            prompts: None,
+            ..config::Ivr::default()
+        },
+        ..Setting::default()
     };
     assert!(Flows::load(&nowhere).is_err());
 }
@@ -286,9 +358,13 @@ fn an_operators_recording_replaces_one_clip_and_none_is_read_from_outside() {
     let locale = dir.path().join("en-US");
     fs::create_dir(&locale).unwrap();
     fs::write(locale.join("goodbye.flac"), b"mine").unwrap();
-    let config = config::Ivr {
-        flows: None,
-        prompts: Some(dir.path().into()),
+    let config = Setting {
+        ivr: config::Ivr {
+            flows: None,
+            prompts: Some(dir.path().into()),
+            ..config::Ivr::default()
+        },
+        ..Setting::default()
     };
     let flows = Flows::load(&config).unwrap();
     let sources = flows.prompt_sources();
@@ -297,17 +373,15 @@ fn an_operators_recording_replaces_one_clip_and_none_is_read_from_outside() {
     assert!(sources.len() > 100);
 
     for name in ["../secret", "/etc/passwd", "a/b.flac", "", ".hidden", "a\0"] {
-        assert!(super::clip(&config, "en-US", name).is_err(), "{name:?}");
+        assert!(super::clip(&config.ivr, "en-US", name).is_err(), "{name:?}");
     }
-    fs::create_dir(dir.path().join("fr-FR")).unwrap();
-    assert!(Flows::load(&config).unwrap_err()[0].contains("fr-FR/manifest.toml"));
+    fs::create_dir(dir.path().join("nl-NL")).unwrap();
+    assert!(Flows::load(&config).unwrap_err()[0].contains("nl-NL/manifest.toml"));
 }
 
 #[test]
 fn every_built_in_clip_can_be_decoded() {
-    let sources = Flows::load(&config::Ivr::default())
-        .unwrap()
-        .prompt_sources();
+    let sources = Flows::load(&Setting::default()).unwrap().prompt_sources();
     let count = sources.len();
     let prompts = crate::voice::prompts::Prompts::load(sources, &[]).unwrap();
     assert_eq!(prompts.len(), count);
@@ -317,7 +391,7 @@ fn every_built_in_clip_can_be_decoded() {
 #[test]
 fn a_language_is_added_by_files_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let locale = dir.path().join("prompts/fr-FR");
+    let locale = dir.path().join("prompts/nl-NL");
     fs::create_dir_all(&locale).unwrap();
     let mut manifest = String::from("phrase.minutes = \"Il y a {ago}.\"\n[clip]\n");
     let mut clip = |id: &str, words: &str| {
@@ -336,15 +410,19 @@ fn a_language_is_added_by_files_alone() {
     fs::write(locale.join("rules.toml"), rules).unwrap();
     let own = dir.path().join("flows");
     fs::create_dir(&own).unwrap();
-    let flow = "helpline: 1\nid: salut\nstart: a\nlocales: [fr-FR]\nprompts: { minutes: { text: \"Il y a {ago}.\", slots: { ago: { as: duration } } } }\nnodes: { a: { type: play, say: [{ prompt: minutes, with: { ago: \"duration('5m')\" } }], next: b }, b: { type: hangup } }\n";
+    let flow = "helpline: 1\nid: salut\nstart: a\nlocales: [nl-NL]\nprompts: { minutes: { text: \"Il y a {ago}.\", slots: { ago: { as: duration } } } }\nnodes: { a: { type: play, say: [{ prompt: minutes, with: { ago: \"duration('5m')\" } }], next: b }, b: { type: hangup } }\n";
     fs::write(own.join("salut.flow.yaml"), flow).unwrap();
-    let config = config::Ivr {
-        flows: Some(own),
-        prompts: Some(dir.path().join("prompts")),
+    let config = Setting {
+        ivr: config::Ivr {
+            flows: Some(own),
+            prompts: Some(dir.path().join("prompts")),
+            ..config::Ivr::default()
+        },
+        ..Setting::default()
     };
     let flows = Flows::load(&config).unwrap();
     assert!(flows.current().has("salut"));
-    assert!(flows.current().clips().contains("fr-FR/n.1.f"));
+    assert!(flows.current().clips().contains("nl-NL/n.1.f"));
 
     fs::remove_file(locale.join("n.cent.flac")).unwrap();
     let faults = flows.reload(|_, _| Ok(())).unwrap_err();

@@ -60,8 +60,8 @@ pub struct RecordPlan {
     pub samples: Samples,
     /// At most so long; [`RECORDING_MAX`] without.
     pub limit: Option<Duration>,
-    /// This key ends it, and its sound is cut off.
-    pub finish: Option<Key>,
+    /// These keys end it, and their sound is cut off.
+    pub finish: Vec<Key>,
     /// So much silence of the leg ends it.
     pub silence: Option<Duration>,
     /// The list with this number announces the recording: nothing is written before it
@@ -172,7 +172,7 @@ impl Recording {
 
     /// A key went down.
     pub(super) fn key(&mut self, key: Key, source: DigitSource) {
-        if !self.waits && self.end.is_none() && self.plan.finish == Some(key) {
+        if !self.waits && self.end.is_none() && self.plan.finish.contains(&key) {
             self.end = Some(RecordEnd::Key(key));
             self.cut = match source {
                 DigitSource::Inband => KEY_SOUND,

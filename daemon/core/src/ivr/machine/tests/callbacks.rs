@@ -20,10 +20,7 @@ fn with_answers(nodes: &str, answers: &[Answer]) -> Sim {
     let mut start = sim::start("t");
     start.open = true;
     let mut sim = crate::ivr::sim::call(set_of("  a: { type: hangup }"), start);
-    sim = Sim {
-        answers: answers.to_vec().into(),
-        ..sim
-    };
+    sim.answers = answers.to_vec().into();
     // A fresh machine, so that the answers are there from the first step.
     let fresh = crate::ivr::machine::FlowMachine::new(set_of(nodes), sim::start("t")).unwrap();
     sim.machine = fresh;

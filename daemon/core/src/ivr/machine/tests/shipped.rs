@@ -215,7 +215,7 @@ impl Walk {
                 }
                 Output::Trace(line) => self.nodes += u32::from(line.kind == "node"),
                 Output::End { .. } => self.ended += 1,
-                Output::Mask(_) => {}
+                _ => {}
             }
         }
     }

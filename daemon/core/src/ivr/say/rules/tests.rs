@@ -1,4 +1,5 @@
 use super::*;
+use crate::ivr::model::{ReadAs, Round};
 
 const ENGLISH: &str = r##"
 number = [ [1_000_000, "< n.million >"], [1000, "< n.thousand >"], [100, "< n.hundred >"] ]

@@ -106,7 +106,7 @@ async fn voice_mail_ends_by_key_silence_and_length() {
     let plan = |op: u32, name: &str| RecordPlan {
         op,
         path: dir.path().join(name),
-        finish: Some(hash),
+        finish: vec![hash],
         ..RecordPlan::default()
     };
     let (mut near, far) = connected(&media, Codec::Pcmu);
