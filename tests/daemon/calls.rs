@@ -2,6 +2,7 @@
 
 mod callers;
 mod customers;
+mod outside;
 mod trunks;
 
 use std::time::Duration;

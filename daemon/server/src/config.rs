@@ -41,7 +41,8 @@ pub struct Config {
     pub voice: Voice,
     /// Flows and prompts.
     pub ivr: Ivr,
-    /// Mailboxes for the messages of callers; without any there is one named `help`.
+    /// Mailboxes for the messages of callers. One named `help` is always there, for the
+    /// shipped flows.
     pub mailbox: Vec<Mailbox>,
     /// Which numbers may be called.
     pub dial: Dial,
@@ -448,6 +449,11 @@ impl Config {
             calendars: (!self.calendar.is_empty()).then(|| self.calendar.keys().cloned().collect()),
             env: Some(self.ivr.env.iter().cloned().collect()),
             hosts: Some(self.ivr.http_hosts.iter().cloned().collect()),
+            starts: Some(
+                std::iter::once(self.voice.inbound_flow.clone())
+                    .chain(self.queue.iter().map(|queue| queue.confirm_flow.clone()))
+                    .collect(),
+            ),
             files: None,
         }
     }

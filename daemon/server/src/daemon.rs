@@ -6,6 +6,7 @@
 mod notify_systemd;
 mod observe;
 mod parts;
+mod watch;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -214,12 +215,15 @@ impl Daemon {
         ));
         // Before READY: a SIGHUP that nobody handles would end the process.
         let mut reload = hangup_signal()?;
+        let watched = self.config.ivr.watch.then(|| self.flows.folders());
+        let mut watch = watch::Watch::new(watched.unwrap_or_default());
         notify_systemd::ready();
         let mut fault = None;
         loop {
             tokio::select! {
                 () = asked() => break,
                 () = reload.next() => self.reload().await,
+                () = watch.changed() => self.reload().await,
                 ended = &mut self.dialler => {
                     fault = Some(anyhow::anyhow!("the dialler ended: {ended:?}"));
                     break;
@@ -337,6 +341,7 @@ impl Daemon {
             media: self.media.clone(),
             notifier: Arc::clone(&self.notifier),
             http,
+            flows: Arc::clone(&self.flows),
             trunks: config.trunk.iter().map(|t| t.name.clone()).collect(),
             stop: self.stop.clone(),
         };

@@ -31,6 +31,7 @@ pub struct Expr {
     program: Arc<Program>,
     names: BTreeSet<String>,
     fields: BTreeSet<(String, String)>,
+    nested: bool,
 }
 
 /// Why an expression gave no value.
@@ -89,12 +90,18 @@ impl Expr {
         })?;
         let mut reads = Reads::default();
         reads.expression(program.expression());
-        let Reads { names, fields, .. } = reads;
+        let Reads {
+            names,
+            fields,
+            nested,
+            ..
+        } = reads;
         Ok(Expr {
             source: source.to_owned(),
             program: Arc::new(program),
             names,
             fields,
+            nested,
         })
     }
 
@@ -108,6 +115,12 @@ impl Expr {
     #[must_use]
     pub fn names(&self) -> &BTreeSet<String> {
         &self.names
+    }
+
+    /// Whether a macro stands in a macro.
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        self.nested
     }
 
     /// Whether it reads this field of that name: `queue.position`.
@@ -179,6 +192,9 @@ struct Reads<'a> {
     /// Fields of such names.
     fields: BTreeSet<(String, String)>,
     bound: Vec<&'a str>,
+    nested: bool,
+    /// Macros around.
+    depth: u32,
 }
 
 impl<'a> Reads<'a> {
@@ -206,9 +222,12 @@ impl<'a> Reads<'a> {
                 self.bound.push(&c.iter_var);
                 self.bound.push(&c.accu_var);
                 self.bound.extend(c.iter_var2.as_deref());
+                self.nested |= self.depth > 0;
+                self.depth += 1;
                 for part in [&c.loop_cond, &c.loop_step, &c.result] {
                     self.expression(part);
                 }
+                self.depth -= 1;
                 self.bound.truncate(before);
             }
             Ast::List(list) => list.elements.iter().for_each(|e| self.expression(e)),

@@ -48,6 +48,8 @@ pub struct Known {
     pub env: Option<BTreeSet<String>>,
     /// Hosts that flows may send requests to.
     pub hosts: Option<BTreeSet<String>>,
+    /// Flows that answer calls.
+    pub starts: Option<BTreeSet<String>>,
     /// Sound files beside the locales, without their endings: `hold/default`.
     pub files: Option<BTreeSet<String>>,
 }
@@ -91,6 +93,7 @@ impl FlowSet {
         // A file that cannot be read hides its names: calls of it are no further faults.
         let mut unread = BTreeSet::new();
         for source in flows {
+            lint::lost_keys(&source.file, &source.text, &mut report);
             match read_file(source, &mut report) {
                 Some(flow) => set.add(flow, &mut report),
                 None => {

@@ -4,6 +4,7 @@
 //! (`W...`).
 
 mod graph;
+mod habit;
 mod known;
 mod names;
 mod words;
@@ -43,10 +44,13 @@ pub(super) fn check(
         names::check(flow, &set, report);
         words::check(flow, &set, report);
         known::check(flow, known, report);
+        habit::check(flow, &set, known, report);
     }
     graph::recursion(&set, report);
     words::shared_ids(&set, report);
 }
+
+pub(super) use habit::lost_keys;
 
 #[cfg(test)]
 mod tests;

@@ -307,6 +307,18 @@ impl FlowMachine {
         self.due().map(|(at, _)| at)
     }
 
+    /// Names the revision of the flows it runs.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        self.set.hash()
+    }
+
+    /// The flow it began with.
+    #[must_use]
+    pub fn flow_name(&self) -> &str {
+        &self.start.flow
+    }
+
     /// Whether [`Output::End`] has been given.
     #[must_use]
     pub fn ended(&self) -> bool {

@@ -5,6 +5,7 @@ mod calls;
 mod dial;
 mod dtmf;
 mod idle;
+mod ivr;
 mod process;
 mod setup;
 
@@ -33,6 +34,8 @@ enum What {
     Dial(dial::Dial),
     /// The in-band detector: its speed, and how often it is right.
     Dtmf(dtmf::Dtmf),
+    /// Steps of a flow a second, and how long the reload of many flows takes.
+    Ivr(ivr::Ivr),
     /// How many calls a second can be set up, and whether memory stays where it was.
     Setup(setup::Setup),
     /// Memory of an idle daemon in a process of its own.
@@ -45,6 +48,7 @@ impl Bench {
             What::Calls(calls) => calls.run().await,
             What::Dial(dial) => dial.run().await,
             What::Dtmf(dtmf) => dtmf.run(),
+            What::Ivr(ivr) => ivr.run(),
             What::Setup(setup) => setup.run().await,
             What::Idle(idle) => idle.run().await,
         }

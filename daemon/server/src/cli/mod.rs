@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod bench;
+mod call;
 mod check;
 mod client;
 mod demo;
@@ -36,6 +37,8 @@ enum Command {
     Check(check::Check),
     /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
     Health(health::Health),
+    /// What was done on calls that are over.
+    Call(call::Call),
     /// Check, try, test and draw call flows, without a telephone.
     Ivr(ivr::Ivr),
     /// Find the DTMF keys in a recording.
@@ -65,6 +68,7 @@ impl Cli {
             Command::Demo(demo) => demo.run().await,
             Command::Check(check) => check.run(),
             Command::Health(health) => health.run().await,
+            Command::Call(call) => call.run().await,
             Command::Ivr(command) => command.run(),
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),

@@ -89,8 +89,9 @@ impl Config {
         check.all(&config);
         if check.faults.is_empty() {
             let warnings = check.warnings;
-            if config.mailbox.is_empty() {
-                config.mailbox.push(Mailbox::default());
+            let fallback = Mailbox::default();
+            if !config.mailbox.iter().any(|m| m.name == fallback.name) {
+                config.mailbox.push(fallback);
             }
             return Ok(Loaded { config, warnings });
         }

@@ -10,6 +10,7 @@ use crate::intake::http::HttpIntake;
 use crate::notify::Notifier;
 use crate::store::Store;
 use crate::voice::EngineHandle;
+use crate::voice::flows::Flows;
 use crate::voice::media::Media;
 use crate::web::health::{Check, Readiness};
 use crate::web::metrics::Metrics;
@@ -26,6 +27,7 @@ pub(super) struct Seen {
     pub(super) media: Media,
     pub(super) notifier: Arc<Notifier>,
     pub(super) http: Arc<HttpIntake>,
+    pub(super) flows: Arc<Flows>,
     pub(super) trunks: Vec<String>,
     pub(super) stop: CancellationToken,
 }
@@ -51,6 +53,16 @@ pub(super) fn readiness(seen: &Seen) -> Readiness {
                 Check::bad(true, "stopping")
             } else {
                 Check::good(true)
+            }
+        }
+    });
+    let flows = Arc::clone(&seen.flows);
+    readiness.check("flows", move || {
+        let refused = flows.refused();
+        async move {
+            match refused {
+                Some(why) => Check::bad(false, format!("the old flows serve: {why}")),
+                None => Check::good(false),
             }
         }
     });
@@ -124,6 +136,11 @@ pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken
             }
         }
         voice(&metrics, &seen);
+        metrics.set(
+            "helpline_flow_reload_failed_total",
+            &[],
+            number(seen.flows.refusals()),
+        );
         for (result, n) in seen.notifier.counts() {
             metrics.set("helpline_mail_sent_total", &[result], number(n));
         }
@@ -212,6 +229,11 @@ fn declare(metrics: &Metrics) {
             &["method"],
         ),
         ("helpline_mail_sent_total", "Mails by result.", &["result"]),
+        (
+            "helpline_flow_reload_failed_total",
+            "Reloads of flows and prompts that were refused.",
+            &[],
+        ),
         (
             "helpline_replies_withheld_total",
             "Automatic replies not sent, their budget being used up.",

@@ -59,6 +59,9 @@ pub(super) fn reload(
 ) -> Result<(), Vec<String>> {
     flows.reload(|set, sources| {
         let mut faults = missing_flows(config, set);
+        if faults.is_empty() && prompts.load().are_of(&sources) {
+            return Ok(());
+        }
         match Prompts::load(sources, &codecs(config)) {
             Ok(fresh) if faults.is_empty() => {
                 tracing::info!(

@@ -228,7 +228,7 @@ impl CallTask {
             at_ms,
             flow: line.flow,
             node: line.node,
-            kind: line.kind,
+            kind: line.kind.into(),
             data: line.data,
         });
         if self.traces.len() >= TRACE_CHUNK {

@@ -140,7 +140,7 @@ impl CallerTask {
                 at_ms,
                 flow: line.flow,
                 node: line.node,
-                kind: line.kind,
+                kind: line.kind.into(),
                 data: line.data,
             });
         }

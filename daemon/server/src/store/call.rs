@@ -1,7 +1,10 @@
 //! Calls beside the line: people who phone in, and the traces of all calls.
 
+use std::borrow::Cow;
+
 use helpline_core::id::{CallId, NodeId};
 use helpline_core::phone::PhoneNumber;
+use helpline_core::time::Wall;
 
 use super::conn::args;
 use super::{Conn, Error};
@@ -14,7 +17,7 @@ pub(crate) struct TraceRow {
     pub(crate) at_ms: u64,
     pub(crate) flow: String,
     pub(crate) node: String,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     pub(crate) data: String,
 }
 
@@ -62,6 +65,65 @@ pub(crate) async fn inbound_ends(tx: &mut Conn, call_id: &str) -> Result<(), Err
     .map(|_| ())
 }
 
+/// The trace of a call, in order.
+pub(crate) async fn trace_of(tx: &mut Conn, call_id: &str) -> Result<Vec<TraceRow>, Error> {
+    let rows = tx
+        .rows(
+            "select seq, at_ms, flow, node, kind, data from call_trace where call_id = $1
+             order by seq",
+            args![call_id],
+        )
+        .await?;
+    let line = |row: &super::conn::Row| {
+        Ok(TraceRow {
+            seq: row.count(0)?,
+            at_ms: u64::try_from(row.int(1)?).unwrap_or(0),
+            flow: row.text(2)?,
+            node: row.text(3)?,
+            kind: row.text(4)?.into(),
+            data: row.text(5)?,
+        })
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A call that has a trace.
+#[derive(Clone, Debug)]
+pub struct TracedCall {
+    /// SIP Call-ID.
+    pub call_id: String,
+    /// `in` or `out`.
+    pub direction: String,
+    /// The flow it began with.
+    pub flow: String,
+    /// When its first line was written.
+    pub at: Wall,
+    /// How long the flow ran, in milliseconds.
+    pub length_ms: u64,
+}
+
+/// The calls that were traced last, the latest first.
+pub(crate) async fn traced(tx: &mut Conn, count: u32) -> Result<Vec<TracedCall>, Error> {
+    let rows = tx
+        .rows(
+            "select call_id, direction, flow, created_at,
+               (select max(l.at_ms) from call_trace l where l.call_id = call_trace.call_id)
+             from call_trace where seq = 1 order by created_at desc, call_id limit $1",
+            args![i64::from(count)],
+        )
+        .await?;
+    let call = |row: &super::conn::Row| {
+        Ok(TracedCall {
+            call_id: row.text(0)?,
+            direction: row.text(1)?,
+            flow: row.text(2)?,
+            at: row.wall(3)?,
+            length_ms: u64::try_from(row.int(4)?).unwrap_or(0),
+        })
+    };
+    rows.iter().map(call).collect()
+}
+
 /// Writes lines of a trace; a line written twice is there once.
 pub(crate) async fn trace(
     tx: &mut Conn,
@@ -76,7 +138,14 @@ pub(crate) async fn trace(
                created_at)
              values ($1, $2, $3, $4, $5, $6, $7, $8, {now}) on conflict do nothing",
             args![
-                call_id, line.seq, direction, at, &line.flow, &line.node, line.kind, &line.data
+                call_id,
+                line.seq,
+                direction,
+                at,
+                &line.flow,
+                &line.node,
+                &*line.kind,
+                &line.data
             ],
         )
         .await?;

@@ -20,6 +20,7 @@ mod migrate;
 pub(crate) mod node;
 mod numbers;
 pub mod outbox;
+pub mod peek;
 pub(crate) mod request;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,6 +43,7 @@ use crate::config;
 
 pub(crate) use attempt::{AttemptRow, Outcome, Progress};
 pub(crate) use call::TraceRow;
+pub use call::TracedCall;
 pub(crate) use claim::{Claimed, Intent, Refused as IntentRefused};
 pub use error::Error;
 pub(crate) use key::KeyState;

@@ -812,7 +812,7 @@ async fn traces_and_counts_read_back() {
             seq: 1,
             at_ms: 20,
             node: "hello".into(),
-            kind: "say",
+            kind: "say".into(),
             data: "'; drop table request; --".into(),
         };
         for _ in 0..2 {

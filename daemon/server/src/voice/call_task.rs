@@ -141,6 +141,12 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         masked: false,
         paused: false,
     };
+    task.trace(TraceLine {
+        flow: task.machine.flow_name().to_owned(),
+        node: String::new(),
+        kind: "begin",
+        data: format!("revision {}", task.machine.revision()),
+    });
     task.feed(Input::Timeout).await;
     while !task.is_done() {
         match task.wait(commands, &stop, limit).await {

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use helpline_core::ivr::flow::{Fault, FlowSet, Known, LocaleSource, Severity, Source};
 use rust_embed::RustEmbed;
 
@@ -57,6 +58,9 @@ impl Setting {
 pub struct Flows {
     config: Setting,
     current: ArcSwap<FlowSet>,
+    /// Why the last reload was refused; none if it was not.
+    refused: ArcSwapOption<String>,
+    refusals: AtomicU64,
 }
 
 impl Flows {
@@ -68,6 +72,8 @@ impl Flows {
         Ok(Flows {
             config: config.clone(),
             current: ArcSwap::from_pointee(read(config)?),
+            refused: ArcSwapOption::empty(),
+            refusals: AtomicU64::new(0),
         })
     }
 
@@ -84,6 +90,38 @@ impl Flows {
     /// # Errors
     /// Every fault, printed; the old set stays.
     pub fn reload(
+        &self,
+        also: impl FnOnce(&FlowSet, Vec<PromptSource>) -> Result<(), Vec<String>>,
+    ) -> Result<(), Vec<String>> {
+        let reloaded = self.try_reload(also);
+        let fault = reloaded.as_ref().err().map(|faults| {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+            Arc::new(faults.first().cloned().unwrap_or_default())
+        });
+        self.refused.store(fault);
+        reloaded
+    }
+
+    /// Why the last reload was refused: its first fault.
+    #[must_use]
+    pub fn refused(&self) -> Option<Arc<String>> {
+        self.refused.load_full()
+    }
+
+    /// Reloads that were refused since the start.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// The folders whose change may mean other flows or prompts.
+    #[must_use]
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let ivr = &self.config.ivr;
+        ivr.flows.iter().chain(&ivr.prompts).cloned().collect()
+    }
+
+    fn try_reload(
         &self,
         also: impl FnOnce(&FlowSet, Vec<PromptSource>) -> Result<(), Vec<String>>,
     ) -> Result<(), Vec<String>> {

@@ -16,6 +16,7 @@ use helpline_core::audio::codec::Codec;
 use helpline_core::audio::{Clip, SAMPLE_RATE_HZ};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, Resampler};
+use sha2::{Digest as _, Sha256};
 
 use shape::Shape;
 
@@ -61,6 +62,8 @@ pub type PromptTable = Arc<ArcSwap<Prompts>>;
 #[derive(Clone, Debug, Default)]
 pub struct Prompts {
     clips: HashMap<String, Arc<Clip>>,
+    /// SHA-256 of the files they were made from.
+    made_from: [u8; 32],
 }
 
 impl Prompts {
@@ -70,6 +73,7 @@ impl Prompts {
     /// # Errors
     /// Every file that cannot be used, with its reason, in the order given.
     pub fn load(sources: Vec<PromptSource>, codecs: &[Codec]) -> Result<Prompts, Vec<PromptFault>> {
+        let made_from = fingerprint(&sources);
         let waiting = Mutex::new(sources.into_iter().enumerate());
         let next = || {
             waiting
@@ -107,7 +111,7 @@ impl Prompts {
             }
         }
         if faults.is_empty() {
-            Ok(Prompts { clips })
+            Ok(Prompts { clips, made_from })
         } else {
             Err(faults)
         }
@@ -117,6 +121,13 @@ impl Prompts {
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Arc<Clip>> {
         self.clips.get(id).map(Arc::clone)
+    }
+
+    /// Whether they were made from these very files: to decode them anew would change
+    /// nothing.
+    #[must_use]
+    pub fn are_of(&self, sources: &[PromptSource]) -> bool {
+        self.made_from == fingerprint(sources)
     }
 
     /// How many there are.
@@ -136,6 +147,17 @@ impl Prompts {
     pub fn cache_bytes(&self) -> usize {
         self.clips.values().map(|clip| clip.size_bytes()).sum()
     }
+}
+
+fn fingerprint(sources: &[PromptSource]) -> [u8; 32] {
+    let mut sha = Sha256::new();
+    for source in sources {
+        for part in [source.id.as_bytes(), &source.bytes] {
+            sha.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            sha.update(part);
+        }
+    }
+    sha.finalize().into()
 }
 
 struct Loaded {

@@ -32,14 +32,11 @@ pub(super) enum Happens {
 }
 
 /// Lets something happen to a call. `word` is that of a test's `event`; `help` the flow
-/// that is the help channel.
-///
-/// # Errors
-/// There is no such event, or the call is not where it could happen.
-pub fn happen(sim: &mut Sim, word: &str, help: Option<&str>) -> Result<(), String> {
-    let event = serde_json::from_value(word.into());
-    let event: Happens = event.map_err(|e| e.to_string())?;
-    event.befall(sim, help)
+/// that is the help channel. `None`: there is no such event; an error: the call is not
+/// where it could happen.
+pub fn happen(sim: &mut Sim, word: &str, help: Option<&str>) -> Option<Result<(), String>> {
+    let event: Happens = serde_json::from_value(word.into()).ok()?;
+    Some(event.befall(sim, help))
 }
 
 impl Happens {

@@ -5,6 +5,7 @@ mod coverage;
 mod event;
 mod file;
 mod given;
+mod record;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod walk;
 pub use coverage::{Coverage, Covered};
 pub use event::happen;
 pub use file::{GoldenTest, World};
+pub use record::{Recorded, record};
 pub use run::{Failure, Outcome, make_absolute};
 pub use walk::{Walk, walk};
 

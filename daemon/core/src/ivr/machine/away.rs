@@ -21,7 +21,7 @@ impl FlowMachine {
             }) => {
                 let caller_id = match caller_id {
                     None => None,
-                    Some(code) => match code.expr.eval(&self.scope()) {
+                    Some(code) => match self.eval(code) {
                         Ok(Value::String(number)) => Some(number.to_string()),
                         _ => return self.raise("error"),
                     },

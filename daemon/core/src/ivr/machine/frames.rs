@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::vars::Vars;
 use super::{CAUSE_NORMAL, DEPTH_MAX, FlowMachine, Frame, How, State, Step};
-use crate::ivr::expr;
+use crate::ivr::expr::{self, Value};
 use crate::ivr::model::{Act, Code, Flow, Role, Target};
 
 impl FlowMachine {
@@ -32,10 +32,9 @@ impl FlowMachine {
 
     pub(super) fn call(&mut self, called: &Target, with: &[(Target, Code)]) {
         let flow = self.set.flow(&called.name).map(Arc::clone);
-        let scope = self.scope();
         let mut given = BTreeMap::new();
         for (to, code) in with {
-            match code.expr.eval(&scope) {
+            match self.eval(code) {
                 Ok(value) if expr::fits(&value) => given.insert(to.name.clone(), value),
                 _ => return self.raise("error"),
             };
@@ -93,18 +92,19 @@ impl FlowMachine {
         let Some(Act::Subflow { save, next, .. }) = flow.nodes.get(index).map(|n| &n.act) else {
             return;
         };
-        let mut scope = self.scope();
         let outputs = frame
             .flow
             .decls
             .iter()
             .filter(|(_, d)| d.role == Role::Output);
-        for (name, _) in outputs {
-            if let Some(value) = frame.vars.0.get(name) {
-                scope.set(name, value.clone());
-            }
-        }
+        let outputs: Vec<(&String, &Value)> = outputs
+            .filter_map(|(name, _)| Some((name, frame.vars.0.get(name)?)))
+            .collect();
         for (to, code) in save {
+            let mut scope = self.scope(code);
+            for (name, value) in &outputs {
+                scope.set(name, (*value).clone());
+            }
             let saved = code
                 .expr
                 .eval(&scope)

@@ -276,7 +276,7 @@ impl FlowMachine {
         let Some(code) = check else {
             return Ok(true);
         };
-        let mut scope = self.scope();
+        let mut scope = self.scope(code);
         scope.set("digits", digits);
         match code.expr.test(&scope) {
             // Keys such as `*` in `int(digits)` are a wrong answer, not a fault of the flow.

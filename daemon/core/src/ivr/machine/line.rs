@@ -101,7 +101,7 @@ impl FlowMachine {
         }
         let minutes = match priority {
             None => 0,
-            Some(code) => match code.expr.eval(&self.scope()).ok()? {
+            Some(code) => match self.eval(code).ok()? {
                 Value::Int(minutes) => minutes.clamp(0, HEAD_START_MAX),
                 _ => return None,
             },

@@ -24,7 +24,6 @@ impl FlowMachine {
 
     fn filled(&self, parts: &[Part], put: impl Fn(&mut String, &str)) -> Option<String> {
         let mut text = String::new();
-        let scope = self.scope();
         for part in parts {
             let (code, is_plain) = match part {
                 Part::Text(t) => {
@@ -34,7 +33,7 @@ impl FlowMachine {
                 Part::Code(code) => (code, false),
                 Part::Plain(code) => (code, true),
             };
-            let value = match code.expr.eval(&scope) {
+            let value = match self.eval(code) {
                 Ok(Value::String(s)) => s.to_string(),
                 Ok(Value::Int(i)) => i.to_string(),
                 Ok(Value::Bool(b)) => b.to_string(),
@@ -63,10 +62,9 @@ impl FlowMachine {
         let json = match &request.json {
             None => None,
             Some(members) => {
-                let scope = self.scope();
                 let mut object = serde_json::Map::new();
                 for (name, code) in members {
-                    let value = code.expr.eval(&scope).ok()?;
+                    let value = self.eval(code).ok()?;
                     object.insert(name.clone(), expr::to_json(&value)?);
                 }
                 Some(object.into())
@@ -172,7 +170,7 @@ impl FlowMachine {
             ("body", expr::from_json(body)),
         ]);
         for (to, code) in save {
-            let mut scope = self.scope();
+            let mut scope = self.scope(code);
             scope.set("response", response.clone());
             match code.expr.eval(&scope) {
                 Ok(value) => {
@@ -213,7 +211,7 @@ impl FlowMachine {
     }
 
     pub(super) fn look_up(&mut self, by: LookupBy, value: &Code, timeout: Duration) {
-        let Ok(Value::String(value)) = value.expr.eval(&self.scope()) else {
+        let Ok(Value::String(value)) = self.eval(value) else {
             return self.raise("error");
         };
         self.trace("lookup", by.word());

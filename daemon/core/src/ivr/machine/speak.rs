@@ -107,7 +107,7 @@ impl FlowMachine {
 
     fn said(&mut self, item: &Item) -> Option<Said> {
         if let Some(when) = &item.when {
-            match when.expr.test(&self.scope()) {
+            match when.expr.test(&self.scope(when)) {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(why) => {
@@ -230,7 +230,7 @@ impl FlowMachine {
     }
 
     fn read_value(&self, read_as: &ReadAs, code: &Code) -> Result<(Vec<Bit>, String), String> {
-        let value = code.expr.eval(&self.scope()).map_err(|e| e.to_string())?;
+        let value = self.eval(code).map_err(|e| e.to_string())?;
         let rules = &self.set.locale(&self.lang).ok_or("no such locale")?.rules;
         let bits = match read_as {
             ReadAs::Number { unit } => rules.read_number(whole(&value)?, unit.as_deref())?,

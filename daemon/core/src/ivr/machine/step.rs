@@ -124,9 +124,8 @@ impl FlowMachine {
         cases: &[(Code, Target, Option<String>)],
         otherwise: &Target,
     ) {
-        let scope = self.scope();
         for (when, to, label) in cases {
-            match when.expr.test(&scope) {
+            match when.expr.test(&self.scope(when)) {
                 Ok(true) => {
                     let label = label.as_deref().unwrap_or("case");
                     self.exit_line(label, &to.name);
@@ -145,7 +144,7 @@ impl FlowMachine {
     }
 
     fn compute(&mut self, to: &Target, code: &Code) -> bool {
-        match code.expr.eval(&self.scope()) {
+        match self.eval(code) {
             Ok(value) => self.assign(&to.name, value),
             Err(why) => {
                 let why = self.why(code, &why.to_string());

@@ -27,7 +27,7 @@ impl FlowMachine {
                 keep_place,
             } => {
                 let (Some(queue), Ok(Value::String(number))) =
-                    (self.fill(queue), number.expr.eval(&self.scope()))
+                    (self.fill(queue), self.eval(number))
                 else {
                     return self.raise("error");
                 };
@@ -71,7 +71,7 @@ impl FlowMachine {
 
     /// A moment from a length of time or a timestamp, not in the past, not too far.
     fn moment(&self, code: &Code) -> Option<Wall> {
-        let value = code.expr.eval(&self.scope()).ok()?;
+        let value = self.eval(code).ok()?;
         let now = self.wall();
         let at = expr::to_wall(&value).or_else(|| Some(now + expr::to_duration(&value)?))?;
         (at >= now && at.since(now) <= RESCHEDULE_MAX).then_some(at)

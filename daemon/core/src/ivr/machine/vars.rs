@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FlowMachine, StartError};
-use crate::ivr::expr::{self, Scope, Value};
+use crate::ivr::expr::{self, EvalError, Scope, Value};
 use crate::ivr::model::{Code, Decl, Flow, Kind, Role};
 use crate::ivr::read::coerce;
 
@@ -95,44 +95,57 @@ fn empty(kind: Kind) -> Value {
 }
 
 impl FlowMachine {
-    /// What an expression sees now.
-    pub(super) fn scope(&self) -> Scope {
+    /// The names an expression reads, as they are now. Only those: to make all of them
+    /// would cost more than the expression itself.
+    pub(super) fn scope(&self, code: &Code) -> Scope {
         let mut scope = Scope::default();
-        let call = &self.start.call;
-        let from = call.from.as_ref().map_or("", |p| p.as_str());
-        let facts = [
-            ("id", call.id.as_str()),
-            ("from", from),
-            ("to", call.to.as_str()),
-            ("direction", call.direction),
-            ("queue", call.queue.as_str()),
-        ];
-        scope.set("call", expr::map(facts.map(|(k, v)| (k, Value::from(v)))));
-        scope.set("lang", self.lang.as_str());
-        scope.set(
-            "calendar",
-            expr::map([("open", Value::Bool(self.start.open))]),
-        );
-        if let Some(now) = expr::timestamp(self.wall()) {
-            scope.set("now", now);
-        }
-        if let Some(callback) = &self.callback {
-            scope.set("callback", callback.clone());
-        }
-        if let Some(queue) = &self.queue {
-            scope.set("queue", super::line::facts(queue));
-        }
-        let verdict = self.answerer.verdict.map_or("", super::answerer::word);
-        scope.set("detect", expr::map([("verdict", Value::from(verdict))]));
-        let env = self.start.env.iter();
-        let env = env.map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
-        scope.set("env", expr::map(env));
-        if let Some(frame) = self.frames.last() {
-            for (name, value) in &frame.vars.0 {
-                scope.set(name, value.clone());
+        for name in code.expr.names() {
+            if let Some(value) = self.value_of(name) {
+                scope.set(name, value);
             }
         }
         scope
+    }
+
+    /// The value of an expression now.
+    pub(super) fn eval(&self, code: &Code) -> Result<Value, EvalError> {
+        code.expr.eval(&self.scope(code))
+    }
+
+    fn value_of(&self, name: &str) -> Option<Value> {
+        // A flow cannot declare the names of helpline itself.
+        let own = self.frames.last().and_then(|f| f.vars.0.get(name));
+        if let Some(value) = own {
+            return Some(value.clone());
+        }
+        let text = |text: &str| Value::from(text);
+        Some(match name {
+            "call" => {
+                let call = &self.start.call;
+                let from = call.from.as_ref().map_or("", |p| p.as_str());
+                expr::map([
+                    ("id", text(&call.id)),
+                    ("from", text(from)),
+                    ("to", text(&call.to)),
+                    ("direction", text(call.direction)),
+                    ("queue", text(&call.queue)),
+                ])
+            }
+            "lang" => text(&self.lang),
+            "calendar" => expr::map([("open", Value::Bool(self.start.open))]),
+            "now" => expr::timestamp(self.wall())?,
+            "callback" => self.callback.clone()?,
+            "queue" => super::line::facts(self.queue.as_ref()?),
+            "detect" => {
+                let verdict = self.answerer.verdict.map_or("", super::answerer::word);
+                expr::map([("verdict", text(verdict))])
+            }
+            "env" => {
+                let env = self.start.env.iter();
+                expr::map(env.map(|(name, value)| (name.as_str(), text(value))))
+            }
+            _ => return None,
+        })
     }
 
     /// Gives a name of the flow on top a value; false if it may not hold it.

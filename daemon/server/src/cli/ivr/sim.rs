@@ -152,11 +152,12 @@ fn obey(sim: &mut Sim, line: &str, help: &str) -> anyhow::Result<()> {
         {
             sim.press(keys);
         }
-        (event, _) => golden::happen(sim, event, Some(help)).map_err(|why| {
-            anyhow::anyhow!(
-                "{why}\n  keys (0-9 * # A-D), an empty line, wait 3s, speak 3s, queue position=2 ewt=4m, an event, hangup or quit"
-            )
-        })?,
+        (event, _) => match golden::happen(sim, event, Some(help)) {
+            Some(happened) => happened.map_err(anyhow::Error::msg)?,
+            None => bail!(
+                "keys (0-9 * # A-D), an empty line, wait 3s, speak 3s, queue position=2 ewt=4m, an event, hangup or quit"
+            ),
+        },
     }
     Ok(())
 }

@@ -1,0 +1,66 @@
+//! Reading a store from outside the daemon, which may be running: nothing is written and
+//! nothing is locked.
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{PgPool, SqlitePool};
+
+use super::call::{self, TraceRow, TracedCall};
+use super::{Conn, Error, writer};
+use crate::config;
+
+/// A store that is only read.
+#[derive(Debug)]
+pub struct Peek(Pool);
+
+#[derive(Debug)]
+enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Peek {
+    /// The store of a configuration.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: there is none, or it does not answer.
+    pub async fn open(config: &config::Store) -> Result<Peek, Error> {
+        if let Some(file) = &config.postgres_url_file {
+            let url = std::fs::read_to_string(file)
+                .map_err(|e| Error::Unavailable(format!("{}: {e}", file.display())))?;
+            let pool = PgPoolOptions::new().max_connections(1).connect(url.trim());
+            return Ok(Peek(Pool::Postgres(pool.await?)));
+        }
+        let file = config.dir.join("helpline.db");
+        if !file.exists() {
+            let why = format!("{}: there is no such database", file.display());
+            return Err(Error::Unavailable(why));
+        }
+        let options = writer::options(&file, false).pragma("query_only", "on");
+        let pool = SqlitePoolOptions::new().max_connections(1);
+        Ok(Peek(Pool::Sqlite(pool.connect_with(options).await?)))
+    }
+
+    async fn conn(&self) -> Result<Conn, Error> {
+        Ok(match &self.0 {
+            Pool::Sqlite(pool) => Conn::Reader(pool.acquire().await?),
+            Pool::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
+        })
+    }
+
+    /// The trace of a call; empty if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub(crate) async fn trace_of(&self, call_id: &str) -> Result<Vec<TraceRow>, Error> {
+        call::trace_of(&mut self.conn().await?, call_id).await
+    }
+
+    /// The calls that were traced last, the latest first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn traced(&self, count: u32) -> Result<Vec<TracedCall>, Error> {
+        call::traced(&mut self.conn().await?, count).await
+    }
+}
