@@ -2,6 +2,7 @@
 
 mod callers;
 mod customers;
+mod line;
 mod outside;
 mod trunks;
 

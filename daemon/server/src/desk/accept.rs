@@ -176,6 +176,14 @@ impl Line {
         self.calendar.as_ref().map_or(Some(at), |c| c.next_open(at))
     }
 
+    /// The same for whoever is on the line already.
+    pub(super) fn for_callers(self) -> Line {
+        Line {
+            has_trunk: true,
+            ..self
+        }
+    }
+
     /// The promise for a place, from the live line.
     pub(super) async fn promise(
         &self,

@@ -11,7 +11,7 @@ use super::accept::follow_up;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
 use crate::store::{Claimed, Conn, Orphan, Timer};
-use crate::store::{attempt, call, claim, limit, mail, node, request, trunk};
+use crate::store::{attempt, call, caller, claim, limit, mail, node, request, trunk};
 
 /// Bookings that fall due within this time have a call kept free for them.
 const RESERVE_AHEAD: Duration = Duration::from_secs(120);
@@ -307,6 +307,30 @@ async fn look_at(tx: &mut Conn, queues: &[Clocked]) -> Result<(Look, bool), Stor
     Ok((look, mailed))
 }
 
+/// Takes requests for so many places of the help channel; each caller who waits before
+/// them has one.
+async fn among_callers(
+    tx: &mut Conn,
+    queue: &str,
+    node: &NodeId,
+    mut rest: u32,
+) -> Result<Vec<Claimed>, StoreError> {
+    let mut claimed = Vec::new();
+    for place in caller::places(tx, queue, rest).await? {
+        let more = claim::claim(tx, queue, node, 1, Some(place), rest).await?;
+        rest = rest.saturating_sub(u32::try_from(more.len()).unwrap_or(u32::MAX));
+        claimed.extend(more);
+        if rest == 0 {
+            return Ok(claimed);
+        }
+        rest -= 1;
+    }
+    if rest > 0 {
+        claimed.extend(claim::claim(tx, queue, node, 1, None, rest).await?);
+    }
+    Ok(claimed)
+}
+
 async fn take(
     tx: &mut Conn,
     queue: &str,
@@ -330,13 +354,11 @@ async fn take(
     });
     let mut claimed = Vec::new();
     if start.bookings > start.anyone {
-        claimed = claim::claim(tx, queue, node, 0, start.bookings).await?;
+        claimed = claim::claim(tx, queue, node, 0, None, start.bookings).await?;
     }
     let taken = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
     let rest = start.anyone.min(start.bookings.saturating_sub(taken));
-    if rest > 0 {
-        claimed.extend(claim::claim(tx, queue, node, 1, rest).await?);
-    }
+    claimed.extend(among_callers(tx, queue, node, rest).await?);
     let next = match free {
         0 => trunks.iter().filter_map(|t| t.next_room(now)).min(),
         _ => None,

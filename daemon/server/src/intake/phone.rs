@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use helpline_core::ivr::io::{CallbackReply, TraceLine, Why};
+use helpline_core::ivr::io::{
+    CallbackReply, HelpChannel, Join, OpId, Place, QueueView, TraceLine, Why,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::assist::{Asking, Assist};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::desk::{Caller, Desk, StoreError, Trace};
+use crate::desk::{Caller, Desk, Stood, StoreError, Trace, Turn};
 use crate::voice::{Call, CallCommand, CallEvent, Incoming};
 
 /// Trace lines kept of one call.
@@ -21,6 +23,8 @@ const TRACE_LINES_MAX: u32 = 2_000;
 const RETRY: Duration = Duration::from_secs(1);
 /// Tries to write the end of a call; past this the next start cleans up.
 const END_TRIES: u32 = 600;
+/// So often a caller in line is looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An order is answered within this time, with a failure if need be.
 const ORDER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -48,6 +52,8 @@ pub async fn serve(
                     desk: Arc::clone(&desk),
                     assist: Arc::clone(&assist),
                     caller,
+                    config: Arc::clone(&config),
+                    waiting: None,
                     traces: Vec::new(),
                     trace_lines: 0,
                 };
@@ -61,9 +67,20 @@ pub async fn serve(
 struct CallerTask {
     desk: Arc<Desk>,
     assist: Arc<Assist>,
+    config: Arc<Config>,
     caller: Caller,
+    /// The join that waits for its turn, and the queue.
+    waiting: Option<Waiting>,
     traces: Vec<Trace>,
     trace_lines: u32,
+}
+
+/// A caller in line.
+struct Waiting {
+    op: OpId,
+    queue: String,
+    /// What he knows of the line.
+    told: Option<QueueView>,
 }
 
 impl CallerTask {
@@ -92,6 +109,9 @@ impl CallerTask {
                     }
                     None => break,
                 },
+                () = tokio::time::sleep(LOOK_EVERY), if self.waiting.is_some() => {
+                    self.look(&asking.commands).await;
+                }
                 () = cut.cancelled(), if !hung_up => {
                     hung_up = true;
                     self.tell(&commands, CallCommand::HangUp);
@@ -109,14 +129,11 @@ impl CallerTask {
             | CallEvent::Answered
             | CallEvent::Answerer(..)
             | CallEvent::MachineListens { .. }
-            | CallEvent::Recorded(..)
-            | CallEvent::Leave(_) => {}
+            | CallEvent::Recorded(..) => {}
+            CallEvent::Leave(_) => self.leave().await,
             CallEvent::Ask(op, ask) => self.assist.ask(asking, op, ask),
             CallEvent::Webhook(order) => self.assist.webhook(asking, order),
-            CallEvent::Join(op, _) => {
-                // Nobody takes calls by hand here: the flow offers a call-back instead.
-                self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));
-            }
+            CallEvent::Join(op, join) => self.join(op, join, commands).await,
             CallEvent::Store(op, order) => {
                 let taken = self.desk.callback(&self.caller, op, order);
                 let reply = tokio::time::timeout(ORDER_LIMIT, taken)
@@ -130,6 +147,75 @@ impl CallerTask {
             CallEvent::Ended(_) => return true,
         }
         false
+    }
+
+    /// Stands in line. A place that a request holds is of calls that were placed.
+    async fn join(&mut self, op: OpId, join: Join, commands: &mpsc::Sender<CallCommand>) {
+        let Place::New { head_start } = join.place else {
+            self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));
+            return;
+        };
+        let call_id = &self.caller.call_id;
+        let stood = self.desk.caller_stands(call_id, &join.queue, head_start);
+        let stood = tokio::time::timeout(ORDER_LIMIT, stood).await;
+        match stood {
+            Ok(Ok(Stood::At(place))) => {
+                // A call-back out of the line keeps this place.
+                self.caller.began_at = place;
+                self.waiting = Some(Waiting {
+                    op,
+                    queue: join.queue,
+                    told: None,
+                });
+                self.look(commands).await;
+            }
+            Ok(Ok(Stood::Full)) => self.tell(commands, CallCommand::LeftQueue(op, Why::Full)),
+            Ok(Ok(Stood::NoAgents) | Err(_)) | Err(_) => {
+                self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));
+            }
+        }
+    }
+
+    /// Whether it is this caller's turn, or what he may hear of the line. A store that is
+    /// away is asked again.
+    async fn look(&mut self, commands: &mpsc::Sender<CallCommand>) {
+        let Some(waiting) = &self.waiting else {
+            return;
+        };
+        let (op, queue) = (waiting.op, waiting.queue.clone());
+        let turn = self.desk.caller_turn(&self.caller.call_id, &queue);
+        match tokio::time::timeout(ORDER_LIMIT, turn).await {
+            Ok(Ok(Turn::Now)) => {
+                self.waiting = None;
+                let flow = self.desk.queue(&queue).map_or_else(
+                    || self.config.voice.inbound_flow.clone(),
+                    |queue| queue.help_flow.clone(),
+                );
+                self.tell(commands, CallCommand::Joined(op, HelpChannel::Flow(flow)));
+            }
+            Ok(Ok(Turn::Gone)) => {
+                self.waiting = None;
+                self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));
+            }
+            Ok(Ok(Turn::Waits(view))) => {
+                if self.waiting.as_ref().is_some_and(|w| w.told != Some(view)) {
+                    self.tell(commands, CallCommand::Queue(op, view));
+                }
+                if let Some(waiting) = &mut self.waiting {
+                    waiting.told = Some(view);
+                }
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    /// The caller no longer waits.
+    async fn leave(&mut self) {
+        self.waiting = None;
+        let left = self.desk.caller_leaves(&self.caller.call_id);
+        if !matches!(tokio::time::timeout(ORDER_LIMIT, left).await, Ok(Ok(()))) {
+            tracing::warn!(call.id = %self.caller.call_id, "a place in line is given up late");
+        }
     }
 
     fn trace(&mut self, at_ms: u64, line: TraceLine) {

@@ -195,7 +195,10 @@ pub(crate) async fn history(tx: &mut Conn, request: &RequestId) -> Result<Vec<Di
 pub(crate) async fn busy(tx: &mut Conn, queue: &str) -> Result<Vec<Duration>, Error> {
     let now = tx.now().await?;
     tx.rows(
-        "select intent_at from attempt where live = 1 and queue = $1 order by intent_at, id",
+        "select intent_at from attempt where live = 1 and queue = $1
+         union all
+         select served_at from inbound where live = 1 and queue = $1 and stands = 'served'
+         order by 1",
         args![queue],
     )
     .await?

@@ -6,6 +6,7 @@ use std::time::Duration;
 use helpline_core::id::{AttemptId, NodeId, RequestId};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::queue::Release;
+use helpline_core::time::Wall;
 
 use super::conn::args;
 use super::request::{RequestRow, columns};
@@ -52,11 +53,13 @@ pub(crate) struct Intended {
 }
 
 /// Takes up to `limit` requests in the order of the line. `rank_max` 0: bookings alone.
+/// `before`: of the others only those whose place is earlier.
 pub(crate) async fn claim(
     tx: &mut Conn,
     queue: &str,
     node: &NodeId,
     rank_max: i64,
+    before: Option<Wall>,
     limit: u32,
 ) -> Result<Vec<Claimed>, Error> {
     // A common table: PostgreSQL may run a plain sub-select more than once and overclaim.
@@ -64,14 +67,21 @@ pub(crate) async fn claim(
         .rows(
             concat!(
                 "with c as (select id from request where state = 'waiting' and queue = $1
-                   and rank <= $2 and not_before <= {now}
+                   and rank <= $2 and not_before <= {now} and (rank < 1 or place_at < $6)
                    order by rank, place_at, id limit $3 {lock})
                  update request set state = 'leased', owner = $4, epoch = epoch + 1,
                    lease_until = {now} + $5
                  where id in (select id from c) and state = 'waiting' returning ",
                 columns!()
             ),
-            args![queue, rank_max, limit, node.as_str(), LEASE],
+            args![
+                queue,
+                rank_max,
+                limit,
+                node.as_str(),
+                LEASE,
+                before.unwrap_or(Wall::from_millis(i64::MAX)),
+            ],
         )
         .await?;
     let mut taken = rows
@@ -179,7 +189,8 @@ pub(crate) async fn up(tx: &mut Conn, queue: &str, node: &NodeId) -> Result<(u32
     let row = tx
         .row(
             "select (select count(*) from attempt where queue = $1 and live = 1)
-                 + (select count(*) from request where queue = $1 and open = 1 and state = 'leased'),
+                 + (select count(*) from request where queue = $1 and open = 1 and state = 'leased')
+                 + (select count(*) from inbound where queue = $1 and live = 1 and stands = 'served'),
                (select count(*) from attempt where node = $2 and live = 1)
                  + (select count(*) from inbound where node = $2 and live = 1)",
             args![queue, node.as_str()],

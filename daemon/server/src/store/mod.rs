@@ -7,6 +7,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod call;
+pub(crate) mod caller;
 pub(crate) mod claim;
 mod conn;
 pub(crate) mod customer;

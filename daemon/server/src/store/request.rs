@@ -11,7 +11,7 @@ use helpline_core::request::HelpRequest;
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
-use super::{Conn, Error};
+use super::{Conn, Error, caller};
 
 /// Rows looked at in one transaction.
 const LOOK_MAX: i64 = 500;
@@ -233,6 +233,23 @@ pub(crate) async fn ahead(tx: &mut Conn, queue: &str, key: &Key) -> Result<u32, 
                and (state in ('waiting', 'leased') or (state = 'held' and held_reason = 'closed'))
                and (rank < $2 or (rank = $2 and (place_at < $3 or (place_at = $3 and id < $4))))",
             args![queue, key.rank, key.place_at, key.id.as_str()],
+        )
+        .await?;
+    // Callers wait in the same line; one with the same place came first.
+    let callers = match key.rank {
+        0 => 0,
+        _ => caller::ahead(tx, queue, key.place_at, "~").await?,
+    };
+    Ok(u32::try_from(n).unwrap_or(0).saturating_add(callers))
+}
+
+/// Requests before a caller's place that could be called now.
+pub(crate) async fn before(tx: &mut Conn, queue: &str, place_at: Wall) -> Result<u32, Error> {
+    let n = tx
+        .int(
+            "select count(*) from request where queue = $1 and state = 'waiting'
+               and not_before <= {now} and (rank < 1 or (rank = 1 and place_at < $2))",
+            args![queue, place_at],
         )
         .await?;
     Ok(u32::try_from(n).unwrap_or(0))

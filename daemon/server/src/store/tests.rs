@@ -178,7 +178,7 @@ async fn ready(store: &Store, requests: u32, channels: u32) {
 }
 
 async fn claim_all(store: &Store, limit: u32) -> Vec<Claimed> {
-    on!(store, tx => claim::claim(tx, "help", &node_id(1), 1, limit)).unwrap()
+    on!(store, tx => claim::claim(tx, "help", &node_id(1), 1, None, limit)).unwrap()
 }
 
 fn intent_of(row: &RequestRow) -> Intent {
@@ -265,7 +265,7 @@ async fn eight_claimers_at_once_get_each_request_once() {
     for n in 0..8 {
         let store = store.clone();
         tasks.spawn(async move {
-            on!(store, tx => claim::claim(tx, "help", &node_id(n), 1, 10)).unwrap()
+            on!(store, tx => claim::claim(tx, "help", &node_id(n), 1, None, 10)).unwrap()
         });
     }
     let mut taken: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
