@@ -4,6 +4,7 @@ mod callers;
 mod customers;
 mod line;
 mod outside;
+mod timing;
 mod trunks;
 
 use std::time::Duration;

@@ -522,7 +522,7 @@ fn the_golden_tests_of_the_manual_pass() {
 #[test]
 fn the_examples_of_the_manual_are_clean() {
     let (flows, _) = examples();
-    assert_eq!(flows.len(), 5);
+    assert_eq!(flows.len(), 10);
     for text in flows {
         let mut source = Source {
             file: String::new(),
