@@ -158,7 +158,9 @@ def french():
         "day.tomorrow": "demain",
         "day.yesterday": "hier",
         "ewt.less_than": "moins de",
+        "ewt.less_than_one": "moins d'une",
         "ewt.more_than": "plus de",
+        "ewt.more_than_one": "plus d'une",
         "record.review": "Pour envoyer votre message, tapez 1. Pour l'écouter, tapez 2. Pour le refaire, tapez 3.",
     }
 

@@ -9,3 +9,6 @@ mod values;
 pub(super) use locale::{Locale, Quality, SentencePart, pieces};
 pub(super) use rules::{Bit, Rules};
 pub(super) use values::Amount;
+
+#[cfg(test)]
+mod tests;
