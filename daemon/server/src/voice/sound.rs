@@ -2,6 +2,7 @@
 
 mod decode;
 mod rate;
+pub(crate) mod wav;
 
 pub(crate) use decode::{Limits, Reader};
 pub(crate) use rate::{Stretch, whole};

@@ -74,6 +74,7 @@ impl Given {
             record: record.map_or(FindReply::Miss, |r| FindReply::Record(r.into())),
             delivers: self.delivers.unwrap_or(true),
             queue: self.queue.view(),
+            lengths: None,
         }
     }
 }

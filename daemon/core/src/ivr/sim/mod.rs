@@ -15,7 +15,7 @@ use crate::time::Time;
 
 mod world;
 
-pub use world::{Service, World};
+pub use world::{Lengths, Service, World};
 
 #[cfg(test)]
 mod fixtures;
@@ -123,7 +123,10 @@ impl Sim {
             Output::Say {
                 op, text, items, ..
             } => {
-                let length = spoken_in(text, items);
+                let length = match &self.world.lengths {
+                    Some(Lengths(length)) => items.iter().map(|item| length(item)).sum(),
+                    None => spoken_in(text, items),
+                };
                 self.playing = Some((*op, self.now + length));
             }
             Output::Stop(op) => {

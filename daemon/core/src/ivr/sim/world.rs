@@ -1,12 +1,13 @@
 //! The made-up world around a simulated call: other services, the store, the far end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Sim;
 use crate::audio::answer::Answerer;
 use crate::ivr::io::{
     FindReply, HttpMethod, HttpOrder, HttpReply, Input, Key, OpId, QueueView, RecordOrder,
-    RoomReply, Take, TakeEnd, TransferReply,
+    RoomReply, SayItem, Take, TakeEnd, TransferReply,
 };
 use crate::time::Time;
 
@@ -21,6 +22,18 @@ pub struct World {
     pub delivers: bool,
     /// How a line stands from the start.
     pub queue: QueueView,
+    /// How long things said last; without it a sentence lasts 60 ms a character.
+    pub lengths: Option<Lengths>,
+}
+
+/// Tells how long something said lasts.
+#[derive(Clone)]
+pub struct Lengths(pub Arc<dyn Fn(&SayItem) -> Duration + Send + Sync>);
+
+impl std::fmt::Debug for Lengths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lengths")
+    }
 }
 
 impl Default for World {
@@ -30,6 +43,7 @@ impl Default for World {
             record: FindReply::Miss,
             delivers: true,
             queue: QueueView::default(),
+            lengths: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `helpline ivr`: everything one does with call flows before a caller meets them.
 
+mod audio;
 mod check;
 mod graph;
 mod sim;
@@ -46,19 +47,24 @@ impl Ivr {
     }
 }
 
-/// Flows and locales as the configuration names them, with other files on top.
-fn load(config: &ConfigArgs, paths: &[PathBuf]) -> anyhow::Result<(Option<FlowSet>, Vec<Fault>)> {
-    let loaded = Config::load(config.config.as_deref());
-    let setting = match loaded {
-        // Without a configuration nobody knows what will be in it.
-        _ if config.config.is_none() => Setting::default(),
-        Ok(loaded) => Setting::of(&loaded.config),
+/// Where flows are, and what they are checked against.
+fn setting(config: &ConfigArgs) -> anyhow::Result<Setting> {
+    // Without a configuration nobody knows what will be in it.
+    if config.config.is_none() {
+        return Ok(Setting::default());
+    }
+    match Config::load(config.config.as_deref()) {
+        Ok(loaded) => Ok(Setting::of(&loaded.config)),
         Err(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             bail!("{}", faults.join("\n"));
         }
-    };
-    flows::check_with(&setting, paths).map_err(anyhow::Error::msg)
+    }
+}
+
+/// Flows and locales as the configuration names them, with other files on top.
+fn load(config: &ConfigArgs, paths: &[PathBuf]) -> anyhow::Result<(Option<FlowSet>, Vec<Fault>)> {
+    flows::check_with(&setting(config)?, paths).map_err(anyhow::Error::msg)
 }
 
 /// A set without errors and the name of the flow that `named` is: a name, or a file that is

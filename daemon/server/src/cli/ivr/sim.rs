@@ -14,6 +14,7 @@ use helpline_core::ivr::sim::Sim;
 use helpline_core::phone::PhoneNumber;
 
 use super::super::ConfigArgs;
+use super::audio::Sounds;
 use crate::clock::Clock;
 
 /// Longest line that is read, in bytes; more is no key.
@@ -67,6 +68,10 @@ pub(super) struct Simulate {
     /// services, records, env, the queue.
     #[arg(long, value_name = "FILE")]
     given: Option<PathBuf>,
+    /// Write what the caller hears into this WAV file; what is said then lasts as long as
+    /// its recordings.
+    #[arg(long, value_name = "OUT.wav")]
+    audio: Option<PathBuf>,
     /// The flow that takes a call which waits in a queue.
     #[arg(long, value_name = "FLOW", default_value = "self-help")]
     help_flow: String,
@@ -101,26 +106,41 @@ impl Simulate {
         }
         start.language.clone_from(&self.lang);
         start.open &= !self.closed;
-        let mut sim = Sim::in_world(Arc::new(set), start, world.made())?;
+        let mut made = world.made();
+        let sounds = match &self.audio {
+            Some(_) => Some(Sounds::load(&super::setting(&self.config)?)?),
+            None => None,
+        };
+        made.lengths = sounds.as_ref().map(Sounds::lengths);
+        let mut sim = Sim::in_world(Arc::new(set), start, made)?;
         sim.answer_orders(world.orders());
         let help = world.help().unwrap_or(&self.help_flow);
+        self.talk(&mut sim, help)?;
+        if let (Some(sounds), Some(path)) = (&sounds, &self.audio) {
+            sounds.write(&sim, path)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Reads what the caller does, until he or the call has had enough.
+    fn talk(&self, sim: &mut Sim, help: &str) -> anyhow::Result<()> {
         let mut shown = 0;
         let asks = std::io::stdin().is_terminal();
         let mut lines = std::io::stdin().lock().lines();
         loop {
-            shown = show(&sim, shown)?;
+            shown = show(sim, shown)?;
             if sim.ended().is_some() {
-                return Ok(ExitCode::SUCCESS);
+                return Ok(());
             }
             if asks {
                 print!("> ");
                 std::io::stdout().flush()?;
             }
             match lines.next().transpose()? {
-                None => return Ok(ExitCode::SUCCESS),
-                Some(line) if line.trim() == "quit" => return Ok(ExitCode::SUCCESS),
+                None => return Ok(()),
+                Some(line) if line.trim() == "quit" => return Ok(()),
                 Some(line) => {
-                    if let Err(why) = obey(&mut sim, line.trim(), help) {
+                    if let Err(why) = obey(sim, line.trim(), help) {
                         println!("  {why}");
                     }
                 }

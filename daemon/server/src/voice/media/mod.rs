@@ -444,14 +444,25 @@ impl Drop for LegHandle {
     }
 }
 
+/// The sound of a tone.
+#[must_use]
+pub fn tone_clip(name: ToneName) -> Clip {
+    tone::clip(match name {
+        ToneName::Beep => Tone::Beep,
+        ToneName::Busy => Tone::Busy,
+        ToneName::Ringback => Tone::Ringback,
+        ToneName::Congestion => Tone::Congestion,
+    })
+}
+
 impl Tones {
     fn new() -> Tones {
-        let make = |tone| Arc::new(tone::clip(tone));
+        let make = |name| Arc::new(tone_clip(name));
         Tones {
-            beep: make(Tone::Beep),
-            busy: make(Tone::Busy),
-            ringback: make(Tone::Ringback),
-            congestion: make(Tone::Congestion),
+            beep: make(ToneName::Beep),
+            busy: make(ToneName::Busy),
+            ringback: make(ToneName::Ringback),
+            congestion: make(ToneName::Congestion),
         }
     }
 

@@ -16,12 +16,12 @@ use helpline_core::audio::{FRAME_SAMPLES, Law, SAMPLE_RATE_HZ};
 use super::MediaError;
 use super::counters::Shared;
 use super::recording::{RecordPlan, Samples, Sides};
+use crate::voice::sound::wav::{Coding, header};
 
 /// Messages that may wait for the writer: 2 s of some twenty recordings.
 const RING: usize = 2048;
 /// Frames between two times that the file is made whole (10 s).
 const MEND_FRAMES: u32 = 500;
-const HEADER_BYTES: u32 = 44;
 
 // Sound stays in line: a box would make the media thread allocate.
 #[allow(clippy::large_enum_variant)]
@@ -239,26 +239,11 @@ impl Wav {
     }
 
     fn header(&self) -> Vec<u8> {
-        let (format, bytes): (u16, u16) = match self.samples {
-            Samples::Linear => (1, 2),
-            Samples::MuLaw => (7, 1),
+        let (coding, bytes) = match self.samples {
+            Samples::Linear => (Coding::Linear, 2),
+            Samples::MuLaw => (Coding::MuLaw, 1),
         };
-        let block = self.channels() * bytes;
-        let frame = u32::from(block) * (SAMPLE_RATE_HZ / 50);
-        let data = frame.saturating_mul(self.frames);
-        let mut header = Vec::with_capacity(44);
-        header.extend(b"RIFF");
-        header.extend(data.saturating_add(HEADER_BYTES - 8).to_le_bytes());
-        header.extend(b"WAVEfmt ");
-        header.extend(16u32.to_le_bytes());
-        header.extend(format.to_le_bytes());
-        header.extend(self.channels().to_le_bytes());
-        header.extend(SAMPLE_RATE_HZ.to_le_bytes());
-        header.extend((SAMPLE_RATE_HZ * u32::from(block)).to_le_bytes());
-        header.extend(block.to_le_bytes());
-        header.extend((bytes * 8).to_le_bytes());
-        header.extend(b"data");
-        header.extend(data.to_le_bytes());
-        header
+        let frame = u32::from(self.channels() * bytes) * (SAMPLE_RATE_HZ / 50);
+        header(coding, self.channels(), frame.saturating_mul(self.frames))
     }
 }
