@@ -85,6 +85,7 @@ impl World {
             zone: "UTC".into(),
             env: std::collections::BTreeMap::new(),
             recordings: std::env::temp_dir(),
+            tts: (Vec::new(), std::env::temp_dir()),
             codecs: Vec::new(),
             voice: config::Voice {
                 sip_listen: "127.0.0.1:0".parse().unwrap(),

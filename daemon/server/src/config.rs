@@ -181,6 +181,10 @@ pub struct Ivr {
     pub watch: bool,
     /// Environment variables that flows may read as `env.NAME`.
     pub env: Vec<String>,
+    /// Program that speaks what `tts` of a flow says: words come on its standard input, it
+    /// writes WAV to its output; `{locale}` in an argument is replaced. No shell. Without
+    /// it such items are left out.
+    pub tts: Vec<String>,
     /// Hosts that flows may send requests to, `crm.example` or `crm.example:8443`.
     pub http_hosts: Vec<String>,
 }
@@ -428,6 +432,12 @@ impl Config {
     #[must_use]
     pub fn recordings(&self) -> PathBuf {
         self.store.dir.join("recordings")
+    }
+
+    /// Folder for what `ivr.tts` has spoken.
+    #[must_use]
+    pub fn spoken(&self) -> PathBuf {
+        self.store.dir.join("tts")
     }
 
     /// What flows read as `env`; a variable that is not set is not there.

@@ -435,6 +435,7 @@ async fn start_engine(
         zone: config.site.zone.clone(),
         env: config.env(),
         recordings: config.recordings(),
+        tts: (config.ivr.tts.clone(), config.spoken()),
         codecs: parts::codecs(config),
         open: Arc::new(move || open_desk.is_open(&queue, open_clock.wall())),
     };

@@ -313,7 +313,7 @@ fn flow_clips(flow: &Flow, locale: &Locale) -> BTreeSet<String> {
                 }
             }
             What::Value(read_as, _) => clips.extend(locale.rules.clips(read_as)),
-            What::File(_) | What::Pause(_) | What::Tone(_) => {}
+            What::File(_) | What::Tts(_) | What::Pause(_) | What::Tone(_) => {}
         }
     }
     clips

@@ -147,6 +147,13 @@ pub enum SayItem {
     Tone(ToneName),
     /// What was recorded in this call.
     Take(String),
+    /// Words that a program speaks.
+    Speech {
+        /// In this language.
+        locale: String,
+        /// These.
+        text: String,
+    },
 }
 
 /// Tones a flow may play.

@@ -211,6 +211,8 @@ pub(super) enum What {
     Value(ReadAs, Code),
     /// A sound file beside the locales.
     File(Named),
+    /// Words that a program speaks.
+    Tts(Vec<Part>),
     Pause(Duration),
     Tone(ToneName),
 }
@@ -342,6 +344,7 @@ impl Item {
         let of_what: Vec<&Code> = match &self.what {
             What::Prompt { with, .. } => with.values().collect(),
             What::Value(_, code) => vec![code],
+            What::Tts(parts) => act::in_parts(parts).collect(),
             What::File(_) | What::Pause(_) | What::Tone(_) => Vec::new(),
         };
         self.when.iter().chain(of_what)

@@ -23,6 +23,7 @@ use super::media::{DigitSource, MediaEvent, PlayItem};
 use super::prompts::Prompts;
 use super::sip::{Refer, ReferTo, SipEvent};
 use super::takes::{Takes, Taking};
+use super::tts::Tts;
 use super::{Ask, CallCommand, CallEvent, Reply, Transfer, TransferTo};
 use crate::clock::Clock;
 
@@ -53,6 +54,7 @@ pub(super) struct Answered {
     pub(super) counters: Arc<Counters>,
     pub(super) may_dial: MayDial,
     pub(super) takes: Takes,
+    pub(super) tts: Option<Arc<Tts>>,
 }
 
 /// The number a telephone may be transferred to, by the dial rules.
@@ -97,6 +99,7 @@ struct Task {
     /// The number of what is being recorded for whoever owns the call.
     recording: Option<u32>,
     takes: Takes,
+    tts: Option<Arc<Tts>>,
     /// What the flow takes down.
     taking: Option<Taking>,
     /// Whoever waits until something was played over the flow.
@@ -136,6 +139,7 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         desk_gone: false,
         recording: None,
         takes: call.takes,
+        tts: call.tts,
         taking: None,
         said: None,
         masked: false,
@@ -552,6 +556,16 @@ impl Task {
                     Some(clip) => list.push(PlayItem::Clip(clip)),
                     None => self.say_error(&id),
                 },
+                SayItem::Speech { locale, text } => {
+                    let spoken = match &self.tts {
+                        Some(tts) => tts.clip(&locale, &text).await,
+                        None => None,
+                    };
+                    match spoken {
+                        Some(clip) => list.push(PlayItem::Clip(clip)),
+                        None => self.say_error("tts"),
+                    }
+                }
                 SayItem::Pause(length) => list.push(PlayItem::Pause(length)),
                 SayItem::Tone(name) => list.push(PlayItem::Tone(name)),
             }

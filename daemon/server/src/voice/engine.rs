@@ -27,6 +27,7 @@ use super::resolve::Resolver;
 use super::sip::{Admission, InviteIn, Phones, SipConfig, SipError, SipStack, Transport};
 use super::talk::Talk;
 use super::trunk::{Trunk, Watch};
+use super::tts::Tts;
 use super::{CallCommand, Incoming, Voice, VoiceError, VoiceRequest};
 use crate::clock::Clock;
 use crate::config;
@@ -66,6 +67,8 @@ pub struct EngineConfig {
     pub env: BTreeMap<String, String>,
     /// Folder for what callers say.
     pub recordings: PathBuf,
+    /// Program that speaks, and the folder for what it spoke.
+    pub tts: (Vec<String>, PathBuf),
     /// Codecs in which sound is kept besides G.711.
     pub codecs: Vec<Codec>,
     /// Whether callers find the queue open now.
@@ -135,6 +138,7 @@ struct Shared {
     admission: Admission,
     active: Arc<AtomicUsize>,
     counters: Arc<Counters>,
+    tts: Option<Arc<Tts>>,
     rng: std::sync::Mutex<Rng>,
     incoming: mpsc::Sender<Incoming>,
     /// Ends every call.
@@ -193,7 +197,10 @@ impl Engine {
         .await?;
         let (voice, requests) = Voice::channel();
         let (incoming, callers) = mpsc::channel(INCOMING_MAX);
+        let (command, spoken) = config.tts.clone();
+        let tts = Tts::new(command, spoken, config.codecs.clone());
         let shared = Arc::new(Shared {
+            tts,
             config,
             stack,
             media,

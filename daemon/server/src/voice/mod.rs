@@ -21,6 +21,7 @@ pub(crate) mod sound;
 mod takes;
 mod talk;
 mod trunk;
+mod tts;
 
 pub use counters::EngineCounters;
 pub use engine::{Engine, EngineConfig, EngineError, EngineHandle, FlowSource};

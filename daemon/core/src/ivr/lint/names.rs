@@ -319,6 +319,7 @@ impl Check<'_> {
                     }
                 }
                 What::Value(read_as, code) => self.code(code, Some(need_of(read_as))),
+                What::Tts(parts) => self.parts(parts, "words that a program speaks"),
                 What::File(_) | What::Pause(_) | What::Tone(_) => {}
             }
         }

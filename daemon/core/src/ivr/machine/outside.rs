@@ -12,6 +12,8 @@ use crate::ivr::model::{Act, Code, Part, Request, Target};
 const WAIT_SAY: Duration = Duration::from_secs(2);
 /// Longest name that a template may give.
 const NAME_BYTES_MAX: usize = 200;
+/// Most characters that a program speaks.
+const WORDS_MAX: usize = 500;
 /// Longest address or header.
 const TEXT_BYTES_MAX: usize = 2_000;
 
@@ -20,6 +22,13 @@ impl FlowMachine {
     pub(super) fn fill(&self, parts: &[Part]) -> Option<String> {
         let text = self.filled(parts, |text, value| text.push_str(value))?;
         (!text.is_empty() && text.len() <= NAME_BYTES_MAX).then_some(text)
+    }
+
+    /// Words from a template, as many as are spoken.
+    pub(super) fn fill_words(&self, parts: &[Part]) -> Option<String> {
+        let text = self.filled(parts, |text, value| text.push_str(value))?;
+        let text: String = text.chars().take(WORDS_MAX).collect();
+        (!text.trim().is_empty()).then_some(text)
     }
 
     fn filled(&self, parts: &[Part], put: impl Fn(&mut String, &str)) -> Option<String> {

@@ -127,6 +127,17 @@ impl FlowMachine {
                 text: String::new(),
                 trace: format!("file {}", file.name),
             }),
+            What::Tts(parts) => match self.fill_words(parts) {
+                Some(text) => Some(Said {
+                    items: vec![SayItem::Speech {
+                        locale: self.lang.clone(),
+                        text: text.clone(),
+                    }],
+                    text,
+                    trace: "tts".to_owned(),
+                }),
+                None => self.unsaid("tts: a value does not fit"),
+            },
             What::Tone(tone) => Some(Said {
                 items: vec![SayItem::Tone(*tone)],
                 text: String::new(),

@@ -198,7 +198,7 @@ pub(in crate::ivr) enum Act {
 }
 
 /// The expressions in a text.
-fn in_parts(parts: &[Part]) -> impl Iterator<Item = &Code> {
+pub(super) fn in_parts(parts: &[Part]) -> impl Iterator<Item = &Code> {
     parts.iter().filter_map(|part| match part {
         Part::Text(_) => None,
         Part::Code(code) | Part::Plain(code) => Some(code),

@@ -11,9 +11,9 @@ use crate::ivr::raw::{At, RawItem};
 /// Most items of one list.
 const ITEMS_MAX: usize = 50;
 /// The fields of which an item has exactly one.
-const THINGS: [&str; 13] = [
-    "prompt", "file", "number", "ordinal", "digits", "duration", "ewt", "date", "time", "money",
-    "phone", "pause", "tone",
+const THINGS: [&str; 14] = [
+    "prompt", "file", "tts", "number", "ordinal", "digits", "duration", "ewt", "date", "time",
+    "money", "phone", "pause", "tone",
 ];
 
 /// What is written beside a value.
@@ -90,6 +90,9 @@ impl Reader<'_> {
         }
         if let Some(file) = &item.file {
             return Some(What::File(self.music(file)));
+        }
+        if let Some(tts) = &item.tts {
+            return Some(What::Tts(self.template(tts)));
         }
         if let Some(pause) = &item.pause {
             return self.duration(pause).map(What::Pause);

@@ -309,7 +309,7 @@ fn spoken_in(text: &str, items: &[SayItem]) -> Duration {
     let pauses = items.iter().map(|item| match item {
         SayItem::Pause(length) => *length,
         SayItem::Tone(_) => TONE,
-        SayItem::Clip(_) | SayItem::Take(_) => Duration::ZERO,
+        SayItem::Clip(_) | SayItem::Take(_) | SayItem::Speech { .. } => Duration::ZERO,
     });
     let characters = u32::try_from(text.len()).unwrap_or(u32::MAX);
     CHARACTER.saturating_mul(characters) + pauses.sum::<Duration>()

@@ -49,7 +49,7 @@ impl Sounds {
             SayItem::Clip(id) => self.prompts.get(id),
             SayItem::Tone(name) => Some(Arc::new(tone_clip(*name))),
             // Nobody spoke into a simulation.
-            SayItem::Take(_) | SayItem::Pause(_) => None,
+            SayItem::Take(_) | SayItem::Speech { .. } | SayItem::Pause(_) => None,
         }
     }
 

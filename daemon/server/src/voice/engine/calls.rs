@@ -251,6 +251,7 @@ impl Shared {
             counters: Arc::clone(&self.counters),
             may_dial: self.may_dial(),
             takes,
+            tts: self.tts.clone(),
         };
         let outcome = Box::pin(call_task::run(answered, commands)).await;
         reporter.report.end = End::HungUp {

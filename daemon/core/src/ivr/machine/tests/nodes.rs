@@ -439,10 +439,10 @@ fn a_line_is_left_in_time_and_for_the_desks_reasons() {
 
 #[test]
 fn values_of_every_kind_are_read() {
-    let nodes = "  a: { type: play, say: [{ money: \"'12.50'\" }, { money: \"99\", currency: EUR }, { date: now }, { date: \"now + duration('24h')\" }, { time: \"timestamp('2026-11-26T09:05:00Z')\" }, { ewt: \"duration('11m')\" }, { phone: call.from }], next: ok }";
+    let nodes = "  a: { type: play, say: [{ money: \"'12.50'\" }, { money: \"99\", currency: EUR }, { date: now }, { date: \"now + duration('24h')\" }, { time: \"timestamp('2026-11-26T09:05:00Z')\" }, { ewt: \"duration('11m')\" }, { phone: call.from }, { tts: \"Extension {{call.to}}\" }], next: ok }";
     let mut sim = plain(nodes);
     sim.finish();
-    let said = "12 dollars and 50 cents 99 euro cents today tomorrow 9 oh 5 am less than 15 minutes 3 3 1 4 0 0 0 0 0 0 0";
+    let said = "12 dollars and 50 cents 99 euro cents today tomorrow 9 oh 5 am less than 15 minutes 3 3 1 4 0 0 0 0 0 0 0 Extension 100";
     assert_eq!(sim.said(), said, "{}", sim.trace());
 }
 
