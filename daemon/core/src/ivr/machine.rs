@@ -13,6 +13,7 @@ mod message;
 mod outside;
 mod play;
 mod speak;
+mod state;
 mod step;
 mod store;
 mod vars;
@@ -21,6 +22,7 @@ mod vars;
 mod tests;
 
 pub(super) use message::REVIEW_CLIP;
+use state::{Ask, Segment, Speech, State, Then, Timer, Work};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -96,93 +98,6 @@ struct Budget {
     ends: Time,
     /// Waiting in line and talking do not count.
     paused: Option<Time>,
-}
-
-/// A part of a `say` list whose items stop alike.
-#[derive(Debug)]
-struct Segment {
-    items: Vec<super::io::SayItem>,
-    text: String,
-    trace: String,
-    barge: bool,
-}
-
-/// What is being said.
-#[derive(Debug)]
-struct Speech {
-    op: OpId,
-    barge: bool,
-    rest: VecDeque<Segment>,
-}
-
-/// A length of time measured from a moment; stands still while a key is held.
-#[derive(Clone, Copy, Debug)]
-struct Timer {
-    from: Time,
-    length: Duration,
-}
-
-impl Timer {
-    fn due(self) -> Time {
-        self.from + self.length
-    }
-}
-
-/// A question being asked.
-#[derive(Debug)]
-struct Ask {
-    speech: Option<Speech>,
-    entry: String,
-    first: Option<Timer>,
-    between: Option<Timer>,
-    fails: u32,
-}
-
-/// What follows when a speech has ended or was cut.
-#[derive(Debug)]
-enum Then {
-    /// The play node again, so many times.
-    Play(u32),
-    /// This node.
-    Goto(String),
-    /// The tone before a recording.
-    Beep,
-    /// What the node is for: recording, calling somebody, entering a room.
-    Act,
-}
-
-/// An act of the world that is waited for without the caller.
-#[derive(Debug)]
-struct Work {
-    op: OpId,
-    /// It counts as failed from then on.
-    until: Time,
-    /// What the caller hears meanwhile.
-    speech: Option<Speech>,
-    /// When he is told that it takes long.
-    say_at: Option<Time>,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Before the first input.
-    Fresh,
-    /// Between two steps: only inside `handle`.
-    Stepping,
-    Speaking(Speech, Then),
-    Asking(Ask),
-    Working(Work),
-    /// Nothing but time passes.
-    Resting(Time),
-    /// The far end's tone is waited for.
-    AwaitingBeep(Time),
-    /// What the caller says is taken down.
-    Recording(OpId),
-    Reviewing(message::Review),
-    InLine(line::InLine),
-    /// With somebody else.
-    Away(OpId),
-    Ended,
 }
 
 /// What is done next; functions note it and return, so nothing recurses.
@@ -572,43 +487,6 @@ enum Due {
     Reviewed,
     Announce,
     Unjoined,
-}
-
-impl State {
-    /// What is being said in it.
-    fn speech(&mut self) -> Option<&mut Speech> {
-        match self {
-            State::Speaking(speech, _) => Some(speech),
-            State::Asking(ask) => ask.speech.as_mut(),
-            State::Working(work) => work.speech.as_mut(),
-            State::Reviewing(review) => review.speech.as_mut(),
-            State::InLine(line) => line.speech.as_mut(),
-            State::Fresh
-            | State::Stepping
-            | State::Resting(_)
-            | State::AwaitingBeep(_)
-            | State::Recording(_)
-            | State::Away(_)
-            | State::Ended => None,
-        }
-    }
-
-    fn into_speech(self) -> Option<Speech> {
-        match self {
-            State::Speaking(speech, _) => Some(speech),
-            State::Asking(ask) => ask.speech,
-            State::Working(work) => work.speech,
-            State::Reviewing(review) => review.speech,
-            State::InLine(line) => line.speech,
-            State::Fresh
-            | State::Stepping
-            | State::Resting(_)
-            | State::AwaitingBeep(_)
-            | State::Recording(_)
-            | State::Away(_)
-            | State::Ended => None,
-        }
-    }
 }
 
 fn name_of(flow: &Flow, index: usize) -> String {

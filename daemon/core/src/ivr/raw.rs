@@ -15,6 +15,9 @@ use super::fault::Place;
 
 /// Largest flow file in bytes.
 pub(super) const FILE_BYTES_MAX: usize = 256 * 1024;
+/// Most keys, values and brackets of a file: a flow of 500 rich nodes has half of it, and a
+/// larger file is refused within a tenth of a second.
+const EVENTS_MAX: usize = 35_000;
 
 /// A value and its place.
 #[derive(Clone, Debug, Default)]
@@ -421,6 +424,10 @@ fn unreadable(error: &serde_saphyr::Error, code: &'static str) -> Unreadable {
     // The place is told apart from the message; the library's text ends with it.
     let message = text.lines().next().unwrap_or_default();
     let message = message.split(" at line ").next().unwrap_or_default();
+    let message = match message.starts_with("budget breached: Events") {
+        true => "the file is too large: it has more than 35000 keys, values and brackets",
+        false => message,
+    };
     Unreadable {
         at: error.location().map(place).unwrap_or_default(),
         code,
@@ -436,7 +443,7 @@ fn options() -> Options {
     budget.max_anchors = 0;
     budget.max_documents = 1;
     budget.max_depth = 16;
-    budget.max_events = 50_000;
+    budget.max_events = EVENTS_MAX;
     let mut options = Options::default();
     options.budget = Some(budget);
     options.duplicate_keys = DuplicateKeyPolicy::Error;

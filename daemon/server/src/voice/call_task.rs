@@ -1,6 +1,8 @@
 //! The task of an answered call: it owns the flow machine and the leg, and only carries
 //! inputs and outputs between them, the desk and the media thread.
 
+mod sound;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +10,7 @@ use std::time::Duration;
 use helpline_core::audio::answer::Limits;
 use helpline_core::call::{Ledger, Settled};
 use helpline_core::ivr::io::{
-    Barge, CallbackOrder, CallbackReply, HttpOrder, Input, Join, Key, OpId, Output, RecordOrder,
-    SayItem, TraceLine, Why,
+    Barge, CallbackOrder, CallbackReply, HttpOrder, Input, Join, Key, OpId, Output, TraceLine, Why,
 };
 use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
 use super::leg::Leg;
-use super::media::{DigitSource, MediaEvent, PlayItem};
+use super::media::{DigitSource, MediaEvent};
 use super::prompts::Prompts;
 use super::sip::{Refer, ReferTo, SipEvent};
 use super::takes::{Takes, Taking};
@@ -364,43 +365,6 @@ impl Task {
         }
     }
 
-    /// What concerns only the sound of the leg; nothing once the call has ended.
-    fn on_sound(&mut self, command: CallCommand) {
-        let Some(leg) = &self.leg else {
-            return;
-        };
-        match command {
-            // Whoever asked may have given up.
-            CallCommand::Lend(to) => drop(to.send(leg.media.leg_ref())),
-            CallCommand::Music(clip) => leg.media.music(clip),
-            CallCommand::Record(plan) => {
-                self.recording = Some(plan.op);
-                leg.media.record(plan);
-                self.mask();
-            }
-            CallCommand::StopRecording => leg.media.stop_recording(),
-            CallCommand::PauseRecording(paused) => {
-                self.paused = paused;
-                self.mask();
-            }
-            CallCommand::Detect(limits) => leg.media.detect(limits),
-            CallCommand::Joined(..)
-            | CallCommand::LeftQueue(..)
-            | CallCommand::Stored(..)
-            | CallCommand::Reply(..)
-            | CallCommand::Queue(..)
-            | CallCommand::Say(..)
-            | CallCommand::Hold(_)
-            | CallCommand::HangUp => {}
-        }
-    }
-
-    fn mask(&self) {
-        if let Some(leg) = &self.leg {
-            leg.media.pause_recording(self.masked || self.paused);
-        }
-    }
-
     async fn on_tick(&mut self, limit: Time) {
         let now = self.clock.time();
         if self.ended.is_none() && now >= limit {
@@ -542,75 +506,6 @@ impl Task {
             Output::Trace(line) => self.trace(line),
             Output::End { cause } => self.over(Some(cause), false).await,
         }
-    }
-
-    async fn say(&mut self, op: OpId, items: Vec<SayItem>, barge: Barge) {
-        let mut list = Vec::with_capacity(items.len());
-        for item in items {
-            match item {
-                SayItem::Clip(id) => match self.prompts.get(&id) {
-                    Some(clip) => list.push(PlayItem::Clip(clip)),
-                    None => self.say_error(&id),
-                },
-                SayItem::Take(id) => match self.takes.clip(&id).await {
-                    Some(clip) => list.push(PlayItem::Clip(clip)),
-                    None => self.say_error(&id),
-                },
-                SayItem::Speech { locale, text } => {
-                    let spoken = match &self.tts {
-                        Some(tts) => tts.clip(&locale, &text).await,
-                        None => None,
-                    };
-                    match spoken {
-                        Some(clip) => list.push(PlayItem::Clip(clip)),
-                        None => self.say_error("tts"),
-                    }
-                }
-                SayItem::Pause(length) => list.push(PlayItem::Pause(length)),
-                SayItem::Tone(name) => list.push(PlayItem::Tone(name)),
-            }
-        }
-        let Some(leg) = &self.leg else {
-            self.unheard.push_back((self.clock.time() + GAP, op));
-            return;
-        };
-        if list.is_empty() {
-            list.push(PlayItem::Pause(GAP));
-        }
-        leg.media.play(op.0, list, barge);
-    }
-
-    fn music(&mut self, id: Option<String>) {
-        let clip = id.as_deref().and_then(|id| self.prompts.get(id));
-        if let (Some(id), None) = (&id, &clip) {
-            self.say_error(id);
-        }
-        if let Some(leg) = &self.leg {
-            leg.media.music(clip);
-        }
-    }
-
-    /// Takes down what the caller says from now on.
-    fn take_down(&mut self, op: OpId, order: &RecordOrder) {
-        let taking = self.takes.begin(op, order);
-        match &self.leg {
-            Some(leg) => {
-                leg.media.record(taking.plan(order));
-                self.mask();
-                self.taking = Some(taking);
-            }
-            None => self.refused.push_back(taking.ended(None, Duration::ZERO)),
-        }
-    }
-
-    fn say_error(&mut self, id: &str) {
-        self.counters.say_errors.add();
-        self.trace(TraceLine {
-            flow: String::new(),
-            node: String::new(),
-            kind: "say_error",
-            data: format!("no clip {id}"),
-        });
     }
 
     async fn ask_join(&mut self, op: OpId, join: Join) {
