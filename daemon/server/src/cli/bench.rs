@@ -101,3 +101,31 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::voice::flows;
+
+    /// Prompts are shared by their ids: the benches say what the shipped flows say.
+    #[test]
+    fn the_flows_of_the_benches_fit_the_shipped_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("bench", include_str!("bench/bench.flow.yaml")),
+            ("steps", include_str!("bench/steps.flow.yaml")),
+        ] {
+            let file = folder.path().join(format!("{name}.flow.yaml"));
+            std::fs::write(file, text).unwrap();
+        }
+        let setting = Setting {
+            ivr: crate::config::Ivr {
+                flows: Some(folder.path().to_owned()),
+                ..crate::config::Ivr::default()
+            },
+            ..Setting::default()
+        };
+        let (set, faults) = flows::check(&setting).unwrap();
+        assert!(set.is_some() && faults.is_empty(), "{faults:?}");
+    }
+}
