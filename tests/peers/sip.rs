@@ -17,7 +17,7 @@ use helpline::voice::{
 use helpline_core::call::{CallReport, End, Settled};
 use helpline_core::id::AttemptId;
 use helpline_core::ivr::flow::{FlowSet, LocaleSource, Source};
-use helpline_core::ivr::io::{CallbackReply, HelpChannel};
+use helpline_core::ivr::io::{CallbackReply, HelpChannel, Hours};
 use helpline_core::phone::PhoneNumber;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
@@ -106,7 +106,7 @@ impl World {
             }],
             language: "en".into(),
             region: None,
-            open: Arc::new(|| true),
+            hours: Arc::new(|| Hours::ALWAYS),
         };
         change(&mut config, trunk, dir.path());
         let media = Media::start(MediaConfig {
@@ -240,7 +240,7 @@ fn plan(trunk: &str, call_id: &str, flow: &str) -> CallPlan {
         flow: flow.into(),
         input: serde_json::Map::new(),
         language: "en".into(),
-        open: true,
+        hours: Hours::ALWAYS,
     }
 }
 

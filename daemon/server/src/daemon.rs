@@ -437,7 +437,7 @@ async fn start_engine(
         recordings: config.recordings(),
         tts: (config.ivr.tts.clone(), config.spoken()),
         codecs: parts::codecs(config),
-        open: Arc::new(move || open_desk.is_open(&queue, open_clock.wall())),
+        hours: Arc::new(move || open_desk.hours(&queue, open_clock.wall())),
     };
     let flows = Arc::clone(flows);
     Engine::start(

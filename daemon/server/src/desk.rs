@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use helpline_core::calendar::Calendar;
 use helpline_core::id::{MailInId, NodeId, RequestId};
+use helpline_core::ivr::io::Hours;
 use helpline_core::phone::DialRules;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
@@ -171,6 +172,15 @@ impl Desk {
     /// Whether other daemons use the same database.
     pub(crate) const fn is_shared(&self) -> bool {
         self.store.is_shared()
+    }
+
+    /// The opening hours of a queue, for the calls of its flows.
+    #[must_use]
+    pub fn hours(&self, queue: &str, at: Wall) -> Hours {
+        Hours {
+            open: self.is_open(queue, at),
+            next_open: self.next_open(queue, at),
+        }
     }
 
     fn next_open(&self, queue: &str, at: Wall) -> Option<Wall> {

@@ -203,12 +203,29 @@ pub struct Start {
     pub language: String,
     /// The wall clock at the moment given to the first `handle`.
     pub wall: Wall,
-    /// `calendar.open`, as of now.
-    pub open: bool,
+    /// `calendar`, as of now.
+    pub hours: Hours,
     /// IANA zone in which days and times are told; UTC if there is none of that name.
     pub zone: String,
     /// `env`: names and values that flows may read.
     pub env: BTreeMap<String, String>,
+}
+
+/// `calendar` in expressions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hours {
+    /// Whether the desk is open.
+    pub open: bool,
+    /// When it opens next, now if it is open; `None`: nobody knows.
+    pub next_open: Option<Wall>,
+}
+
+impl Hours {
+    /// Of a desk that never closes.
+    pub const ALWAYS: Hours = Hours {
+        open: true,
+        next_open: None,
+    };
 }
 
 /// `call` in expressions.

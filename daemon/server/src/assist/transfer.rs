@@ -3,7 +3,7 @@
 use helpline_core::audio::mix::Scene;
 use helpline_core::call::{CallReport, End};
 use helpline_core::id::AttemptId;
-use helpline_core::ivr::io::{TransferOrder, TransferReply};
+use helpline_core::ivr::io::{Hours, TransferOrder, TransferReply};
 use helpline_core::phone::PhoneNumber;
 use tokio::sync::oneshot;
 
@@ -89,7 +89,7 @@ impl Assist {
                 queue: String::new(),
                 input: serde_json::Map::new(),
                 language: self.config.site.language.clone(),
-                open: true,
+                hours: Hours::ALWAYS,
             })
             .await
     }

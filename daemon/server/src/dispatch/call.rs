@@ -156,7 +156,7 @@ impl CallTask {
             queue: live.queue.clone(),
             input,
             language: live.language.clone(),
-            open: self.desk.is_open(&live.queue, self.clock.wall()),
+            hours: self.desk.hours(&live.queue, self.clock.wall()),
         })
     }
 

@@ -14,6 +14,7 @@ use helpline_core::audio::Clip;
 use helpline_core::audio::codec::Codec;
 use helpline_core::audio::mix::Scene;
 use helpline_core::ivr::flow::FlowSet;
+use helpline_core::ivr::io::Hours;
 use helpline_core::phone::DialRules;
 use helpline_core::rng::Rng;
 use tokio::sync::{Semaphore, mpsc};
@@ -71,8 +72,8 @@ pub struct EngineConfig {
     pub tts: (Vec<String>, PathBuf),
     /// Codecs in which sound is kept besides G.711.
     pub codecs: Vec<Codec>,
-    /// Whether callers find the queue open now.
-    pub open: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// When callers find the queue open, as of now.
+    pub hours: Arc<dyn Fn() -> Hours + Send + Sync>,
 }
 
 impl std::fmt::Debug for EngineConfig {

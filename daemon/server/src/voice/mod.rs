@@ -35,8 +35,8 @@ use helpline_core::audio::answer::{Answerer, Features, Limits};
 use helpline_core::call::CallReport;
 use helpline_core::id::AttemptId;
 use helpline_core::ivr::io::{
-    CallbackOrder, CallbackReply, Delivery, FindReply, HelpChannel, HttpOrder, HttpReply, Input,
-    Join, Lookup, OpId, QueueView, Room, RoomReply, SayItem, TraceLine, TransferOrder,
+    CallbackOrder, CallbackReply, Delivery, FindReply, HelpChannel, Hours, HttpOrder, HttpReply,
+    Input, Join, Lookup, OpId, QueueView, Room, RoomReply, SayItem, TraceLine, TransferOrder,
     TransferReply, Why,
 };
 use helpline_core::phone::PhoneNumber;
@@ -86,8 +86,8 @@ pub struct CallPlan {
     pub input: serde_json::Map<String, Value>,
     /// Customer's language.
     pub language: String,
-    /// Whether the queue is open now (`calendar.open` in flows).
-    pub open: bool,
+    /// When the queue is open (`calendar` in flows).
+    pub hours: Hours,
 }
 
 /// A call in progress, seen from outside `voice`. Dropping it does not end the call.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use helpline_core::call::{CallReport, End, Settled};
 use helpline_core::id::AttemptId;
 use helpline_core::ivr::flow::{FlowSet, LocaleSource, Source};
-use helpline_core::ivr::io::{CallbackReply, HelpChannel, Key, Why};
+use helpline_core::ivr::io::{CallbackReply, HelpChannel, Hours, Key, Why};
 use helpline_core::phone::PhoneNumber;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -119,7 +119,7 @@ impl World {
             }],
             language: "en".into(),
             region: None,
-            open: Arc::new(|| true),
+            hours: Arc::new(|| Hours::ALWAYS),
         };
         change(&mut config);
         let media = media();
@@ -155,7 +155,7 @@ impl World {
                 flow: "confirm".into(),
                 input: serde_json::Map::new(),
                 language: "en".into(),
-                open: true,
+                hours: Hours::ALWAYS,
             })
             .await
     }
@@ -567,7 +567,7 @@ async fn plans_that_cannot_be_called_are_refused_before_anybody_is() {
         flow: "confirm".into(),
         input: serde_json::Map::new(),
         language: "en".into(),
-        open: true,
+        hours: Hours::ALWAYS,
     };
     let no_trunk = world.voice.place(plan.clone()).await.unwrap_err();
     assert_eq!(no_trunk, VoiceError::NoTrunk("other".into()));

@@ -1,12 +1,17 @@
 //! What a test gives, as the start of a call and the world around it.
 
+use std::time::Duration;
+
 use super::file::{Given, GivenQueue, GivenReply, GivenService, GoldenTest, World};
 use super::run::{NOW, make_absolute};
-use crate::ivr::io::{CallFacts, FindReply, HttpMethod, HttpReply, QueueView, Start};
+use crate::ivr::io::{CallFacts, FindReply, Hours, HttpMethod, HttpReply, QueueView, Start};
 use crate::ivr::read;
 use crate::ivr::sim::{self, Answer, Service};
 use crate::phone::PhoneNumber;
 use crate::time::Wall;
+
+/// From the call to the next opening, where the desk is closed.
+const NIGHT: Duration = Duration::from_secs(20 * 3_600);
 
 impl GoldenTest {
     pub(super) fn start(&self) -> Start {
@@ -56,7 +61,14 @@ impl Given {
             input,
             language: self.lang.clone().unwrap_or_else(|| "en-US".to_owned()),
             wall,
-            open: self.open.unwrap_or(true),
+            hours: Hours {
+                open: self.open.unwrap_or(true),
+                // The next morning, if it is closed.
+                next_open: Some(match self.open {
+                    Some(false) => wall + NIGHT,
+                    _ => wall,
+                }),
+            },
             env: self.env.clone(),
             zone: "UTC".to_owned(),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::run;
 use crate::ivr::flow::FlowSet;
-use crate::ivr::io::{CallFacts, Input, Output, Start, Why};
+use crate::ivr::io::{CallFacts, Hours, Input, Output, Start, Why};
 use crate::ivr::sim::{Answer, Sim};
 use crate::phone::PhoneNumber;
 use crate::rng::Rng;
@@ -56,7 +56,7 @@ pub fn walk(set: &Arc<FlowSet>, flow: &str, help: Option<&str>, seed: u64) -> Wa
         input,
         language: "en-US".to_owned(),
         wall: run::NOW,
-        open: true,
+        hours: Hours::ALWAYS,
         env: BTreeMap::new(),
         zone: "UTC".to_owned(),
     };

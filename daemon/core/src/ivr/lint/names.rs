@@ -407,7 +407,9 @@ fn samples(flow: &Flow) -> Scope {
     if flow.nodes.iter().any(waits) {
         scope.set("queue", queue_sample());
     }
-    scope.set("calendar", expr::map([("open", Value::Bool(true))]));
+    let at = expr::timestamp(Wall::from_millis(1_795_440_000_000)).unwrap_or(Value::Null);
+    let calendar = [("open", Value::Bool(true)), ("next_open", at)];
+    scope.set("calendar", expr::map(calendar));
     if let Some(now) = expr::timestamp(Wall::from_millis(1_795_440_000_000)) {
         scope.set("now", now);
     }

@@ -132,7 +132,12 @@ impl FlowMachine {
                 ])
             }
             "lang" => text(&self.lang),
-            "calendar" => expr::map([("open", Value::Bool(self.start.open))]),
+            "calendar" => {
+                let hours = self.start.hours;
+                let opens = hours.next_open.and_then(expr::timestamp);
+                let open = std::iter::once(("open", Value::Bool(hours.open)));
+                expr::map(open.chain(opens.map(|at| ("next_open", at))))
+            }
             "now" => expr::timestamp(self.wall())?,
             "callback" => self.callback.clone()?,
             "queue" => super::line::facts(self.queue.as_ref()?),

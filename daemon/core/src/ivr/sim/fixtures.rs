@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Sim;
 use crate::ivr::flow::{FlowSet, LocaleSource, Source};
-use crate::ivr::io::{CallFacts, Output, Start};
+use crate::ivr::io::{CallFacts, Hours, Output, Start};
 use crate::phone::PhoneNumber;
 use crate::time::{Time, Wall};
 
@@ -147,7 +147,7 @@ pub(in crate::ivr) fn start(flow: &str) -> Start {
         input,
         language: "en-US".to_owned(),
         wall: NOW,
-        open: true,
+        hours: Hours::ALWAYS,
         env: std::collections::BTreeMap::new(),
         zone: "UTC".to_owned(),
     }

@@ -105,7 +105,7 @@ impl Simulate {
             start.call.from = Some(PhoneNumber::parse(from, None).context("--from")?);
         }
         start.language.clone_from(&self.lang);
-        start.open &= !self.closed;
+        start.hours.open &= !self.closed;
         let mut made = world.made();
         let sounds = match &self.audio {
             Some(_) => Some(Sounds::load(&super::setting(&self.config)?)?),

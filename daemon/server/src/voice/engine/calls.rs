@@ -158,7 +158,7 @@ impl Shared {
             input: plan.input.clone(),
             language: plan.language.clone(),
             wall: self.clock.wall(),
-            open: plan.open,
+            hours: plan.hours,
             env: self.config.env.clone(),
             zone: self.config.zone.clone(),
         }
@@ -332,7 +332,7 @@ impl Shared {
             input: serde_json::Map::new(),
             language: self.config.language.clone(),
             wall: self.clock.wall(),
-            open: (self.config.open)(),
+            hours: (self.config.hours)(),
             env: self.config.env.clone(),
             zone: self.config.zone.clone(),
         }

@@ -18,7 +18,7 @@ fn orders(sim: &Sim) -> Vec<CallbackOrder> {
 
 fn with_answers(nodes: &str, answers: &[Answer]) -> Sim {
     let mut start = sim::start("t");
-    start.open = true;
+    start.hours.open = true;
     let mut sim = crate::ivr::sim::call(set_of("  a: { type: hangup }"), start);
     sim.answers = answers.to_vec().into();
     // A fresh machine, so that the answers are there from the first step.

@@ -459,3 +459,17 @@ fn whatever_node_a_caller_hangs_up_in_the_call_ends_and_nothing_is_left() {
         }
     }
 }
+
+#[test]
+fn a_closed_desk_can_say_when_it_opens() {
+    let nodes = "  a: { type: play, say: [{ date: calendar.next_open, when: has(calendar.next_open) }, { time: calendar.next_open, when: has(calendar.next_open) }, { prompt: q }], next: ok }";
+    let mut start = sim::start("t");
+    let mut said = |next_open| {
+        start.hours.next_open = next_open;
+        Sim::new(set_of(nodes), start.clone()).unwrap().said()
+    };
+    assert_eq!(said(None), PROMPTS[0].1);
+    // The call comes at 13:20 on Monday.
+    let opens = sim::NOW + Duration::from_secs(19 * 3_600 + 40 * 60);
+    assert_eq!(said(Some(opens)), format!("tomorrow 9 am {}", PROMPTS[0].1));
+}

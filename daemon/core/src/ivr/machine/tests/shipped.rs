@@ -120,7 +120,7 @@ fn the_main_menu_reads_an_account_back_and_calls_back() {
 fn the_main_menu_asks_for_a_number_that_is_withheld() {
     let mut begin = start("main-menu");
     begin.call.from = None;
-    begin.open = false;
+    begin.hours.open = false;
     let mut sim = crate::ivr::sim::call(shipped(), begin);
     sim.answers
         .extend([Answer::Reply(CallbackReply::BadNumber), Answer::Done]);
@@ -271,7 +271,7 @@ fn ten_thousand_random_walks_end_within_the_limits() {
         let mut rng = Rng(seed);
         let flow = ["callback-confirm", "main-menu", "self-help"][(seed % 3) as usize];
         let mut begin = start(flow);
-        begin.open = rng.below(2) == 0;
+        begin.hours.open = rng.below(2) == 0;
         if rng.below(3) == 0 {
             begin.call.from = None;
         }
