@@ -184,19 +184,21 @@ impl World {
             let (voice, requests) = Voice::channel();
             tokio::spawn(serve(requests, script, clock.clone()));
             let services = Arc::new(Services::new(&config, clock.clone()).unwrap());
+            let calls = TaskTracker::new();
             let assist = Assist::new(
                 Arc::clone(&desk),
                 services,
                 voice.clone(),
                 None,
                 Arc::clone(&config),
+                calls.clone(),
             );
             let dispatch = Dispatch::new(
                 (Arc::clone(&desk), assist),
                 voice,
                 config,
                 clock.clone(),
-                TaskTracker::new(),
+                calls,
                 CancellationToken::new(),
                 CancellationToken::new(),
             );

@@ -35,7 +35,7 @@ pub struct Assist {
     engine: Option<EngineHandle>,
     config: Arc<Config>,
     rooms: Rooms,
-    /// Asks under way.
+    /// Asks under way; whoever stops the daemon waits for them.
     tasks: TaskTracker,
 }
 
@@ -66,7 +66,8 @@ impl Asking {
 }
 
 impl Assist {
-    /// For the calls of this engine; without one nobody can be joined to anybody.
+    /// For the calls of this engine; without one nobody can be joined to anybody. Every
+    /// ask is a task of `tasks`.
     #[must_use]
     pub fn new(
         desk: Arc<Desk>,
@@ -74,6 +75,7 @@ impl Assist {
         voice: Voice,
         engine: Option<EngineHandle>,
         config: Arc<Config>,
+        tasks: TaskTracker,
     ) -> Arc<Assist> {
         Arc::new(Assist {
             desk,
@@ -82,7 +84,7 @@ impl Assist {
             engine,
             config,
             rooms: Rooms::default(),
-            tasks: TaskTracker::new(),
+            tasks,
         })
     }
 

@@ -139,6 +139,7 @@ impl Daemon {
             voice.clone(),
             Some(engine.clone()),
             Arc::clone(&config),
+            calls.clone(),
         );
         let dispatch = Dispatch::new(
             (Arc::clone(&desk), Arc::clone(&assist)),

@@ -394,10 +394,10 @@ impl FlowMachine {
 
     /// Stops what is said and leaves the state it belonged to.
     fn hush(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Stepping);
-        if let Some(speech) = state.into_speech() {
+        if let Some(speech) = self.state.speech() {
             self.out.push_back(Output::Stop(speech.op));
         }
+        self.state = State::Stepping;
     }
 
     /// Music from now on, or none.

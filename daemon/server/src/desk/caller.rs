@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use helpline_core::id::NodeId;
 use helpline_core::ivr::io::QueueView;
 use helpline_core::queue::ewt::PromiseKind;
 use helpline_core::time::Wall;
 
+use super::accept::Line;
 use super::{Desk, StoreError};
-use crate::store::{caller, claim, request, trunk};
+use crate::store::{Conn, caller, claim, request, trunk};
 
 /// Whether a caller got a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,49 @@ pub(crate) enum Turn {
     Waits(QueueView),
     /// He waits in no line any more.
     Gone,
+}
+
+/// A look at the line on behalf of one caller.
+#[derive(Clone)]
+struct Look {
+    call_id: String,
+    max_calls: u32,
+    node: NodeId,
+    line: Option<Line>,
+}
+
+impl Look {
+    async fn turn(&self, tx: &mut Conn) -> Result<Turn, StoreError> {
+        let Some((queue, place)) = caller::place_of(tx, &self.call_id).await? else {
+            return Ok(Turn::Gone);
+        };
+        let now = tx.now().await?;
+        let callers = caller::ahead(tx, &queue, place, &self.call_id).await?;
+        let requests = request::before(tx, &queue, place).await?;
+        let trunks = trunk::all(tx).await?;
+        // Those who cannot be called just now must not hold him up.
+        let can_call = trunks.iter().any(|t| t.room(now) > 0);
+        let ahead = callers + if can_call { requests } else { 0 };
+        let (up, _) = claim::up(tx, &queue, &self.node).await?;
+        if ahead < self.max_calls.saturating_sub(up) {
+            return Ok(Turn::Now);
+        }
+        let ahead = callers + requests;
+        let mut ewt = None;
+        if let Some(line) = &self.line {
+            let promise = line.promise(tx, &queue, ahead, now).await?;
+            if matches!(promise.kind, PromiseKind::Range | PromiseKind::Short) {
+                ewt = Some(promise.to.since(now));
+            }
+        }
+        let behind = caller::waiting(tx, &queue).await?;
+        Ok(Turn::Waits(QueueView {
+            position: Some(ahead + 1),
+            waiting: Some(requests.saturating_add(behind)),
+            agents: Some(self.max_calls),
+            ewt,
+        }))
+    }
 }
 
 impl Desk {
@@ -76,44 +121,32 @@ impl Desk {
         let Some(config) = self.queue(queue) else {
             return Ok(Turn::Gone);
         };
-        let (max_calls, node) = (config.max_calls, self.node());
-        // A caller is on the line already: no trunk is needed to reach him.
-        let line = self.line(queue, None).map(|line| line.for_callers());
-        let call_id = call_id.to_owned();
+        let look = Look {
+            call_id: call_id.to_owned(),
+            max_calls: config.max_calls,
+            node: self.node(),
+            // A caller is on the line already: no trunk is needed to reach him.
+            line: self.line(queue, None).map(Line::for_callers),
+        };
+        let seen = look.clone();
+        let turn = self.store.read(move |tx| {
+            let look = seen.clone();
+            Box::pin(async move { look.turn(tx).await })
+        });
+        match turn.await? {
+            Turn::Now => {}
+            other => return Ok(other),
+        }
+        // The line may have moved since: what is written is decided in the same transaction.
         self.store
             .write(move |tx| {
-                let (call_id, node, line) = (call_id.clone(), node.clone(), line.clone());
+                let look = look.clone();
                 Box::pin(async move {
-                    let Some((queue, place)) = caller::place_of(tx, &call_id).await? else {
-                        return Ok(Turn::Gone);
-                    };
-                    let now = tx.now().await?;
-                    let callers = caller::ahead(tx, &queue, place, &call_id).await?;
-                    let requests = request::before(tx, &queue, place).await?;
-                    let trunks = trunk::all(tx).await?;
-                    // Those who cannot be called just now must not hold him up.
-                    let can_call = trunks.iter().any(|t| t.room(now) > 0);
-                    let ahead = callers + if can_call { requests } else { 0 };
-                    let (up, _) = claim::up(tx, &queue, &node).await?;
-                    if ahead < max_calls.saturating_sub(up) {
-                        caller::serve(tx, &call_id).await?;
-                        return Ok(Turn::Now);
+                    let turn = look.turn(tx).await?;
+                    if turn == Turn::Now {
+                        caller::serve(tx, &look.call_id).await?;
                     }
-                    let ahead = callers + requests;
-                    let mut ewt = None;
-                    if let Some(line) = &line {
-                        let promise = line.promise(tx, &queue, ahead, now).await?;
-                        if matches!(promise.kind, PromiseKind::Range | PromiseKind::Short) {
-                            ewt = Some(promise.to.since(now));
-                        }
-                    }
-                    let behind = caller::waiting(tx, &queue).await?;
-                    Ok(Turn::Waits(QueueView {
-                        position: Some(ahead + 1),
-                        waiting: Some(requests.saturating_add(behind)),
-                        agents: Some(max_calls),
-                        ewt,
-                    }))
+                    Ok(turn)
                 })
             })
             .await
@@ -146,7 +179,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Queue};
     use crate::desk::Origin;
-    use crate::store::tests::{benches, trunk_config};
+    use crate::store::tests::{Bench, benches, trunk_config};
 
     fn request(n: u32) -> HelpRequest {
         HelpRequest {
@@ -163,6 +196,18 @@ mod tests {
         }
     }
 
+    async fn desk(bench: &Bench, queue: Queue) -> Desk {
+        let mut config = Config::default();
+        config.dial.allow = vec!["DE".into()];
+        config.queue = vec![queue];
+        config.trunk = vec![trunk_config("carrier", 100, 100.0)];
+        let config = Arc::new(config);
+        let (clock, calendars) = (bench.store.test_clock(), config.calendars());
+        let desk = Desk::new(bench.store.clone(), config, calendars, clock, 1);
+        desk.start().await.unwrap();
+        desk
+    }
+
     fn position(turn: Turn) -> Option<u32> {
         match turn {
             Turn::Waits(view) => view.position,
@@ -173,19 +218,15 @@ mod tests {
     #[tokio::test]
     async fn callers_and_call_backs_stand_in_one_line() {
         for bench in benches().await {
-            let mut config = Config::default();
-            config.dial.allow = vec!["DE".into()];
-            config.queue = vec![Queue {
-                max_calls: 1,
-                waiting_max: 4,
-                ..Queue::default()
-            }];
-            config.trunk = vec![trunk_config("carrier", 100, 100.0)];
-            let config = Arc::new(config);
-            let clock = bench.store.test_clock();
-            let calendars = config.calendars();
-            let desk = Desk::new(bench.store.clone(), config, calendars, clock, 1);
-            desk.start().await.unwrap();
+            let desk = desk(
+                &bench,
+                Queue {
+                    max_calls: 1,
+                    waiting_max: 4,
+                    ..Queue::default()
+                },
+            )
+            .await;
             let begins = async |id: &str| desk.caller_begins(id, None).await.unwrap();
             let stands = async |id: &str| {
                 let stood = desk.caller_stands(id, "help", Duration::ZERO).await;
@@ -234,18 +275,14 @@ mod tests {
     #[tokio::test]
     async fn the_dialler_leaves_each_caller_his_turn() {
         for bench in benches().await {
-            let mut config = Config::default();
-            config.dial.allow = vec!["DE".into()];
-            config.queue = vec![Queue {
-                max_calls: 3,
-                ..Queue::default()
-            }];
-            config.trunk = vec![trunk_config("carrier", 100, 100.0)];
-            let config = Arc::new(config);
-            let clock = bench.store.test_clock();
-            let calendars = config.calendars();
-            let desk = Desk::new(bench.store.clone(), config, calendars, clock, 1);
-            desk.start().await.unwrap();
+            let desk = desk(
+                &bench,
+                Queue {
+                    max_calls: 3,
+                    ..Queue::default()
+                },
+            )
+            .await;
             desk.caller_begins("a", None).await.unwrap();
             desk.accept(request(1), Origin::default()).await.unwrap();
             let head_start = Duration::ZERO;

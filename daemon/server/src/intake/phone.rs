@@ -8,6 +8,7 @@ use helpline_core::ivr::io::{
     CallbackReply, HelpChannel, Join, OpId, Place, QueueView, TraceLine, Why,
 };
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -98,6 +99,9 @@ impl CallerTask {
         }
         let asking = Asking::new(self.caller.clone(), from, commands.clone());
         let mut hung_up = false;
+        // Events must not put it off: a caller who keys a lot has his turn as well.
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -109,7 +113,7 @@ impl CallerTask {
                     }
                     None => break,
                 },
-                () = tokio::time::sleep(LOOK_EVERY), if self.waiting.is_some() => {
+                _ = look.tick(), if self.waiting.is_some() => {
                     self.look(&asking.commands).await;
                 }
                 () = cut.cancelled(), if !hung_up => {
@@ -329,6 +333,7 @@ mod tests {
             voice,
             None,
             Arc::clone(&config),
+            calls.clone(),
         );
         let serving = serve(
             incoming,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::event::Happens;
-use crate::ivr::fault::{Fault, Severity};
+use crate::ivr::fault::{Fault, Place, Severity};
 use crate::ivr::flow::Source;
 use crate::ivr::io::HttpMethod;
 use crate::ivr::raw::{self, At};
@@ -149,31 +150,45 @@ pub(super) struct Expect {
     pub(super) within: Option<String>,
 }
 
+/// The start of a file.
+const TOP: Place = Place { line: 1, column: 1 };
+
+fn fault(source: &Source, at: Place, code: &'static str, message: String) -> Fault {
+    Fault {
+        file: source.file.clone(),
+        line: at.line,
+        column: at.column,
+        code,
+        severity: Severity::Error,
+        message,
+    }
+}
+
+/// YAML of another shape than it must have.
+fn misshapen(source: &Source, at: Place, message: String) -> Fault {
+    fault(source, at, "E002", message)
+}
+
+/// The whole file as one value.
+fn typed<T: DeserializeOwned>(source: &Source) -> Result<T, Fault> {
+    raw::typed(&source.text).map_err(|e| fault(source, e.at, e.code, e.message))
+}
+
 impl GoldenTest {
     /// Reads a test file.
     ///
     /// # Errors
     /// The first fault: `E001` not YAML, `E002` YAML of another shape.
     pub fn read(source: &Source) -> Result<GoldenTest, Fault> {
-        let fault = |line, column, code, message| Fault {
-            file: source.file.clone(),
-            line,
-            column,
-            code,
-            severity: Severity::Error,
-            message,
-        };
-        let file: File = raw::typed(&source.text)
-            .map_err(|e| fault(e.at.line, e.at.column, e.code, e.message))?;
+        let file: File = typed(source)?;
         if file.steps.is_empty() {
-            return Err(fault(1, 1, "E002", "a test needs `steps`".to_owned()));
+            return Err(misshapen(source, TOP, "a test needs `steps`".to_owned()));
         }
         let given = file.given.check();
-        given.map_err(|why| fault(1, 1, "E002", why))?;
+        given.map_err(|why| misshapen(source, TOP, why))?;
         for step in &file.steps {
-            step.value
-                .check()
-                .map_err(|why| fault(step.at.line, step.at.column, "E002", why))?;
+            let checked = step.value.check();
+            checked.map_err(|why| misshapen(source, step.at, why))?;
         }
         Ok(GoldenTest {
             file: source.file.clone(),
@@ -232,17 +247,9 @@ impl World {
     /// # Errors
     /// The first fault: `E001` not YAML, `E002` YAML of another shape.
     pub fn read(source: &Source) -> Result<World, Fault> {
-        let fault = |line, column, code, message| Fault {
-            file: source.file.clone(),
-            line,
-            column,
-            code,
-            severity: Severity::Error,
-            message,
-        };
-        let given: Given = raw::typed(&source.text)
-            .map_err(|e| fault(e.at.line, e.at.column, e.code, e.message))?;
-        given.check().map_err(|why| fault(1, 1, "E002", why))?;
+        let given: Given = typed(source)?;
+        let checked = given.check();
+        checked.map_err(|why| misshapen(source, TOP, why))?;
         Ok(World(given))
     }
 }

@@ -112,21 +112,4 @@ impl State {
             | State::Ended => None,
         }
     }
-
-    pub(super) fn into_speech(self) -> Option<Speech> {
-        match self {
-            State::Speaking(speech, _) => Some(speech),
-            State::Asking(ask) => ask.speech,
-            State::Working(work) => work.speech,
-            State::Reviewing(review) => review.speech,
-            State::InLine(line) => line.speech,
-            State::Fresh
-            | State::Stepping
-            | State::Resting(_)
-            | State::AwaitingBeep(_)
-            | State::Recording(_)
-            | State::Away(_)
-            | State::Ended => None,
-        }
-    }
 }
