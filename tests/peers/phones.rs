@@ -27,7 +27,7 @@ fn ada(config: &mut EngineConfig, _: u16, dir: &Path) {
 /// A baresip that registers as ada with this password; its control port.
 fn baresip(world: &World, dir: &Path, password: &str) -> (Child, u16) {
     std::fs::create_dir_all(dir).unwrap();
-    let control = configure_baresip(dir, world.trunk);
+    let control = configure_baresip(dir, world.trunk, Duration::from_secs(60));
     let registrar = world.engine.sip_address();
     let account = format!(
         "<sip:ada@{registrar}>;auth_user=ada;auth_pass={password};regint=60;answermode=auto;audio_codecs=PCMU/8000/1\n"

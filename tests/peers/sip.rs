@@ -470,7 +470,7 @@ pub(super) struct Baresip {
 impl Baresip {
     pub(super) async fn start(world: &World, config: &str, account: &str) -> Baresip {
         let dir = world.dir.path();
-        let control = configure_baresip(dir, world.trunk);
+        let control = configure_baresip(dir, world.trunk, Duration::from_secs(60));
         for (file, more) in [("config", config), ("accounts", account)] {
             let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
             if more.contains("audio_codecs=") {

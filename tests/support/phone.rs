@@ -132,12 +132,17 @@ pub(crate) fn wav(samples: &[i16]) -> Vec<u8> {
     file
 }
 
-/// Configures a baresip in `dir` that answers by itself on `sip_port`, speaks a steady
-/// level, records what it hears, and takes orders on the TCP port returned.
-pub(crate) fn configure_baresip(dir: &Path, sip_port: u16) -> u16 {
+/// Configures a baresip in `dir` that answers by itself on `sip_port`, sounds at a steady
+/// level for so long in each minute, records what it hears, and takes orders on the TCP
+/// port returned.
+pub(crate) fn configure_baresip(dir: &Path, sip_port: u16, sounds: Duration) -> u16 {
     let (control, rtp) = (free_port(), free_run(22));
     let tone = dir.join("tone.wav");
-    fs::write(&tone, wav(&[3_000; 480_000])).unwrap();
+    let loud = sounds.as_millis() as usize * 8;
+    let minute: Vec<i16> = (0..480_000)
+        .map(|n| if n < loud { 3_000 } else { 0 })
+        .collect();
+    fs::write(&tone, wav(&minute)).unwrap();
     for file in ["config", "accounts"] {
         let text = fs::read_to_string(peers().join("baresip").join(file)).unwrap();
         let text = text

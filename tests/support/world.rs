@@ -518,5 +518,6 @@ fn ended(end: End, talked_for: Duration, settled: Option<Settled>) -> CallReport
         rang: true,
         talked_for,
         settled,
+        answerer: None,
     }
 }

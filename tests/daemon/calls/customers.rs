@@ -13,6 +13,10 @@ use crate::support::phone::{
 };
 use crate::support::process::{Daemon, Program, free_run};
 
+/// What a person says who picks up.
+const HELLO: Duration = Duration::from_millis(600);
+/// What a machine says before its tone; here it falls silent instead.
+const GREETING: Duration = Duration::from_secs(3);
 /// The number baresip answers to.
 const NUMBER: &str = "+4930123456";
 
@@ -25,14 +29,15 @@ struct Home {
 }
 
 impl Home {
-    /// Both run, the customer has asked, and hears the question.
-    fn called() -> Home {
+    /// Both run, the customer has asked, picks up, speaks for so long and hears the
+    /// question.
+    fn called(speaks: Duration) -> Home {
         // Its SIP over TLS takes the port after the one it is given.
         let port = free_run(2);
         let mut daemon = Daemon::new(&trunk_config(port, "", ""));
         let dir = daemon.dir.path().join("baresip");
         std::fs::create_dir(&dir).unwrap();
-        let control = configure_baresip(&dir, port);
+        let control = configure_baresip(&dir, port, speaks);
         let mut command = Command::new("baresip");
         command.args(["-f", dir.to_str().unwrap(), "-t", "60"]);
         let baresip = Program::start(command, &dir.join("said"));
@@ -62,7 +67,7 @@ impl Home {
     fn ends(&self, disposition: &str, state: &str) {
         let sql = "select disposition from attempt where state = 'ended'";
         self.daemon
-            .wait_row(sql, disposition, Duration::from_secs(30));
+            .wait_row(sql, disposition, Duration::from_secs(60));
         let sql = "select state from request";
         self.daemon.wait_row(sql, state, Duration::from_secs(5));
     }
@@ -88,7 +93,7 @@ fn connect(port: u16) -> TcpStream {
 
 #[test]
 fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
-    let mut home = Home::called();
+    let mut home = Home::called(HELLO);
     home.press('1');
     home.daemon.wait_row(
         "select state from request",
@@ -122,7 +127,7 @@ fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
 
 #[test]
 fn a_customer_who_wants_a_later_call_gets_it_at_that_time() {
-    let mut home = Home::called();
+    let mut home = Home::called(HELLO);
     home.press('2');
     home.press('3');
     home.press('0');
@@ -148,10 +153,16 @@ fn a_customer_who_wants_a_later_call_gets_it_at_that_time() {
 
 #[test]
 fn a_number_whose_owner_did_not_ask_is_never_called_again() {
-    let mut home = Home::called();
+    // He talks so long that he is taken for a machine; his key counts all the same.
+    let mut home = Home::called(GREETING);
     home.press('9');
     home.ends("stop", "suppressed");
     home.heard_speech();
+    let taken_for_a_machine = [
+        "exit who machine -> first_time",
+        "exit perhaps_a_person 9 -> wrong",
+    ];
+    in_order(&trace(&home.daemon, "%"), &taken_for_a_machine);
     // However it is written.
     for number in [NUMBER, "+49 (30) 123 456", "0049 30 123456"] {
         let body = format!("{{\"phone\":\"{number}\"}}");
@@ -162,5 +173,26 @@ fn a_number_whose_owner_did_not_ask_is_never_called_again() {
     assert_eq!(requests, [["1"]], "a refused number has a request");
     let attempts = home.daemon.rows("select count(*) from attempt");
     assert_eq!(attempts, [["1"]]);
+    assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
+}
+
+#[test]
+fn a_machine_is_left_one_message_and_the_customer_is_called_again() {
+    let mut home = Home::called(GREETING);
+    home.ends("machine", "backoff");
+    home.heard_speech();
+    in_order(
+        &trace(&home.daemon, "%"),
+        &[
+            "detect machine",
+            "exit who machine -> first_time",
+            "detect listens",
+            "say machine",
+            "say accept",
+            "end 16",
+        ],
+    );
+    let told = "select count(*) from outbox where kind = 'attempted'";
+    assert_eq!(home.daemon.rows(told), [["1"]]);
     assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{CallReport, End, Settled};
+use crate::audio::answer::Answerer;
 
 /// A hang-up earlier than this after the answer, without a key, is a short hang-up.
 const SHORT_HANGUP: Duration = Duration::from_secs(8);
@@ -18,6 +19,7 @@ pub enum Disposition {
     Talked,
     ShortHangup,
     NotConfirmed,
+    Machine,
     Busy,
     NoAnswer,
     Declined,
@@ -37,10 +39,11 @@ pub enum Disposition {
 
 impl Disposition {
     /// Every disposition, for tables and tests.
-    pub const ALL: [Disposition; 18] = [
+    pub const ALL: [Disposition; 19] = [
         Disposition::Talked,
         Disposition::ShortHangup,
         Disposition::NotConfirmed,
+        Disposition::Machine,
         Disposition::Busy,
         Disposition::NoAnswer,
         Disposition::Declined,
@@ -65,6 +68,7 @@ impl Disposition {
             Disposition::Talked => "talked",
             Disposition::ShortHangup => "short_hangup",
             Disposition::NotConfirmed => "not_confirmed",
+            Disposition::Machine => "machine",
             Disposition::Busy => "busy",
             Disposition::NoAnswer => "no_answer",
             Disposition::Declined => "declined",
@@ -110,10 +114,22 @@ pub fn of(report: &CallReport) -> Disposition {
         // A customer who withdrew is in `settled`, so a stop of ours withdraws nothing.
         End::Silent | End::Cancelled => Disposition::Unknown,
         End::Unreachable | End::NoMedia => Disposition::TrunkFailed,
-        End::HungUp { by_customer: true } if report.talked_for < SHORT_HANGUP => {
-            Disposition::ShortHangup
+        End::HungUp { by_customer } => of_answerer(report, by_customer),
+    }
+}
+
+/// A call that was answered and settled nothing.
+fn of_answerer(report: &CallReport, by_customer: bool) -> Disposition {
+    match report.answerer {
+        Some(Answerer::Machine) => Disposition::Machine,
+        Some(Answerer::Fax) => Disposition::BadNumber,
+        Some(Answerer::Human | Answerer::OutOfService | Answerer::Unknown) | None => {
+            if by_customer && report.talked_for < SHORT_HANGUP {
+                Disposition::ShortHangup
+            } else {
+                Disposition::NotConfirmed
+            }
         }
-        End::HungUp { .. } => Disposition::NotConfirmed,
     }
 }
 
@@ -163,6 +179,7 @@ mod tests {
             rang: false,
             talked_for: Duration::ZERO,
             settled: None,
+            answerer: None,
         })
     }
 
@@ -208,6 +225,7 @@ mod tests {
             rang: true,
             talked_for: Duration::from_secs(3),
             settled: Some(Settled::Stop),
+            answerer: None,
         };
         assert_eq!(of(&report), Disposition::Stop);
         let quick = CallReport {
@@ -220,6 +238,16 @@ mod tests {
             ..quick
         };
         assert_eq!(of(&slow), Disposition::NotConfirmed);
+        for (who, want) in [
+            (Answerer::Machine, Disposition::Machine),
+            (Answerer::Fax, Disposition::BadNumber),
+            (Answerer::Human, Disposition::ShortHangup),
+            (Answerer::Unknown, Disposition::ShortHangup),
+        ] {
+            let answerer = Some(who);
+            assert_eq!(of(&CallReport { answerer, ..quick }), want);
+            assert_eq!(of(&CallReport { answerer, ..report }), Disposition::Stop);
+        }
     }
 
     #[test]
@@ -229,6 +257,7 @@ mod tests {
             rang: true,
             talked_for: Duration::ZERO,
             settled: None,
+            answerer: None,
         };
         assert_eq!(of(&stopped), Disposition::Unknown);
         let withdrawn = CallReport {
@@ -245,6 +274,7 @@ mod tests {
             rang: false,
             talked_for: Duration::ZERO,
             settled: None,
+            answerer: None,
         };
         assert_eq!(of(&silent), Disposition::Unknown);
         let rang = CallReport {

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub use disposition::Disposition;
 pub use settle::Ledger;
 
+use crate::audio::answer::Answerer;
+
 /// Why the signalling of a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -66,4 +68,6 @@ pub struct CallReport {
     pub talked_for: Duration,
     /// What the flow settled, if anything.
     pub settled: Option<Settled>,
+    /// Who answered, as far as sound tells; `None` also after a key: a person pressed it.
+    pub answerer: Option<Answerer>,
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Settled;
+use crate::audio::answer::Answerer;
 use crate::ivr::io::{CallbackOrder, CallbackReply, OpId};
 
 /// Keeps what was asked until it is answered.
@@ -12,6 +13,8 @@ pub struct Ledger {
     asked: BTreeMap<OpId, Settled>,
     settled: Option<Settled>,
     abandoned: bool,
+    answerer: Option<Answerer>,
+    keyed: bool,
 }
 
 impl Ledger {
@@ -55,6 +58,23 @@ impl Ledger {
             }
             CallbackReply::BadNumber | CallbackReply::Full | CallbackReply::Failed => {}
         }
+    }
+
+    /// Sound told who answered.
+    pub fn heard(&mut self, who: Answerer) {
+        self.answerer.get_or_insert(who);
+    }
+
+    /// A key was pressed.
+    pub fn keyed(&mut self) {
+        self.keyed = true;
+    }
+
+    /// Who answered, for the call's report: whoever presses keys is a person, whatever
+    /// was heard.
+    #[must_use]
+    pub fn answerer(&self) -> Option<Answerer> {
+        self.answerer.filter(|_| !self.keyed)
     }
 
     /// Whether an answer of the desk is still outstanding.
@@ -114,6 +134,25 @@ mod tests {
         ledger.store_asked(OpId(2), &CallbackOrder::Withdrawn);
         ledger.stored(OpId(2), &DONE);
         assert_eq!(ledger.settled(), Some(Settled::Stop));
+    }
+
+    #[test]
+    fn a_key_is_worth_more_than_what_was_heard() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.answerer(), None);
+        ledger.heard(Answerer::Machine);
+        ledger.heard(Answerer::Human);
+        assert_eq!(
+            ledger.answerer(),
+            Some(Answerer::Machine),
+            "the first counts"
+        );
+        ledger.keyed();
+        assert_eq!(ledger.answerer(), None);
+        let mut ledger = Ledger::default();
+        ledger.keyed();
+        ledger.heard(Answerer::Machine);
+        assert_eq!(ledger.answerer(), None);
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub const fn is_counted(disposition: Disposition) -> bool {
     match disposition {
         Disposition::ShortHangup
         | Disposition::NotConfirmed
+        | Disposition::Machine
         | Disposition::Busy
         | Disposition::NoAnswer
         | Disposition::Declined
@@ -111,7 +112,9 @@ pub fn next(history: &History, disposition: Disposition, now: Wall, rng: &mut Rn
         Disposition::TrunkFailed => trunk_failed(history, rng),
         Disposition::Unknown => unknown(history, now),
         Disposition::ShortHangup => table(&SHORT_HANGUP, history, disposition, rng),
-        Disposition::NotConfirmed => table(&NOT_CONFIRMED, history, disposition, rng),
+        Disposition::NotConfirmed | Disposition::Machine => {
+            table(&NOT_CONFIRMED, history, disposition, rng)
+        }
         Disposition::Busy => table(&BUSY, history, disposition, rng),
         Disposition::NoAnswer => table(&NO_ANSWER, history, disposition, rng),
         Disposition::Declined => table(&DECLINED, history, disposition, rng),
@@ -146,13 +149,21 @@ fn table(delays: &[Duration], history: &History, disposition: Disposition, rng: 
     let before = history
         .dispositions
         .iter()
-        .filter(|d| **d == disposition)
+        .filter(|d| row(**d) == row(disposition))
         .count();
     match delays.get(before) {
         Some(delay) => Next::Retry {
             after: rng.jitter(*delay, SPREAD),
         },
         None => Next::GiveUp,
+    }
+}
+
+/// The row of the table a disposition has; a machine is nobody who confirms.
+const fn row(disposition: Disposition) -> Disposition {
+    match disposition {
+        Disposition::Machine => Disposition::NotConfirmed,
+        other => other,
     }
 }
 
@@ -233,6 +244,7 @@ mod tests {
             (D::Busy, vec![120, 300, 900, 900]),
             (D::NoAnswer, vec![300, 1_800, 7_200]),
             (D::NotConfirmed, vec![1_800, 10_800]),
+            (D::Machine, vec![1_800, 10_800]),
             (D::ShortHangup, vec![600]),
             (D::Declined, vec![1_800]),
             (D::Blocked, vec![1_800]),
@@ -251,6 +263,22 @@ mod tests {
             let last = next(&history(&past), disposition, now, &mut rng);
             assert_eq!(last, Next::GiveUp, "{disposition:?}");
         }
+    }
+
+    #[test]
+    fn a_machine_and_a_person_who_does_not_confirm_share_a_row() {
+        use Disposition as D;
+        let mut rng = Rng::new(5);
+        let now = Wall::default();
+        let second = after(next(
+            &history(&[D::Machine]),
+            D::NotConfirmed,
+            now,
+            &mut rng,
+        ));
+        assert!(second > 8_000, "{second}");
+        let past = history(&[D::Machine, D::NotConfirmed]);
+        assert_eq!(next(&past, D::Machine, now, &mut rng), Next::GiveUp);
     }
 
     #[test]

@@ -444,6 +444,7 @@ async fn end(tx: &mut Conn, ending: &Ending) -> Result<(State, Option<Duration>)
         Disposition::Talked
         | Disposition::ShortHangup
         | Disposition::NotConfirmed
+        | Disposition::Machine
         | Disposition::Busy
         | Disposition::NoAnswer
         | Disposition::Declined

@@ -158,6 +158,7 @@ async fn a_call_goes_through_all_its_rows() {
             rang: true,
             talked_for: Duration::from_secs(60),
             settled: Some(Settled::Accepted),
+            answerer: None,
         };
         assert_eq!(desk.settle(&live, &report).await, Ok(State::Done));
         assert_eq!(desk.settle(&live, &report).await, Err(StoreError::Fenced));

@@ -402,6 +402,7 @@ mod tests {
             rang: false,
             talked_for: Duration::from_secs(9),
             settled: None,
+            answerer: None,
         };
         events.send(CallEvent::Ended(report)).await.unwrap();
         drop(to);

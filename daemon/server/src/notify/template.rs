@@ -114,6 +114,7 @@ impl Templates {
             "expired",
             "done",
             "not_confirmed",
+            "machine",
         ];
         let mut faults: Vec<String> = reasons
             .iter()

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::audio::answer::Answerer;
 use helpline_core::audio::answer::Limits;
 use helpline_core::call::{Ledger, Settled};
 use helpline_core::ivr::io::{
@@ -67,6 +68,7 @@ pub(super) struct Outcome {
     pub(super) by_customer: bool,
     pub(super) talked_for: Duration,
     pub(super) settled: Option<Settled>,
+    pub(super) answerer: Option<Answerer>,
 }
 
 /// An answer that is outstanding.
@@ -181,6 +183,7 @@ impl Task {
             by_customer,
             talked_for: at.since(self.began),
             settled: self.ledger.settled(),
+            answerer: self.ledger.answerer(),
         }
     }
 
@@ -277,6 +280,7 @@ impl Task {
                     DigitSource::Info => self.counters.keys_info.add(),
                     DigitSource::Inband => self.counters.keys_inband.add(),
                 }
+                self.ledger.keyed();
                 self.feed(Input::KeyDown(key)).await;
             }
             Some(MediaEvent::KeyUp(key)) => self.feed(Input::KeyUp(key)).await,
@@ -287,6 +291,7 @@ impl Task {
             }
             Some(MediaEvent::PlayEnded { op, .. }) => self.feed(Input::Spoken(OpId(op))).await,
             Some(MediaEvent::Answerer(who, features)) => {
+                self.ledger.heard(who);
                 self.tell(CallEvent::Answerer(who, features));
                 self.feed(Input::Heard(who)).await;
             }

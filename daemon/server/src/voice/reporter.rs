@@ -40,6 +40,7 @@ impl Reporter {
                 rang: false,
                 talked_for: Duration::ZERO,
                 settled: None,
+                answerer: None,
             },
             told: false,
         }

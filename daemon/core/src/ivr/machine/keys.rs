@@ -72,6 +72,7 @@ impl FlowMachine {
             return;
         }
         self.a_person_answered();
+        let may_interrupt = self.may_interrupt();
         match &mut self.state {
             State::Speaking(speech, _) if speech.barge => {
                 let op = speech.op;
@@ -92,6 +93,11 @@ impl FlowMachine {
                 }
                 None => self.answer(key),
             },
+            State::AwaitingBeep(_) if may_interrupt => {
+                self.trace("key", key_text(key, false));
+                self.keys.handed = Some(key);
+                self.play(0);
+            }
             State::InLine(_) => self.line_key(key),
             State::Reviewing(_) => self.review_key(key),
             State::Working(_) | State::Resting(_) if self.keys.ahead.len() < AHEAD_MAX => {
@@ -107,6 +113,15 @@ impl FlowMachine {
             | State::Stepping
             | State::Ended => self.drop_key(key),
         }
+    }
+
+    /// Whether a key may cut the `play` node on top.
+    fn may_interrupt(&self) -> bool {
+        let Some((flow, index)) = self.node() else {
+            return false;
+        };
+        let act = flow.nodes.get(index).map(|n| &n.act);
+        matches!(act, Some(Act::Play { barge_in: true, .. }))
     }
 
     /// The audio of the node is over, whatever of it was still to come.

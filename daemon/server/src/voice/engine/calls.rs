@@ -259,6 +259,7 @@ impl Shared {
         };
         reporter.report.talked_for = outcome.talked_for;
         reporter.report.settled = outcome.settled;
+        reporter.report.answerer = outcome.answerer;
     }
 
     pub(super) async fn call_in(self: Arc<Self>, invite: InviteIn) {

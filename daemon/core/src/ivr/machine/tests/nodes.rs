@@ -292,6 +292,25 @@ fn a_key_is_the_truth_and_a_late_verdict_changes_nothing() {
 }
 
 #[test]
+fn a_key_before_the_beep_is_a_persons_and_answers_what_follows() {
+    let flow = |barge_in: &str| {
+        plain(&format!(
+            "  a: {{ type: play, after: beep, {barge_in}say: [{{ prompt: q }}], next: b }}
+  b: {{ type: menu, say: [{{ prompt: q }}], keys: {{ \"1\": {{ next: ok }} }}, events: {{ exhausted: {{ next: bad }} }} }}"
+        ))
+    };
+    let mut sim = flow("barge_in: true, ");
+    sim.wait_ms(1_000);
+    sim.press("1");
+    assert!(sim.traced("exit", "1 -> ok"), "{}", sim.trace());
+    assert_eq!(sim.said(), "");
+    let mut sim = flow("");
+    sim.wait_ms(1_000);
+    sim.press("1");
+    assert!(sim.traced("key", "1 dropped"), "{}", sim.trace());
+}
+
+#[test]
 fn a_beep_that_never_comes_is_waited_for_twenty_seconds() {
     let mut sim = plain("  a: { type: play, after: beep, say: [{ prompt: q }], next: ok }");
     let detects = sim.log.iter().any(|(_, o)| matches!(o, Output::Detect(_)));
