@@ -107,6 +107,7 @@ impl World {
             language: "en".into(),
             region: None,
             hours: Arc::new(|| Hours::ALWAYS),
+            queues: Arc::new(Arc::default),
         };
         change(&mut config, trunk, dir.path());
         let media = Media::start(MediaConfig {

@@ -114,6 +114,11 @@ impl Daemon {
             .await
             .context("store: the line could not be taken over")?;
 
+        if flows.current().reads_queues() {
+            // The first call shall find the lines seen.
+            desk.look_at_lines().await.context("store")?;
+        }
+
         let media = start_media(&config)?;
         let recordings = config.recordings();
         std::fs::create_dir_all(&recordings)
@@ -346,6 +351,11 @@ impl Daemon {
             trunks: config.trunk.iter().map(|t| t.name.clone()).collect(),
             stop: self.stop.clone(),
         };
+        let flows = Arc::clone(&self.flows);
+        self.rest.spawn(
+            Arc::clone(&self.desk)
+                .keep_board(move || flows.current().reads_queues(), self.end.clone()),
+        );
         self.rest.spawn(observe::refresh(
             seen.clone(),
             metrics.clone(),
@@ -425,6 +435,7 @@ async fn start_engine(
         clock.clone(),
         config.default_queue().to_owned(),
     );
+    let seen_desk = Arc::clone(desk);
     let engine = EngineConfig {
         dial: config.dial_rules(),
         voice: config.voice.clone(),
@@ -439,6 +450,7 @@ async fn start_engine(
         tts: (config.ivr.tts.clone(), config.spoken()),
         codecs: parts::codecs(config),
         hours: Arc::new(move || open_desk.hours(&queue, open_clock.wall())),
+        queues: Arc::new(move || seen_desk.queues()),
     };
     let flows = Arc::clone(flows);
     Engine::start(

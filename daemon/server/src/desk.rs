@@ -3,6 +3,7 @@
 
 mod accept;
 mod attempt;
+mod board;
 mod budget;
 mod callback;
 mod caller;
@@ -23,9 +24,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use helpline_core::calendar::Calendar;
 use helpline_core::id::{MailInId, NodeId, RequestId};
-use helpline_core::ivr::io::Hours;
+use helpline_core::ivr::io::{Hours, Queues};
 use helpline_core::phone::DialRules;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
@@ -70,6 +72,8 @@ pub struct Desk {
     line_changed: Arc<Notify>,
     mail_waiting: Arc<Notify>,
     cancelled: broadcast::Sender<RequestId>,
+    /// How the lines stood at the last look.
+    board: ArcSwap<Queues>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -119,6 +123,7 @@ impl Desk {
             line_changed: Arc::new(Notify::new()),
             mail_waiting: Arc::new(Notify::new()),
             cancelled: broadcast::channel(CANCELLED_MAX).0,
+            board: ArcSwap::default(),
         }
     }
 

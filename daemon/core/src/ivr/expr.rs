@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use cel::common::ast::{EntryExpr, Expr as Ast};
+use cel::common::ast::{EntryExpr, Expr as Ast, LiteralValue, operators};
 use cel::{Context, Env, ExecutionError, IdedExpr, Program};
 
 use crate::time::Wall;
@@ -123,7 +123,7 @@ impl Expr {
         self.nested
     }
 
-    /// Whether it reads this field of that name: `queue.position`.
+    /// Whether it reads this field of that name: `queue.position`, `queues["help"]`.
     #[must_use]
     pub fn reads(&self, name: &str, field: &str) -> bool {
         self.fields_of(name).any(|f| f == field)
@@ -211,6 +211,14 @@ impl<'a> Reads<'a> {
                 }
             }
             Ast::Call(call) => {
+                if call.func_name == operators::INDEX
+                    && let [of, by] = call.args.as_slice()
+                    && let (Ast::Ident(name), Ast::Literal(LiteralValue::String(field))) =
+                        (&of.expr, &by.expr)
+                    && self.is_free(name)
+                {
+                    self.fields.insert((name.clone(), field.inner().to_owned()));
+                }
                 for part in call.target.as_deref().into_iter().chain(&call.args) {
                     self.expression(part);
                 }

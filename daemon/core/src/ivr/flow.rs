@@ -9,7 +9,7 @@ pub use super::fault::{Fault, Severity};
 use super::fault::{Place, Report};
 use super::lint;
 use super::machine::REVIEW_CLIP;
-use super::model::{Act, Decl, Flow, Item, Kind, Named, Node, Role, What};
+use super::model::{Act, Decl, Flow, Item, Kind, Named, Node, Role, What, all_codes};
 use super::raw;
 use super::read;
 use super::say::{Locale, pieces};
@@ -61,6 +61,7 @@ pub struct FlowSet {
     locales: BTreeMap<String, Locale>,
     clips: BTreeSet<String>,
     hash: String,
+    reads_queues: bool,
 }
 
 impl FlowSet {
@@ -84,6 +85,7 @@ impl FlowSet {
             locales: BTreeMap::new(),
             clips: BTreeSet::new(),
             hash: hash(flows, locales),
+            reads_queues: false,
         };
         for source in locales {
             if let Some(locale) = Locale::read(source, &mut report) {
@@ -106,6 +108,8 @@ impl FlowSet {
             return (None, report.into_faults());
         }
         set.clips = set.needed_clips();
+        let codes = set.flows.values().flat_map(|flow| all_codes(flow));
+        set.reads_queues = codes.into_iter().any(|c| c.expr.names().contains("queues"));
         (Some(set), report.into_faults())
     }
 
@@ -169,6 +173,12 @@ impl FlowSet {
     #[must_use]
     pub fn clips(&self) -> &BTreeSet<String> {
         &self.clips
+    }
+
+    /// Whether a flow reads `queues`.
+    #[must_use]
+    pub fn reads_queues(&self) -> bool {
+        self.reads_queues
     }
 
     /// SHA-256 over all files, hex: names the set in traces and logs.

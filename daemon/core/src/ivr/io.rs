@@ -6,6 +6,7 @@ mod order;
 pub use order::*;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -83,6 +84,8 @@ pub enum Input {
     Heard(Answerer),
     /// The machine that answered records from now on: its beep came, or it fell silent.
     MachineListens,
+    /// How the lines stand from now on.
+    Queues(Arc<Queues>),
 }
 
 /// What the machine wants, drained by `poll`.
@@ -205,6 +208,8 @@ pub struct Start {
     pub wall: Wall,
     /// `calendar`, as of now.
     pub hours: Hours,
+    /// `queues`, as of now; later ones come by [`Input::Queues`].
+    pub queues: Arc<Queues>,
     /// IANA zone in which days and times are told; UTC if there is none of that name.
     pub zone: String,
     /// `env`: names and values that flows may read.
@@ -226,6 +231,22 @@ impl Hours {
         open: true,
         next_open: None,
     };
+}
+
+/// `queues` in expressions: how each line stands, by the name of its queue.
+pub type Queues = BTreeMap<String, QueueFacts>;
+
+/// How a line stands for whoever has not joined it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFacts {
+    /// How many wait in it.
+    pub waiting: u32,
+    /// How many may take calls.
+    pub agents: u32,
+    /// Upper bound of the wait of whoever joined now; `None`: nobody knows.
+    pub ewt: Option<Duration>,
+    /// Whether the queue is open.
+    pub open: bool,
 }
 
 /// `call` in expressions.

@@ -228,6 +228,12 @@ impl FlowMachine {
         self.set.hash()
     }
 
+    /// Whether a flow may look at lines it has not joined, and wants [`Input::Queues`].
+    #[must_use]
+    pub fn reads_queues(&self) -> bool {
+        self.set.reads_queues()
+    }
+
     /// The flow it began with.
     #[must_use]
     pub fn flow_name(&self) -> &str {
@@ -342,6 +348,7 @@ impl FlowMachine {
             Input::LeftRoom(op, reply) => self.left_room(op, reply),
             Input::Heard(who) => self.heard(who),
             Input::MachineListens => self.machine_listens(),
+            Input::Queues(queues) => self.start.queues = queues,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use helpline_core::calendar::zone_named;
 use helpline_core::id::RequestId;
-use helpline_core::queue::ewt::{LineView, Promise, estimate};
+use helpline_core::queue::ewt::{LineView, Promise, PromiseKind, estimate};
 use helpline_core::queue::order::Key;
 use helpline_core::queue::{Effects, Event, State, step};
 use helpline_core::request::{Channel, HelpRequest, When};
@@ -182,6 +182,19 @@ impl Line {
             has_trunk: true,
             ..self
         }
+    }
+
+    /// The upper bound of the wait at a place, if one can be promised.
+    pub(super) async fn bound(
+        &self,
+        tx: &mut Conn,
+        queue: &str,
+        ahead: u32,
+        now: Wall,
+    ) -> Result<Option<Duration>, StoreError> {
+        let promise = self.promise(tx, queue, ahead, now).await?;
+        let is_wait = matches!(promise.kind, PromiseKind::Range | PromiseKind::Short);
+        Ok(is_wait.then(|| promise.to.since(now)))
     }
 
     /// The promise for a place, from the live line.

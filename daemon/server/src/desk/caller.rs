@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use helpline_core::id::NodeId;
 use helpline_core::ivr::io::QueueView;
-use helpline_core::queue::ewt::PromiseKind;
 use helpline_core::time::Wall;
 
 use super::accept::Line;
@@ -59,13 +58,10 @@ impl Look {
             return Ok(Turn::Now);
         }
         let ahead = callers + requests;
-        let mut ewt = None;
-        if let Some(line) = &self.line {
-            let promise = line.promise(tx, &queue, ahead, now).await?;
-            if matches!(promise.kind, PromiseKind::Range | PromiseKind::Short) {
-                ewt = Some(promise.to.since(now));
-            }
-        }
+        let ewt = match &self.line {
+            Some(line) => line.bound(tx, &queue, ahead, now).await?,
+            None => None,
+        };
         let behind = caller::waiting(tx, &queue).await?;
         Ok(Turn::Waits(QueueView {
             position: Some(ahead + 1),

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use helpline_core::audio::answer::Answerer;
-use helpline_core::audio::answer::Limits;
+use helpline_core::audio::answer::{Answerer, Limits};
 use helpline_core::call::{Ledger, Settled};
 use helpline_core::ivr::io::{
-    Barge, CallbackOrder, CallbackReply, HttpOrder, Input, Join, Key, OpId, Output, TraceLine, Why,
+    Barge, CallbackOrder, CallbackReply, HttpOrder, Input, Join, Key, OpId, Output, Queues,
+    TraceLine, Why,
 };
 use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::phone::PhoneNumber;
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
+use super::engine::Board;
 use super::leg::Leg;
 use super::media::{DigitSource, MediaEvent};
 use super::prompts::Prompts;
@@ -55,6 +56,7 @@ pub(super) struct Answered {
     pub(super) stop: CancellationToken,
     pub(super) counters: Arc<Counters>,
     pub(super) may_dial: MayDial,
+    pub(super) queues: Board,
     pub(super) takes: Takes,
     pub(super) tts: Option<Arc<Tts>>,
 }
@@ -89,6 +91,9 @@ struct Task {
     clock: Clock,
     counters: Arc<Counters>,
     may_dial: MayDial,
+    queues: Board,
+    /// What the flow knows of the lines.
+    seen: Arc<Queues>,
     began: Time,
     ended: Option<(Time, bool)>,
     ledger: Ledger,
@@ -133,6 +138,8 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         clock: call.clock,
         counters: call.counters,
         may_dial: call.may_dial,
+        seen: (call.queues)(),
+        queues: call.queues,
         began,
         ended: None,
         ledger: Ledger::default(),
@@ -452,8 +459,22 @@ impl Task {
     }
 
     async fn feed(&mut self, input: Input) {
+        self.see_queues();
         self.machine.handle(self.clock.time(), input);
         self.drain().await;
+    }
+
+    /// Flows decide by the lines as they stand now.
+    fn see_queues(&mut self) {
+        if !self.machine.reads_queues() {
+            return;
+        }
+        let queues = (self.queues)();
+        if !Arc::ptr_eq(&queues, &self.seen) {
+            self.seen = Arc::clone(&queues);
+            self.machine
+                .handle(self.clock.time(), Input::Queues(queues));
+        }
     }
 
     /// Carries out what the machine wants, until it wants nothing.

@@ -14,7 +14,7 @@ use helpline_core::audio::Clip;
 use helpline_core::audio::codec::Codec;
 use helpline_core::audio::mix::Scene;
 use helpline_core::ivr::flow::FlowSet;
-use helpline_core::ivr::io::Hours;
+use helpline_core::ivr::io::{Hours, Queues};
 use helpline_core::phone::DialRules;
 use helpline_core::rng::Rng;
 use tokio::sync::{Semaphore, mpsc};
@@ -74,7 +74,12 @@ pub struct EngineConfig {
     pub codecs: Vec<Codec>,
     /// When callers find the queue open, as of now.
     pub hours: Arc<dyn Fn() -> Hours + Send + Sync>,
+    /// How the lines stand.
+    pub queues: Board,
 }
+
+/// How the lines stand, as of now.
+pub(super) type Board = Arc<dyn Fn() -> Arc<Queues> + Send + Sync>;
 
 impl std::fmt::Debug for EngineConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -120,6 +120,7 @@ impl World {
             language: "en".into(),
             region: None,
             hours: Arc::new(|| Hours::ALWAYS),
+            queues: Arc::new(Arc::default),
         };
         change(&mut config);
         let media = media();

@@ -55,6 +55,8 @@ pub(super) struct Given {
     pub(super) http: Vec<GivenService>,
     /// How the line stands when the call enters it.
     pub(super) queue: GivenQueue,
+    /// `queues`: how lines stand before a call joins one.
+    pub(super) queues: BTreeMap<String, GivenLine>,
     /// Whether messages can be stored; yes.
     pub(super) delivers: Option<bool>,
 }
@@ -92,6 +94,28 @@ pub(super) struct GivenQueue {
     pub(super) agents: Option<u32>,
     /// A length of time.
     pub(super) ewt: Option<String>,
+}
+
+/// A line seen from outside; one agent, nobody waits, open.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GivenLine {
+    pub(super) waiting: u32,
+    pub(super) agents: u32,
+    /// A length of time.
+    pub(super) ewt: Option<String>,
+    pub(super) open: bool,
+}
+
+impl Default for GivenLine {
+    fn default() -> Self {
+        GivenLine {
+            waiting: 0,
+            agents: 1,
+            ewt: None,
+            open: true,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -256,7 +280,8 @@ impl World {
 
 impl Given {
     fn check(&self) -> Result<(), String> {
-        self.queue.ewt.iter().try_for_each(is_length)?;
+        let lines = self.queues.values().filter_map(|line| line.ewt.as_ref());
+        self.queue.ewt.iter().chain(lines).try_for_each(is_length)?;
         for service in &self.http {
             service.after.iter().try_for_each(is_length)?;
             if let Some(method) = &service.method

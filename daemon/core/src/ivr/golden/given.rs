@@ -1,10 +1,13 @@
 //! What a test gives, as the start of a call and the world around it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::file::{Given, GivenQueue, GivenReply, GivenService, GoldenTest, World};
+use super::file::{Given, GivenLine, GivenQueue, GivenReply, GivenService, GoldenTest, World};
 use super::run::{NOW, make_absolute};
-use crate::ivr::io::{CallFacts, FindReply, Hours, HttpMethod, HttpReply, QueueView, Start};
+use crate::ivr::io::{
+    CallFacts, FindReply, Hours, HttpMethod, HttpReply, QueueFacts, QueueView, Start,
+};
 use crate::ivr::read;
 use crate::ivr::sim::{self, Answer, Service};
 use crate::phone::PhoneNumber;
@@ -69,6 +72,7 @@ impl Given {
                     _ => wall,
                 }),
             },
+            queues: Arc::new(self.queues.iter().map(GivenLine::named).collect()),
             env: self.env.clone(),
             zone: "UTC".to_owned(),
         }
@@ -88,6 +92,18 @@ impl Given {
             queue: self.queue.view(),
             lengths: None,
         }
+    }
+}
+
+impl GivenLine {
+    fn named((name, line): (&String, &GivenLine)) -> (String, QueueFacts) {
+        let facts = QueueFacts {
+            waiting: line.waiting,
+            agents: line.agents,
+            ewt: line.ewt.as_deref().and_then(read::duration),
+            open: line.open,
+        };
+        (name.clone(), facts)
     }
 }
 

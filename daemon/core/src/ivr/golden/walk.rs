@@ -57,6 +57,7 @@ pub fn walk(set: &Arc<FlowSet>, flow: &str, help: Option<&str>, seed: u64) -> Wa
         language: "en-US".to_owned(),
         wall: run::NOW,
         hours: Hours::ALWAYS,
+        queues: Arc::default(),
         env: BTreeMap::new(),
         zone: "UTC".to_owned(),
     };

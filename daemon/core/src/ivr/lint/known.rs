@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::ivr::expr::Expr;
 use crate::ivr::fault::{Place, Report, hint};
 use crate::ivr::flow::{Known, files};
-use crate::ivr::model::{Act, Flow, Named, Order, Part, Request, all_codes};
+use crate::ivr::model::{Act, Code, Flow, Named, Order, Part, Request, all_codes};
 
 /// Checks one flow against the configuration.
 pub(super) fn check(flow: &Flow, known: &Known, report: &mut Report) {
@@ -35,10 +34,9 @@ pub(super) fn check(flow: &Flow, known: &Known, report: &mut Report) {
     for file in files(flow) {
         check.file(file, known);
     }
-    if let Some(env) = &known.env {
-        for code in all_codes(flow) {
-            check.env(&code.expr, code.at, env);
-        }
+    for code in all_codes(flow) {
+        check.fields("env", code, known.env.as_ref(), "name", "ivr.env");
+        check.fields("queues", code, known.queues.as_ref(), "queue", "[[queue]]");
     }
 }
 
@@ -99,9 +97,20 @@ impl Check<'_> {
         }
     }
 
-    fn env(&mut self, expr: &Expr, at: Place, env: &BTreeSet<String>) {
-        for name in expr.fields_of("env") {
-            self.missing(name, at, env, "name", "ivr.env");
+    /// What an expression reads of `env` or `queues`.
+    fn fields(
+        &mut self,
+        of: &str,
+        code: &Code,
+        known: Option<&BTreeSet<String>>,
+        what: &str,
+        key: &str,
+    ) {
+        let Some(known) = known else {
+            return;
+        };
+        for name in code.expr.fields_of(of) {
+            self.missing(name, code.at, known, what, key);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::ivr::expr::{self, EvalError, Scope, Value};
 use crate::ivr::fault::{Report, hint};
 use crate::ivr::model::{
     Act, Code, Decl, Flow, Item, Kind, Node, Order, Part, ReadAs, Request, Role, Target, What,
+    all_codes,
 };
 use crate::time::Wall;
 
@@ -347,7 +348,10 @@ impl Check<'_> {
                 self.report.add(&self.flow.file, code.at, "E108", message);
             }
         }
-        if !known || code.expr.names().iter().any(|n| self.loose.contains(n)) {
+        // A line that a value names has no sample.
+        let names = code.expr.names();
+        let any_line = names.contains("queues") && code.expr.fields_of("queues").next().is_none();
+        if !known || any_line || names.iter().any(|n| self.loose.contains(n)) {
             return;
         }
         match code.expr.eval(&self.scope) {
@@ -408,6 +412,10 @@ fn samples(flow: &Flow) -> Scope {
         scope.set("queue", queue_sample());
     }
     let at = expr::timestamp(Wall::from_millis(1_795_440_000_000)).unwrap_or(Value::Null);
+    // Which queues there are is checked against the configuration.
+    let codes = all_codes(flow);
+    let named = codes.iter().flat_map(|code| code.expr.fields_of("queues"));
+    scope.set("queues", expr::map(named.map(|name| (name, line_sample()))));
     let calendar = [("open", Value::Bool(true)), ("next_open", at)];
     scope.set("calendar", expr::map(calendar));
     if let Some(now) = expr::timestamp(Wall::from_millis(1_795_440_000_000)) {
@@ -462,6 +470,15 @@ fn sample(kind: Kind) -> Value {
         Kind::List => Value::List(Arc::new(Vec::new())),
         Kind::Any => Value::Null,
     }
+}
+
+fn line_sample() -> Value {
+    expr::map([
+        ("waiting", Value::Int(1)),
+        ("agents", Value::Int(1)),
+        ("ewt", expr::duration(Duration::from_secs(60))),
+        ("open", Value::Bool(true)),
+    ])
 }
 
 fn queue_sample() -> Value {

@@ -258,6 +258,39 @@ fn e108_an_expression_that_cannot_work_is_told() {
 }
 
 #[test]
+fn e108_lines_are_read_by_their_facts() {
+    let with = |when: &str| {
+        let node =
+            format!("c: {{ type: branch, cases: [{{ when: \"{when}\", next: d }}], else: d }}");
+        let text = BASE.replacen(
+            "c: { type: set, set: { v: \"'x' + v\" }, next: d }",
+            &node,
+            1,
+        );
+        check(&[("t", &text)])
+            .iter()
+            .map(|f| f.code)
+            .collect::<Vec<_>>()
+    };
+    // `v` is no longer used.
+    for good in [
+        "queues['help'].open && queues['help'].waiting < 5",
+        "has(queues['help'].ewt) && queues['help'].ewt < duration('10m')",
+        "queues.help.agents > 0",
+        "queues[v].open",
+    ] {
+        assert!(!with(good).contains(&"E108"), "{good}: {:?}", with(good));
+    }
+    for bad in [
+        "queues['help'].waitng < 5",
+        "queues['help'].waiting",
+        "queues['help'].ewt < 600",
+    ] {
+        assert!(with(bad).contains(&"E108"), "{bad}: {:?}", with(bad));
+    }
+}
+
+#[test]
 fn e109_only_declared_names_that_are_not_inputs_can_be_written() {
     expect(
         "set: { v:",

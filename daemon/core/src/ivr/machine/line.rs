@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Due, FlowMachine, Speech, State};
 use crate::ivr::expr::{self, Value};
-use crate::ivr::io::{Join, Key, OpId, Output, Place, QueueView, Why};
+use crate::ivr::io::{Join, Key, OpId, Output, Place, QueueFacts, QueueView, Why};
 use crate::ivr::model::{Act, Announce, Code, Item, Node};
 use crate::time::Time;
 
@@ -263,6 +263,17 @@ pub(super) fn facts(view: &QueueView) -> Value {
         count("waiting", view.waiting),
         count("agents", view.agents),
         view.ewt.map(|ewt| ("ewt", expr::duration(ewt))),
+    ];
+    expr::map(facts.into_iter().flatten())
+}
+
+/// A line as `queues` shows it.
+pub(super) fn seen(line: &QueueFacts) -> Value {
+    let facts = [
+        Some(("waiting", Value::Int(line.waiting.into()))),
+        Some(("agents", Value::Int(line.agents.into()))),
+        Some(("open", Value::Bool(line.open))),
+        line.ewt.map(|ewt| ("ewt", expr::duration(ewt))),
     ];
     expr::map(facts.into_iter().flatten())
 }

@@ -141,6 +141,10 @@ impl FlowMachine {
             "now" => expr::timestamp(self.wall())?,
             "callback" => self.callback.clone()?,
             "queue" => super::line::facts(self.queue.as_ref()?),
+            "queues" => {
+                let lines = self.start.queues.iter();
+                expr::map(lines.map(|(name, line)| (name.as_str(), super::line::seen(line))))
+            }
             "detect" => {
                 let verdict = self.answerer.verdict.map_or("", super::answerer::word);
                 expr::map([("verdict", text(verdict))])

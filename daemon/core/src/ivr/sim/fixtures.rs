@@ -148,6 +148,7 @@ pub(in crate::ivr) fn start(flow: &str) -> Start {
         language: "en-US".to_owned(),
         wall: NOW,
         hours: Hours::ALWAYS,
+        queues: Arc::default(),
         env: std::collections::BTreeMap::new(),
         zone: "UTC".to_owned(),
     }

@@ -159,6 +159,7 @@ impl Shared {
             language: plan.language.clone(),
             wall: self.clock.wall(),
             hours: plan.hours,
+            queues: (self.config.queues)(),
             env: self.config.env.clone(),
             zone: self.config.zone.clone(),
         }
@@ -250,6 +251,7 @@ impl Shared {
             stop: self.stop.clone(),
             counters: Arc::clone(&self.counters),
             may_dial: self.may_dial(),
+            queues: Arc::clone(&self.config.queues),
             takes,
             tts: self.tts.clone(),
         };
@@ -334,6 +336,7 @@ impl Shared {
             language: self.config.language.clone(),
             wall: self.clock.wall(),
             hours: (self.config.hours)(),
+            queues: (self.config.queues)(),
             env: self.config.env.clone(),
             zone: self.config.zone.clone(),
         }

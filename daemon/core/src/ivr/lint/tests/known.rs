@@ -79,6 +79,13 @@ fn e118_what_is_not_configured_is_named() {
         let found = codes.contains(&"E118");
         assert_eq!(found, !good, "{node}: {codes:?}");
     }
+    for (name, good) in [("help", true), ("sales", false)] {
+        let node = format!(
+            "c: {{ type: branch, cases: [{{ when: \"queues['{name}'].open\", next: d }}], else: d }}"
+        );
+        let codes = known_codes(&with(&node), &known);
+        assert_eq!(codes.contains(&"E118"), !good, "{name}: {codes:?}");
+    }
     let wait = with("c: { type: wait, for: 5s, music: hold/jazz, next: d }");
     assert!(known_codes(&wait, &known).contains(&"E107"));
     let hours = BASE.replacen("start: a", "start: a\ncalendar: shop", 1);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::audio::answer::Answerer;
 use crate::ivr::io::{
-    Delivery, FindReply, HttpReply, QueueView, RoomReply, Start, TakeEnd, TransferReply,
+    Delivery, FindReply, HttpReply, QueueFacts, QueueView, Queues, RoomReply, Start, TakeEnd,
+    TransferReply,
 };
 use crate::ivr::sim::{Answer, Service, World};
 
@@ -289,6 +290,36 @@ fn a_key_is_the_truth_and_a_late_verdict_changes_nothing() {
     sim.hears(Answerer::Human);
     sim.hears(Answerer::Machine);
     assert!(!sim.traced("exit", "machine"), "{}", sim.trace());
+}
+
+#[test]
+fn lines_are_seen_before_one_is_joined_and_as_they_stand_now() {
+    let line = |waiting| QueueFacts {
+        waiting,
+        agents: 2,
+        ewt: Some(Duration::from_secs(240)),
+        open: true,
+    };
+    let lines = |waiting| Arc::new(Queues::from([("sales".to_owned(), line(waiting))]));
+    let nodes = "  a: { type: wait, for: 5s, next: b }
+  b: { type: branch, cases: [{ when: \"queues['sales'].open && queues['sales'].waiting < 3 && queues['sales'].ewt <= duration('4m')\", next: ok }], else: bad }";
+    let flows = set_with(TOP, nodes);
+    let mut begin = sim::start("t");
+    begin.queues = lines(1);
+    for (later, cause) in [(None, 31), (Some(lines(3)), 21)] {
+        let mut sim = Sim::new(Arc::clone(&flows), begin.clone()).unwrap();
+        sim.wait_ms(1_000);
+        if let Some(lines) = later {
+            sim.input(Input::Queues(lines));
+        }
+        sim.finish();
+        assert_eq!(sim.ended(), Some(cause), "{}", sim.trace());
+    }
+    // A queue that is not there is an error of the flow, not of the machine.
+    begin.queues = Arc::default();
+    let mut sim = Sim::new(flows, begin).unwrap();
+    sim.finish();
+    assert_eq!(sim.ended(), Some(41), "{}", sim.trace());
 }
 
 #[test]
