@@ -17,6 +17,8 @@ const CAPTURES: &str = "/usr/share/sip-tester";
 const KEY_EVERY_MS: u32 = 900;
 /// What a comma among keys waits.
 const COMMA_MS: u32 = 1_000;
+/// How long a held key is down: longer than a flow of the tests waits between keys.
+const HELD_MS: u32 = 3_000;
 
 /// Folder of the peers' files.
 pub(crate) fn peers() -> PathBuf {
@@ -36,14 +38,18 @@ pub(crate) fn scenario(name: &str, keys: &[(&str, &str)], dir: &Path) -> PathBuf
     path
 }
 
-/// Actions that send `keys` as captured telephone events (RFC 4733); a comma waits. The
-/// captures are written into `dir`.
+/// Actions that send `keys` as captured telephone events (RFC 4733); a comma waits, and a
+/// key before `_` is held down for [`HELD_MS`]. The captures are written into `dir`.
 pub(crate) fn events_of(keys: &str, dir: &Path) -> String {
     let mut actions = String::new();
     for (place, key) in (0u16..).zip(keys.chars()) {
         let name = match key {
             ',' => {
                 let _ = writeln!(actions, "<pause milliseconds=\"{COMMA_MS}\" />");
+                continue;
+            }
+            '_' => {
+                let _ = writeln!(actions, "<pause milliseconds=\"{HELD_MS}\" />");
                 continue;
             }
             '*' => "star".to_owned(),
@@ -57,6 +63,8 @@ pub(crate) fn events_of(keys: &str, dir: &Path) -> String {
         let capture = fs::read(capture)
             .expect("captures of package sip-tester; run tests/run, it installs it");
         let file = format!("key.{place}.pcap");
+        let is_held = keys.chars().nth(usize::from(place) + 1) == Some('_');
+        let capture = if is_held { held(&capture) } else { capture };
         fs::write(dir.join(&file), placed(capture, place)).unwrap();
         let _ = writeln!(
             actions,
@@ -64,6 +72,32 @@ pub(crate) fn events_of(keys: &str, dir: &Path) -> String {
         );
     }
     actions
+}
+
+/// The capture of a key as if it had been held: its first packet again and again, each 20 ms
+/// longer, and its last three at the end.
+fn held(capture: &[u8]) -> Vec<u8> {
+    /// A packet of a capture: 16 bytes of its own, 42 of headers, 12 of RTP and the event.
+    const PACKET: usize = 16 + 42 + 16;
+    let (file, packets) = capture.split_at(24);
+    let (first, lasts) = (&packets[..PACKET], &packets[packets.len() - 3 * PACKET..]);
+    let mut long = file.to_vec();
+    let slots = u16::try_from(HELD_MS / 20).unwrap();
+    let mut add = |packet: &[u8], slot: u16| {
+        let mut packet = packet.to_vec();
+        let micros = u32::from(slot) * 20_000;
+        packet[..4].copy_from_slice(&(1 + micros / 1_000_000).to_le_bytes());
+        packet[4..8].copy_from_slice(&(micros % 1_000_000).to_le_bytes());
+        packet[PACKET - 2..].copy_from_slice(&(slot * 160).to_be_bytes());
+        long.extend(packet);
+    };
+    for slot in 0..slots {
+        add(first, slot);
+    }
+    for last in lasts.chunks(PACKET) {
+        add(last, slots);
+    }
+    long
 }
 
 /// A capture whose packets stand at a place of their own in the stream. SIPp sends them
@@ -76,7 +110,7 @@ fn placed(mut capture: Vec<u8>, place: u16) -> Vec<u8> {
     while let Some(length) = capture.get(at + 8..at + 12) {
         let length = u32::from_le_bytes(length.try_into().unwrap());
         let rtp = at + 16 + RTP;
-        let sequence = 1_000 + place * 50 + number;
+        let sequence = 1_000 + place * 200 + number;
         capture[rtp + 2..rtp + 4].copy_from_slice(&sequence.to_be_bytes());
         let timestamp = 8_000 * (1 + u32::from(place));
         capture[rtp + 4..rtp + 8].copy_from_slice(&timestamp.to_be_bytes());

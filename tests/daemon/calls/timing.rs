@@ -10,7 +10,7 @@ use std::time::Duration;
 use helpline::config;
 use helpline::voice::flows::{Setting, check};
 use helpline_core::ivr::golden::World;
-use helpline_core::ivr::io::Output;
+use helpline_core::ivr::io::{Input, Key, Output};
 use helpline_core::ivr::sim::Sim;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::time::Wall;
@@ -20,14 +20,16 @@ use crate::support::phone::{Keys, sipp_caller};
 use crate::support::process::Daemon;
 
 const LIMIT: Duration = Duration::from_secs(55);
-/// The rule, the end of the caller's number, and what he keys; a comma waits a second.
-const RULES: [(&str, &str, &str); 12] = [
+/// The rule, the end of the caller's number, and what he keys; a comma waits a second, a
+/// key before `_` is held for three.
+const RULES: [(&str, &str, &str); 13] = [
     ("T1", "01", ""),
     ("T2", "02", ",1"),
     ("T3", "03", ",12"),
     ("T4", "04", ",#,7#"),
     ("T5", "05", ",12#,3"),
     ("T6", "06", ",*4,9"),
+    ("T7", "07", ",1_2"),
     ("T8", "08", ",5"),
     ("B1", "11", ",1"),
     ("B2", "12", ",1,,2"),
@@ -69,9 +71,16 @@ fn simulated(end: &str, keys: &str) -> Vec<String> {
     // As the scenario of SIPp has it.
     sim.wait(Duration::from_millis(600));
     let mut is_first = true;
-    for key in keys.chars() {
+    let mut keys = keys.chars().peekable();
+    while let Some(key) = keys.next() {
         if key == ',' {
             sim.wait(Duration::from_secs(1));
+        } else if keys.next_if_eq(&'_').is_some() {
+            let key = Key::new(key).unwrap();
+            sim.input(Input::KeyDown(key));
+            sim.wait(Duration::from_secs(3));
+            sim.input(Input::KeyUp(key));
+            is_first = false;
         } else {
             if !std::mem::take(&mut is_first) {
                 sim.wait(Duration::from_millis(700));
