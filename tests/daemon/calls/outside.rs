@@ -93,7 +93,8 @@ vars:
   name: { type: string, default: \"\" }
 prompts: { vm_ok: { text: \"Thank you. Your message is on its way.\" } }
 nodes:
-  known: { type: lookup, by: phone, value: call.from, save: who, next: ask, events: { miss: { next: stranger } } }
+  known: { type: lookup, by: phone, value: call.from, save: who, next: line, events: { miss: { next: stranger } } }
+  line: { type: branch, cases: [{ when: \"queues['help'].open && queues['help'].waiting <= 1\", next: ask }], else: stranger }
   stranger: { type: play, say: [{ pause: 2s }], next: nobody }
   nobody: { type: hangup, cause: 21 }
   ask: { type: http, request: { method: POST, url: \"{{{env.SERVICE}}}/who?n={{call.from}}\", json: { requests: who.requests } }, save: { name: response.body.name }, next: tell, events: { error: { next: stranger }, timeout: { next: stranger } } }
