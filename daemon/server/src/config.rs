@@ -187,6 +187,9 @@ pub struct Ivr {
     pub tts: Vec<String>,
     /// Hosts that flows may send requests to, `crm.example` or `crm.example:8443`.
     pub http_hosts: Vec<String>,
+    /// CSV file of customers that `lookup` of a flow finds by `number` or `email`; its other
+    /// columns are fields of the record.
+    pub customers: Option<PathBuf>,
 }
 
 /// Where messages go that callers leave.

@@ -98,6 +98,7 @@ impl Daemon {
             flows,
             prompts,
             templates,
+            customers,
         } = Parts::load(&config).await?;
         let sockets = Sockets::bind(&config).await?;
         let store = Store::open(&config.store, &clock).await.context("store")?;
@@ -110,6 +111,7 @@ impl Daemon {
             seed()?,
         );
         let desk = Arc::new(desk);
+        desk.know(customers);
         desk.start()
             .await
             .context("store: the line could not be taken over")?;
@@ -221,8 +223,10 @@ impl Daemon {
         ));
         // Before READY: a SIGHUP that nobody handles would end the process.
         let mut reload = hangup_signal()?;
-        let watched = self.config.ivr.watch.then(|| self.flows.folders());
-        let mut watch = watch::Watch::new(watched.unwrap_or_default());
+        let mut watched = self.flows.folders();
+        watched.extend(self.config.ivr.customers.clone());
+        watched.retain(|_| self.config.ivr.watch);
+        let mut watch = watch::Watch::new(watched);
         notify_systemd::ready();
         let mut fault = None;
         loop {
@@ -287,8 +291,8 @@ impl Daemon {
     async fn reload(&self) {
         notify_systemd::reloading();
         let (config, flows) = (Arc::clone(&self.config), Arc::clone(&self.flows));
-        let prompts = Arc::clone(&self.prompts);
-        let work = move || parts::reload(&config, &flows, &prompts);
+        let (prompts, desk) = (Arc::clone(&self.prompts), Arc::clone(&self.desk));
+        let work = move || parts::reload(&config, &flows, &prompts, &desk);
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(())) => tracing::info!("flows and prompts were read again"),
             Ok(Err(faults)) => {

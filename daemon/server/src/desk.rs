@@ -7,6 +7,7 @@ mod board;
 mod budget;
 mod callback;
 mod caller;
+pub mod customers;
 mod learnt;
 mod letter;
 mod line;
@@ -36,6 +37,7 @@ use helpline_core::time::Wall;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
+use self::customers::Customers;
 use crate::clock::Clock;
 use crate::config::{Config, Queue};
 use crate::store::{Counts, Store};
@@ -74,6 +76,7 @@ pub struct Desk {
     cancelled: broadcast::Sender<RequestId>,
     /// How the lines stood at the last look.
     board: ArcSwap<Queues>,
+    customers: ArcSwap<Customers>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -124,6 +127,7 @@ impl Desk {
             mail_waiting: Arc::new(Notify::new()),
             cancelled: broadcast::channel(CANCELLED_MAX).0,
             board: ArcSwap::default(),
+            customers: ArcSwap::default(),
         }
     }
 
@@ -177,6 +181,17 @@ impl Desk {
     /// Whether other daemons use the same database.
     pub(crate) const fn is_shared(&self) -> bool {
         self.store.is_shared()
+    }
+
+    /// The customers that flows find from now on.
+    pub(crate) fn know(&self, customers: Customers) {
+        if !customers.is_empty() {
+            tracing::info!(
+                customers = customers.len(),
+                "the table of customers is read"
+            );
+        }
+        self.customers.store(Arc::new(customers));
     }
 
     /// The opening hours of a queue, for the calls of its flows.

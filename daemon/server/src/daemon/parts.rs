@@ -1,4 +1,5 @@
-//! What an operator may write besides the configuration: flows, prompts, templates.
+//! What an operator may write besides the configuration: flows, prompts, templates,
+//! customers.
 //! The same check stands behind `helpline check` and the start.
 
 use std::sync::Arc;
@@ -8,9 +9,11 @@ use helpline_core::audio::codec::Codec;
 use helpline_core::ivr::flow::FlowSet;
 
 use crate::config::{CodecName, Config};
+use crate::desk::Desk;
+use crate::desk::customers::Customers;
 use crate::notify::template::Templates;
 use crate::voice::flows::{Flows, Setting};
-use crate::voice::prompts::{PromptTable, Prompts};
+use crate::voice::prompts::{PromptSource, PromptTable, Prompts};
 
 /// Everything read from files, checked together.
 pub struct Parts {
@@ -20,6 +23,8 @@ pub struct Parts {
     pub prompts: PromptTable,
     /// Templates of mail.
     pub templates: Templates,
+    /// The operator's table of customers.
+    pub customers: Customers,
 }
 
 impl Parts {
@@ -47,7 +52,7 @@ pub fn check(config: &Config) -> Vec<String> {
     read(config).err().unwrap_or_default()
 }
 
-/// Reads flows and prompts anew, off the event loop. New calls take the new ones, calls
+/// Reads flows, prompts and customers anew, off the event loop. New calls take the new ones, calls
 /// under way keep what they have.
 ///
 /// # Errors
@@ -56,27 +61,43 @@ pub(super) fn reload(
     config: &Config,
     flows: &Flows,
     prompts: &PromptTable,
+    desk: &Desk,
 ) -> Result<(), Vec<String>> {
     flows.reload(|set, sources| {
         let mut faults = missing_flows(config, set);
-        if faults.is_empty() && prompts.load().are_of(&sources) {
-            return Ok(());
+        let customers = Customers::load(config).map_err(|found| faults.extend(found));
+        let fresh = reload_prompts(config, prompts, sources).map_err(|found| faults.extend(found));
+        let (Ok(customers), Ok(fresh)) = (customers, fresh) else {
+            return Err(faults);
+        };
+        if !faults.is_empty() {
+            return Err(faults);
         }
-        match Prompts::load(sources, &codecs(config)) {
-            Ok(fresh) if faults.is_empty() => {
-                tracing::info!(
-                    prompts = fresh.len(),
-                    bytes = fresh.cache_bytes(),
-                    "prompts are reloaded"
-                );
-                prompts.store(Arc::new(fresh));
-                return Ok(());
-            }
-            Ok(_) => {}
-            Err(found) => faults.extend(found.iter().map(ToString::to_string)),
+        if let Some(fresh) = fresh {
+            prompts.store(fresh);
         }
-        Err(faults)
+        desk.know(customers);
+        Ok(())
     })
+}
+
+/// Recordings that differ from those in use.
+fn reload_prompts(
+    config: &Config,
+    prompts: &PromptTable,
+    sources: Vec<PromptSource>,
+) -> Result<Option<Arc<Prompts>>, Vec<String>> {
+    if prompts.load().are_of(&sources) {
+        return Ok(None);
+    }
+    let fresh = Prompts::load(sources, &codecs(config));
+    let fresh = fresh.map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    tracing::info!(
+        prompts = fresh.len(),
+        bytes = fresh.cache_bytes(),
+        "prompts are reloaded"
+    );
+    Ok(Some(Arc::new(fresh)))
 }
 
 fn read(config: &Config) -> Result<Parts, Vec<String>> {
@@ -93,11 +114,13 @@ fn read(config: &Config) -> Result<Parts, Vec<String>> {
     if let Ok(flows) = &flows {
         faults.extend(missing_flows(config, &flows.current()));
     }
-    match (flows, prompts, templates) {
-        (Ok(flows), Ok(prompts), Ok(templates)) if faults.is_empty() => Ok(Parts {
+    let customers = Customers::load(config).map_err(|found| faults.extend(found));
+    match (flows, prompts, templates, customers) {
+        (Ok(flows), Ok(prompts), Ok(templates), Ok(customers)) if faults.is_empty() => Ok(Parts {
             flows: Arc::new(flows),
             prompts: Arc::new(ArcSwap::from_pointee(prompts)),
             templates,
+            customers,
         }),
         _ => Err(faults),
     }

@@ -12,39 +12,36 @@ const SETTLED: Duration = Duration::from_millis(500);
 /// Folders in folders that are looked into.
 const DEPTH_MAX: u32 = 3;
 
-/// Watches folders.
+/// Watches folders and files.
 pub(super) struct Watch {
-    folders: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     seen: Option<u64>,
 }
 
 impl Watch {
     /// Of these folders; none: nothing ever changes.
-    pub(super) fn new(folders: Vec<PathBuf>) -> Watch {
-        Watch {
-            folders,
-            seen: None,
-        }
+    pub(super) fn new(paths: Vec<PathBuf>) -> Watch {
+        Watch { paths, seen: None }
     }
 
     /// Returns when something has changed and settled. May be dropped at any time.
     pub(super) async fn changed(&mut self) {
-        if self.folders.is_empty() {
+        if self.paths.is_empty() {
             std::future::pending::<()>().await;
         }
         let seen = match self.seen {
             Some(seen) => seen,
-            None => *self.seen.insert(stamp(&self.folders)),
+            None => *self.seen.insert(stamp(&self.paths)),
         };
         loop {
             tokio::time::sleep(EVERY).await;
-            let mut now = stamp(&self.folders);
+            let mut now = stamp(&self.paths);
             if now == seen {
                 continue;
             }
             loop {
                 tokio::time::sleep(SETTLED).await;
-                let again = stamp(&self.folders);
+                let again = stamp(&self.paths);
                 if again == now {
                     break;
                 }
@@ -57,10 +54,11 @@ impl Watch {
 }
 
 /// A number for the names, times and sizes of all files.
-fn stamp(folders: &[PathBuf]) -> u64 {
+fn stamp(paths: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for folder in folders {
-        look(folder, DEPTH_MAX, &mut hasher);
+    for path in paths {
+        facts(path, &mut hasher);
+        look(path, DEPTH_MAX, &mut hasher);
     }
     hasher.finish()
 }
@@ -74,14 +72,20 @@ fn look(folder: &Path, depth: u32, hasher: &mut DefaultHasher) {
     paths.sort();
     for path in paths {
         path.hash(hasher);
-        if let Ok(facts) = std::fs::metadata(&path) {
-            facts.len().hash(hasher);
-            facts.modified().ok().hash(hasher);
-            if facts.is_dir() && depth > 0 {
-                look(&path, depth - 1, hasher);
-            }
+        if facts(&path, hasher) && depth > 0 {
+            look(&path, depth - 1, hasher);
         }
     }
+}
+
+/// Size and time; true of a folder.
+fn facts(path: &Path, hasher: &mut DefaultHasher) -> bool {
+    let Ok(facts) = std::fs::metadata(path) else {
+        return false;
+    };
+    facts.len().hash(hasher);
+    facts.modified().ok().hash(hasher);
+    facts.is_dir()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use helpline_core::ivr::io::{Delivery, FindReply, HttpOrder, Lookup, LookupBy};
 use helpline_core::phone::PhoneNumber;
+use serde_json::Value;
 
 use super::{AckTo, Caller, Desk, StoreError};
 use crate::store::customer;
@@ -91,7 +92,7 @@ impl Desk {
             .await
     }
 
-    /// The record of a customer.
+    /// The record of a customer: what the operator's table says, and the latest request.
     pub(crate) async fn find(&self, lookup: &Lookup) -> FindReply {
         let by = lookup.by;
         let value = match by {
@@ -104,18 +105,112 @@ impl Desk {
             }
             LookupBy::Email | LookupBy::Request | LookupBy::Address => lookup.value.clone(),
         };
+        let wanted = value.clone();
         let found = self.store.read(move |tx| {
-            let value = value.clone();
+            let value = wanted.clone();
             Box::pin(async move { customer::find(tx, by, &value).await })
         });
-        match tokio::time::timeout(lookup.timeout, found).await {
-            Ok(Ok(Some(record))) => FindReply::Record(record),
-            Ok(Ok(None)) => FindReply::Miss,
+        let found = match tokio::time::timeout(lookup.timeout, found).await {
+            Ok(Ok(found)) => Some(found.unwrap_or_default()),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a customer could not be looked for");
-                FindReply::Failed
+                None
             }
-            Err(_) => FindReply::Failed,
+            Err(_) => None,
+        };
+        let word = |name| found.as_ref()?.get(name)?.as_str();
+        let (mut number, mut email) = (word("number"), word("email"));
+        match by {
+            LookupBy::Phone => number = Some(&value),
+            LookupBy::Email => email = Some(&value),
+            LookupBy::Request | LookupBy::Address => {}
         }
+        let customers = self.customers.load();
+        match (customers.find(number, email), found.clone()) {
+            (None, None) => FindReply::Failed,
+            (None, Some(found)) if found.is_empty() => FindReply::Miss,
+            (None, Some(found)) => FindReply::Record(Value::Object(found)),
+            // What the operator says of a customer is worth more than what he once wrote.
+            (Some(known), found) => {
+                let mut record = found.unwrap_or_default();
+                record.extend(known.clone());
+                FindReply::Record(Value::Object(record))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::desk::Origin;
+    use crate::desk::customers::Customers;
+    use crate::desk::stage::{Stage, config};
+    use helpline_core::request::{Channel, HelpRequest, When};
+
+    async fn find(stage: &Stage, by: LookupBy, value: &str) -> FindReply {
+        let lookup = Lookup {
+            by,
+            value: value.to_owned(),
+            timeout: Duration::from_secs(5),
+        };
+        stage.desk.find(&lookup).await
+    }
+
+    #[tokio::test]
+    async fn the_operators_table_and_the_latest_request_are_one_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("customers.csv");
+        let text =
+            "number,email,name,tier\n030 1234567,ada@cust.test,Ada L.,gold\n,bo@cust.test,Bo,\n";
+        std::fs::write(&table, text).unwrap();
+        let mut config = config();
+        config.ivr.customers = Some(table);
+        let stage = Stage::new(config.clone()).await;
+        let ada = "+49301234567";
+        assert_eq!(find(&stage, LookupBy::Phone, ada).await, FindReply::Miss);
+        stage.desk.know(Customers::load(&config).unwrap());
+        let FindReply::Record(record) = find(&stage, LookupBy::Phone, "030 1234567").await else {
+            panic!("she is in the table");
+        };
+        assert_eq!(
+            (&record["tier"], record.get("queue")),
+            (&"gold".into(), None)
+        );
+        let request = HelpRequest {
+            queue: "help".into(),
+            channel: Channel::Json,
+            number: PhoneNumber::from_row(ada),
+            name: Some("ada".into()),
+            email: None,
+            page: None,
+            note: None,
+            language: "en".into(),
+            zone: None,
+            when: When::Now,
+        };
+        let accepted = stage.desk.accept(request, Origin::default()).await.unwrap();
+        let by_request = find(&stage, LookupBy::Request, accepted.id.as_str()).await;
+        assert_eq!(find(&stage, LookupBy::Phone, ada).await, by_request);
+        let FindReply::Record(record) = by_request else {
+            panic!("she has asked");
+        };
+        assert_eq!(
+            (&record["name"], &record["queue"]),
+            (&"Ada L.".into(), &"help".into())
+        );
+        // The table is there when the store is not.
+        stage.lose_the_store();
+        let bo = find(&stage, LookupBy::Email, "BO@cust.test").await;
+        assert!(
+            matches!(&bo, FindReply::Record(r) if r["name"] == "Bo"),
+            "{bo:?}"
+        );
+        assert_eq!(
+            find(&stage, LookupBy::Phone, "+49307654321").await,
+            FindReply::Failed
+        );
     }
 }

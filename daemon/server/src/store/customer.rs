@@ -2,14 +2,18 @@
 
 use helpline_core::ivr::io::LookupBy;
 use helpline_core::phone::PhoneNumber;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::conn::args;
 use super::{Conn, Error};
 
 /// The record of whoever a value belongs to; `None` if nobody is known by it. Its fields
 /// are told in docs/IVR.md, "lookup".
-pub(crate) async fn find(tx: &mut Conn, by: LookupBy, value: &str) -> Result<Option<Value>, Error> {
+pub(crate) async fn find(
+    tx: &mut Conn,
+    by: LookupBy,
+    value: &str,
+) -> Result<Option<Map<String, Value>>, Error> {
     macro_rules! latest {
         ($column:literal) => {
             concat!(
@@ -32,7 +36,7 @@ pub(crate) async fn find(tx: &mut Conn, by: LookupBy, value: &str) -> Result<Opt
         return Ok(None);
     };
     let number = PhoneNumber::from_row(&row.text(3)?);
-    Ok(Some(json!({
+    let record = json!({
         "request": row.text(0)?,
         "queue": row.text(1)?,
         "state": row.text(2)?,
@@ -45,5 +49,6 @@ pub(crate) async fn find(tx: &mut Conn, by: LookupBy, value: &str) -> Result<Opt
         "asked_at": row.wall(9)?.rfc3339(),
         "attempts": row.int(10)?,
         "requests": row.int(11)?,
-    })))
+    });
+    Ok(record.as_object().cloned())
 }
