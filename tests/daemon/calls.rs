@@ -7,6 +7,7 @@ mod outside;
 mod timing;
 mod trunks;
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::process::Daemon;
@@ -33,4 +34,20 @@ fn in_order(trace: &[String], wanted: &[&str]) {
             trace.join("\n")
         );
     }
+}
+
+/// What `helpline` prints beside a running daemon; it must succeed.
+fn helpline(daemon: &Daemon, words: &[&str]) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_helpline"))
+        .args(words)
+        .arg("--config")
+        .arg(daemon.config_path())
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap()
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{in_order, trace};
+use super::{helpline, in_order, trace};
 use crate::support::phone::{
     baresip_order, configure_baresip, loud_samples, trunk_config, wait_bound,
 };
@@ -91,6 +91,13 @@ fn connect(port: u16) -> TcpStream {
     }
 }
 
+fn call_id(daemon: &Daemon) -> String {
+    daemon
+        .rows("select distinct call_id from call_trace")
+        .remove(0)
+        .remove(0)
+}
+
 #[test]
 fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
     let mut home = Home::called(HELLO);
@@ -114,6 +121,11 @@ fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
             "exit topics 9 -> bye",
             "end 16",
         ],
+    );
+    let again = helpline(&home.daemon, &["ivr", "replay", &call_id(&home.daemon)]);
+    assert!(
+        again.ends_with("the same flows, the same call\n"),
+        "{again}"
     );
     let letters = home
         .daemon

@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{in_order, trace};
+use super::{helpline, in_order, trace};
 use crate::support::phone::{Keys, refusing_trunk, scenario, sipp_caller, sipp_trunk};
 use crate::support::process::{Daemon, free_port, http};
 
@@ -65,21 +64,6 @@ fn daemon(flow: &str, extra: &str) -> (Daemon, tempfile::TempDir) {
         flows.path().display()
     ));
     (daemon, flows)
-}
-
-fn helpline(daemon: &Daemon, words: &[&str]) -> String {
-    let out = Command::new(env!("CARGO_BIN_EXE_helpline"))
-        .args(words)
-        .arg("--config")
-        .arg(daemon.config_path())
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8(out.stdout).unwrap()
 }
 
 #[test]

@@ -15,7 +15,7 @@ use helpline_core::ivr::sim::Sim;
 use helpline_core::phone::PhoneNumber;
 use helpline_core::time::Wall;
 
-use super::trace;
+use super::{helpline, trace};
 use crate::support::phone::{Keys, sipp_caller};
 use crate::support::process::Daemon;
 
@@ -132,6 +132,9 @@ fn every_rule_of_keys_and_timers_holds_in_the_simulator_and_in_a_call() {
                 let mut heard = trace(daemon, &format!("{name}-%"));
                 heard.retain(|line| is_told(line.split(' ').next().unwrap_or_default()));
                 assert_eq!(heard.join("\n") + "\n", text, "{rule}");
+                let again = helpline(daemon, &["ivr", "replay", &name]);
+                let same = "the same flows, the same call\n";
+                assert!(again.ends_with(same), "{rule}:\n{again}");
             });
         }
     });

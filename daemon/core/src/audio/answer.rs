@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::speech::{LOOK_MS, Look, Speech, single_tone_hz};
 
 /// Silence at first for longer than this says nothing of who is there.
@@ -33,7 +35,8 @@ const NO_BEEP_MS: u32 = 2000;
 const TONE_STEP: f64 = 0.01;
 
 /// Who answered, as far as sound tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answerer {
     /// Short words, then silence.
     Human,

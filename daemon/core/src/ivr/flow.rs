@@ -175,6 +175,25 @@ impl FlowSet {
         &self.clips
     }
 
+    /// Puts a sample in place of each secret among the values of a flow's input.
+    pub(super) fn hide_secrets(
+        &self,
+        flow: &str,
+        input: &mut serde_json::Map<String, serde_json::Value>,
+    ) {
+        let mut samples = self.sample_input(flow);
+        let decls = self.flows.get(flow).map(|flow| &flow.decls);
+        let is_secret = |name: &String| decls?.get(name).map(|decl| decl.secret);
+        let names: Vec<String> = input.keys().cloned().collect();
+        for name in names {
+            // What is not declared is nobody's, and not stored.
+            if is_secret(&name).unwrap_or(true) {
+                input.remove(&name);
+                input.extend(samples.remove_entry(&name));
+            }
+        }
+    }
+
     /// Whether a flow reads `queues`.
     #[must_use]
     pub fn reads_queues(&self) -> bool {

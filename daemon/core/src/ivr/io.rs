@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audio::answer::Answerer;
@@ -16,10 +17,28 @@ use crate::phone::PhoneNumber;
 use crate::time::Wall;
 
 /// A key of the telephone: `0`-`9`, `*`, `#`, `A`-`D`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "char", into = "char")]
 pub struct Key(char);
 
+impl From<Key> for char {
+    fn from(key: Key) -> char {
+        key.0
+    }
+}
+
+impl TryFrom<char> for Key {
+    type Error = String;
+
+    fn try_from(c: char) -> Result<Key, String> {
+        Key::new(c).ok_or_else(|| format!("{c:?} is no key"))
+    }
+}
+
 impl Key {
+    /// The key 0.
+    pub const ZERO: Key = Key('0');
+
     /// The key written as `c`, upper case; `None` if there is no such key.
     #[must_use]
     pub fn new(c: char) -> Option<Key> {
@@ -44,11 +63,12 @@ pub enum Barge {
 }
 
 /// Names one outside act of a machine; a reply with an id nobody awaits is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OpId(pub u32);
 
 /// What happened, given to `handle`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     /// A key went down (once a press, whatever way it came).
     KeyDown(Key),
@@ -85,7 +105,7 @@ pub enum Input {
     /// The machine that answered records from now on: its beep came, or it fell silent.
     MachineListens,
     /// How the lines stand from now on.
-    Queues(Arc<Queues>),
+    Queues(#[serde(with = "shared")] Arc<Queues>),
 }
 
 /// What the machine wants, drained by `poll`.
@@ -173,7 +193,8 @@ pub enum ToneName {
 }
 
 /// Who or what took a call that joined.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HelpChannel {
     /// A flow of that name, run inside this machine as a frame of its own.
     Flow(String),
@@ -217,7 +238,7 @@ pub struct Start {
 }
 
 /// `calendar` in expressions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hours {
     /// Whether the desk is open.
     pub open: bool,
@@ -236,8 +257,25 @@ impl Hours {
 /// `queues` in expressions: how each line stands, by the name of its queue.
 pub type Queues = BTreeMap<String, QueueFacts>;
 
+/// One map behind every call.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Queues;
+
+    pub(super) fn serialize<S: Serializer>(lines: &Arc<Queues>, to: S) -> Result<S::Ok, S::Error> {
+        lines.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Queues>, D::Error> {
+        Queues::deserialize(from).map(Arc::new)
+    }
+}
+
 /// How a line stands for whoever has not joined it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueFacts {
     /// How many wait in it.
     pub waiting: u32,

@@ -12,6 +12,7 @@ mod line;
 mod message;
 mod outside;
 mod play;
+mod secret;
 mod speak;
 mod state;
 mod step;
@@ -232,6 +233,12 @@ impl FlowMachine {
     #[must_use]
     pub fn reads_queues(&self) -> bool {
         self.set.reads_queues()
+    }
+
+    /// What the call began with, and the flows it runs.
+    #[must_use]
+    pub fn origin(&self) -> (&Start, &FlowSet) {
+        (&self.start, &self.set)
     }
 
     /// The flow it began with.

@@ -14,6 +14,7 @@ pub mod machine;
 mod model;
 mod raw;
 mod read;
+pub mod replay;
 mod say;
 
 pub mod sim;

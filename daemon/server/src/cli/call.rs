@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Subcommand;
 use helpline_core::ivr::golden::{Recorded, record};
+use helpline_core::ivr::replay::{BEGAN, CAME};
 use serde_json::json;
 
 use super::ConfigArgs;
@@ -33,7 +34,8 @@ A line is the time since the answer, the flow, what happened, and what to:
 
   +1.480 main-menu key 2
 
-The daemon may run meanwhile. Secrets are not in traces.
+The daemon may run meanwhile. Secrets are not in traces. --json also prints what came in,
+for `helpline ivr replay`.
 
 Exit: 0 printed; 1 there is no such call.")]
 struct TraceCall {
@@ -95,29 +97,7 @@ impl TraceCall {
     }
 
     async fn one(&self, store: &Peek, named: &str, config: &Config) -> anyhow::Result<ExitCode> {
-        let mut lines = store.trace_of(named).await?;
-        let mut call = named.to_owned();
-        if lines.is_empty() {
-            let latest = store.traced(10_000).await?;
-            let found = latest.into_iter().find(|c| c.call_id.starts_with(named));
-            if let Some(found) = found {
-                call = found.call_id;
-                lines = store.trace_of(&call).await?;
-            }
-        }
-        if lines.is_empty() {
-            bail!("no call {named:?} has a trace; `helpline call trace` lists the latest");
-        }
-        let lines: Vec<Recorded> = lines
-            .into_iter()
-            .map(|line| Recorded {
-                at_ms: line.at_ms,
-                flow: line.flow,
-                node: line.node,
-                kind: line.kind.into_owned(),
-                data: line.data,
-            })
-            .collect();
+        let (call, lines) = lines_of(store, named).await?;
         let mut out = std::io::stdout().lock();
         if self.record {
             // What the dialler gave is not in a trace: a sample stands for it.
@@ -130,11 +110,8 @@ impl TraceCall {
         for line in &lines {
             let (at, flow, kind, data) = (line.at_ms, &line.flow, &line.kind, &line.data);
             if self.json {
-                let line = json!({
-                    "at_ms": at, "flow": flow, "node": line.node, "kind": kind, "data": data,
-                });
-                writeln!(out, "{line}")?;
-            } else {
+                writeln!(out, "{}", serde_json::to_string(line)?)?;
+            } else if ![BEGAN, CAME].contains(&kind.as_str()) {
                 writeln!(
                     out,
                     "+{}.{:03} {flow} {kind} {data}",
@@ -145,4 +122,40 @@ impl TraceCall {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the store has of a call, which may be named by the beginning of its Call-ID; that
+/// Call-ID and the lines of its trace.
+pub(super) async fn stored(
+    config: &Config,
+    named: &str,
+) -> anyhow::Result<(String, Vec<Recorded>)> {
+    lines_of(&Peek::open(&config.store).await?, named).await
+}
+
+async fn lines_of(store: &Peek, named: &str) -> anyhow::Result<(String, Vec<Recorded>)> {
+    let mut lines = store.trace_of(named).await?;
+    let mut call = named.to_owned();
+    if lines.is_empty() {
+        let latest = store.traced(10_000).await?;
+        let found = latest.into_iter().find(|c| c.call_id.starts_with(named));
+        if let Some(found) = found {
+            call = found.call_id;
+            lines = store.trace_of(&call).await?;
+        }
+    }
+    if lines.is_empty() {
+        bail!("no call {named:?} has a trace; `helpline call trace` lists the latest");
+    }
+    let lines: Vec<Recorded> = lines
+        .into_iter()
+        .map(|line| Recorded {
+            at_ms: line.at_ms,
+            flow: line.flow,
+            node: line.node,
+            kind: line.kind.into_owned(),
+            data: line.data,
+        })
+        .collect();
+    Ok((call, lines))
 }

@@ -69,7 +69,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Health(health) => health.run().await,
             Command::Call(call) => call.run().await,
-            Command::Ivr(command) => command.run(),
+            Command::Ivr(command) => command.run().await,
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,

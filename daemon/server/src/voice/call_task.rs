@@ -14,8 +14,10 @@ use helpline_core::ivr::io::{
     TraceLine, Why,
 };
 use helpline_core::ivr::machine::FlowMachine;
+use helpline_core::ivr::replay::{BEGAN, Began, CAME, Came};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::time::Time;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -161,6 +163,9 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         kind: "begin",
         data: format!("revision {}", task.machine.revision()),
     });
+    let (start, flows) = task.machine.origin();
+    let began = Began::of(start, flows);
+    task.note(BEGAN, &began);
     task.feed(Input::Timeout).await;
     while !task.is_done() {
         match task.wait(commands, &stop, limit).await {
@@ -427,7 +432,7 @@ impl Task {
             // The flow hears of its message before it hears of the hang-up.
             let length = leg.media.end_recording().await;
             let recorded = taking.ended(None, length);
-            self.machine.handle(self.clock.time(), recorded);
+            self.handle(recorded);
         }
         if let Some(cause) = cause {
             leg.close(cause);
@@ -460,7 +465,7 @@ impl Task {
 
     async fn feed(&mut self, input: Input) {
         self.see_queues();
-        self.machine.handle(self.clock.time(), input);
+        self.handle(input);
         self.drain().await;
     }
 
@@ -486,8 +491,26 @@ impl Task {
             let Some(input) = self.refused.pop_front() else {
                 return;
             };
-            self.machine.handle(self.clock.time(), input);
+            self.handle(input);
         }
+    }
+
+    /// The flow takes an input; what may be stored of it is, for a replay.
+    fn handle(&mut self, input: Input) {
+        let came = Came::take(&mut self.machine, self.began, self.clock.time(), input);
+        self.note(CAME, &came);
+    }
+
+    fn note(&mut self, kind: &'static str, what: &impl Serialize) {
+        let Ok(data) = serde_json::to_string(what) else {
+            return;
+        };
+        self.trace(TraceLine {
+            flow: self.machine.flow_name().to_owned(),
+            node: String::new(),
+            kind,
+            data,
+        });
     }
 
     async fn act(&mut self, output: Output) {

@@ -17,7 +17,7 @@ use crate::time::Wall;
 const NIGHT: Duration = Duration::from_secs(20 * 3_600);
 
 impl GoldenTest {
-    pub(super) fn start(&self) -> Start {
+    pub(in crate::ivr) fn start(&self) -> Start {
         self.given.start(&self.flow, NOW)
     }
 }

@@ -12,6 +12,7 @@ use crate::ivr::flow::FlowSet;
 use crate::ivr::io::{CallbackReply, Output};
 use crate::ivr::raw::At;
 use crate::ivr::read;
+use crate::ivr::replay::Came;
 use crate::ivr::sim::{Answer, Sim};
 use crate::time::Wall;
 
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// The call's trace as far as it came.
     pub trace: String,
+    /// What came in, for a replay.
+    pub came: Vec<Came>,
 }
 
 /// A step that did not hold.
@@ -53,6 +56,7 @@ impl GoldenTest {
                 return Outcome {
                     failure: Some(failure),
                     trace: String::new(),
+                    came: Vec::new(),
                 };
             }
         };
@@ -72,6 +76,7 @@ impl GoldenTest {
         Outcome {
             failure,
             trace: run.sim.trace(),
+            came: run.sim.came().to_vec(),
         }
     }
 }

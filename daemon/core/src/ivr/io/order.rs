@@ -30,7 +30,8 @@ pub enum Place {
 }
 
 /// Why a call left the queue untaken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Nobody took it in time.
     Timeout,
@@ -41,7 +42,7 @@ pub enum Why {
 }
 
 /// How the line stands for one call in it. What is not known is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueView {
     /// Its place; 1 is next.
     pub position: Option<u32>,
@@ -79,7 +80,8 @@ pub enum CallbackOrder {
 }
 
 /// The desk's answer to a [`CallbackOrder`], after its commit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallbackReply {
     /// Done.
     Done {
@@ -152,7 +154,8 @@ pub struct HttpOrder {
 }
 
 /// How another service answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HttpReply {
     /// With this.
     Answer {
@@ -215,7 +218,8 @@ pub struct Lookup {
 }
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FindReply {
     /// This record: an object.
     Record(Value),
@@ -237,7 +241,7 @@ pub struct RecordOrder {
 }
 
 /// A recording that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Take {
     /// Names it; empty if nothing could be written.
     pub id: String,
@@ -248,7 +252,8 @@ pub struct Take {
 }
 
 /// Why a recording ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TakeEnd {
     /// By a key.
     Key,
@@ -285,7 +290,8 @@ pub struct TransferOrder {
 }
 
 /// How a transfer ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TransferReply {
     /// They talked, and the caller is still there.
     Done,
@@ -335,7 +341,8 @@ pub struct Room {
 }
 
 /// Why a call is not in its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RoomReply {
     /// There was no place in it.
     Full,

@@ -17,6 +17,8 @@ pub(super) struct Keys {
     swallow: Option<Swallow>,
     /// Interrupted a `play` node and belongs to the next question.
     pub(super) handed: Option<Key>,
+    /// The latest key was handed on to a question for a secret.
+    pub(super) began_secret: bool,
     /// Came while a silent node worked.
     pub(super) ahead: VecDeque<Key>,
 }
@@ -34,6 +36,11 @@ struct Swallow {
 }
 
 impl Keys {
+    /// The key that is down.
+    pub(super) fn held(&self) -> Option<Key> {
+        self.held.map(|held| held.key)
+    }
+
     /// When a held key counts as released.
     pub(super) fn held_until(&self) -> Option<Time> {
         self.held.map(|h| h.since + HELD_MAX)
@@ -55,6 +62,7 @@ impl Keys {
 
 impl FlowMachine {
     pub(super) fn key_down(&mut self, key: Key) {
+        self.keys.began_secret = false;
         if self.hung_up.is_some() {
             return;
         }
@@ -367,7 +375,11 @@ impl FlowMachine {
 
     /// Enters a question: keys that were meant for it are taken before any of its audio.
     pub(super) fn enter_question(&mut self, question: &Question) {
-        let mut keys: VecDeque<Key> = self.keys.handed.take().into_iter().collect();
+        let handed = self.keys.handed.take();
+        if let Some(key) = handed.filter(|_| self.masked) {
+            self.mask_told(key);
+        }
+        let mut keys: VecDeque<Key> = handed.into_iter().collect();
         let ahead = std::mem::take(&mut self.keys.ahead);
         if question.type_ahead {
             keys.extend(ahead);

@@ -195,16 +195,4 @@ impl FlowMachine {
             error.to_owned()
         }
     }
-
-    /// Whether a name of the flow on top is a secret.
-    pub(super) fn is_secret_name(&self, name: &str) -> bool {
-        let frame = self.frames.last();
-        frame.is_some_and(|frame| frame.flow.decls.get(name).is_some_and(|d| d.secret))
-    }
-
-    /// Whether an expression reads a secret of the flow on top.
-    pub(super) fn is_secret(&self, code: &Code) -> bool {
-        let mut names = code.expr.names().iter();
-        names.any(|name| self.is_secret_name(name))
-    }
 }

@@ -206,7 +206,7 @@ pub(super) fn in_parts(parts: &[Part]) -> impl Iterator<Item = &Code> {
 }
 
 impl Request {
-    fn codes(&self) -> impl Iterator<Item = &Code> {
+    pub(in crate::ivr) fn codes(&self) -> impl Iterator<Item = &Code> {
         let headers = self.headers.iter().flat_map(|(_, value)| in_parts(value));
         let json = self.json.iter().flatten().map(|(_, code)| code);
         in_parts(&self.url).chain(headers).chain(json)

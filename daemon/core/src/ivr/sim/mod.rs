@@ -11,6 +11,7 @@ use super::io::{
     TakeEnd, Why,
 };
 use super::machine::{FlowMachine, StartError};
+use super::replay::Came;
 use crate::time::Time;
 
 mod world;
@@ -37,6 +38,7 @@ pub struct Sim {
     pub(super) now: Time,
     /// Everything that came out, with its time.
     pub(super) log: Vec<(Time, Output)>,
+    came: Vec<Came>,
     /// What is being played and until when.
     pub(super) playing: Option<(OpId, Time)>,
     /// Answers to `Join` and `Store`, in their order; without one nothing is answered.
@@ -89,6 +91,7 @@ impl Sim {
             machine: FlowMachine::new(set, start)?,
             now: Time::ZERO,
             log: Vec::new(),
+            came: Vec::new(),
             playing: None,
             answers: VecDeque::new(),
             to_orders: None,
@@ -109,7 +112,8 @@ impl Sim {
     pub fn input(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            self.machine.handle(self.now, input);
+            let came = Came::take(&mut self.machine, Time::ZERO, self.now, input);
+            self.came.push(came);
             while let Some(output) = self.machine.poll() {
                 inputs.extend(self.serve(&output));
                 self.log.push((self.now, output));
@@ -280,6 +284,12 @@ impl Sim {
     #[must_use]
     pub fn log(&self) -> &[(Time, Output)] {
         &self.log
+    }
+
+    /// What came in so far, as a daemon stores it.
+    #[must_use]
+    pub fn came(&self) -> &[Came] {
+        &self.came
     }
 
     /// The Q.850 cause the call ended with, once it has.

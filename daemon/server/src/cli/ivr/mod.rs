@@ -3,6 +3,7 @@
 mod audio;
 mod check;
 mod graph;
+mod replay;
 mod sim;
 mod test;
 
@@ -32,13 +33,16 @@ enum Command {
     Test(test::Test),
     /// Walk through a flow as a caller, in text, with a virtual clock.
     Sim(sim::Simulate),
+    /// Run a call that is over once more, with the flows as they are now.
+    Replay(replay::Replay),
     /// Draw a flow: as SVG, for Mermaid or for Graphviz.
     Graph(graph::DrawGraph),
 }
 
 impl Ivr {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Replay(replay) => replay.run().await,
             Command::Check(check) => check.run(),
             Command::Test(test) => test.run(),
             Command::Sim(sim) => sim.run(),
