@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::process::{Daemon, Program, free_port, free_run};
+use super::sipp::Script;
 
 /// Folder of the captured telephone events of Debian's sip-tester.
 const CAPTURES: &str = "/usr/share/sip-tester";
@@ -306,6 +307,18 @@ pub(crate) fn sipp_caller(
             scenario("uac_sound", &[("caller", number)], &dir)
         }
     };
+    call_by(daemon, name, &file, &dir)
+}
+
+/// SIPp calls the daemon as this script has it; its Call-ID begins with `name`.
+pub(crate) fn scripted_caller(daemon: &Daemon, name: &str, script: Script) -> Program {
+    let dir = daemon.dir.path().join(name);
+    fs::create_dir(&dir).unwrap();
+    let (file, _) = script.write(&dir);
+    call_by(daemon, name, &file, &dir)
+}
+
+fn call_by(daemon: &Daemon, name: &str, file: &Path, dir: &Path) -> Program {
     let mut command = Command::new("sipp");
     command
         .arg(format!("127.0.0.1:{}", daemon.sip))
@@ -316,6 +329,6 @@ pub(crate) fn sipp_caller(
         .args(["-cid_str", &format!("{name}-%u-%p@%s")])
         .args(["-m", "1", "-nostdin", "-trace_err"])
         .args(["-timeout", "50s", "-timeout_error"])
-        .current_dir(&dir);
+        .current_dir(dir);
     Program::start(command, &dir.join("out"))
 }

@@ -8,8 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{helpline, in_order, trace};
-use crate::support::phone::{Keys, refusing_trunk, scenario, sipp_caller, sipp_trunk};
+use crate::support::phone::{
+    Keys, refusing_trunk, scenario, scripted_caller, sipp_caller, sipp_trunk,
+};
 use crate::support::process::{Daemon, free_port, http};
+use crate::support::sipp::{Script, sdp};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const CALLER: &str = "+442079461001";
@@ -221,6 +224,84 @@ nodes:
         let messages = fs::read_to_string(&log).unwrap();
         assert!(messages.contains("INVITE sip:+442079461234@"), "{messages}");
     }
+}
+
+/// A caller whose side is asked to call somebody else; `told` follows the answer to REFER.
+fn referred(told: impl Fn(Script) -> Script) -> Script {
+    let asked = Script::caller(CALLER)
+        .send("INVITE", "", &sdp(1, "sendrecv"))
+        .expect(200, &[])
+        .send("ACK", "", "")
+        .await_request("REFER", &["Refer-To: <sip:.442079461234@127.0.0.1"]);
+    told(asked)
+}
+
+fn notify(script: Script, code: &str, state: &str) -> Script {
+    let fields = format!("Event: refer\nSubscription-State: {state}\n");
+    let body = format!("SIP/2.0 {code}\n");
+    script.send("NOTIFY", &fields, &body).expect(200, &[])
+}
+
+#[test]
+fn a_caller_is_given_away_or_stays_if_his_side_will_not() {
+    let flow = |to: &str| {
+        format!(
+            "helpline: 1
+id: trial
+start: away
+locales: [en-US]
+nodes:
+  away: {{ type: transfer, mode: blind, to: \"{to}\", ring: 10s, next: wrong, events: {{ busy: {{ next: busy }}, no_answer: {{ next: wrong }}, error: {{ next: refused }} }} }}
+  busy: {{ type: hangup, cause: 17 }}
+  refused: {{ type: hangup, cause: 21 }}
+  wrong: {{ type: hangup, cause: 41 }}
+"
+        )
+    };
+    let accepted = |script: Script| {
+        notify(
+            script.answer("202 Accepted", "", ""),
+            "100 Trying",
+            "active",
+        )
+    };
+    let scripts = [
+        (
+            "given",
+            referred(|s| notify(accepted(s), "200 OK", "terminated")),
+            "end 16",
+        ),
+        (
+            "busy",
+            referred(|s| notify(accepted(s), "486 Busy Here", "terminated")),
+            "end 17",
+        ),
+        (
+            "stays",
+            referred(|s| s.answer("405 Method Not Allowed", "", "")),
+            "end 21",
+        ),
+    ];
+    let (mut daemon, _flows) = daemon(&flow("02079461234"), "");
+    daemon.start();
+    for (name, script, wanted) in scripts {
+        let mut caller = scripted_caller(&daemon, name, script.ended_by(&[]));
+        let code = caller.exit_code(LIMIT);
+        assert_eq!(code, 0, "{name}: {}\n{}", caller.log(), daemon.log());
+        let lines = trace(&daemon, &format!("{name}-%"));
+        in_order(&lines, &["transfer 02079461234 blind", wanted]);
+    }
+    // A number that may not be dialled is referred to nobody.
+    let (mut daemon, _flows) = self::daemon(&flow("+882161234567"), "");
+    daemon.start();
+    let script = Script::caller(CALLER)
+        .send("INVITE", "", &sdp(1, "sendrecv"))
+        .expect(200, &[])
+        .send("ACK", "", "")
+        .ended_by(&[]);
+    let mut caller = scripted_caller(&daemon, "dear", script);
+    assert_eq!(caller.exit_code(LIMIT), 0, "{}", caller.log());
+    in_order(&trace(&daemon, "dear-%"), &["end 21"]);
 }
 
 #[test]

@@ -343,6 +343,7 @@ raw!(
         ring "ring": At<String>,
         caller_id "caller_id": At<String>,
         whisper "whisper": At<Vec<At<RawItem>>>,
+        mode "mode": At<String>,
         room "room": At<String>,
         role "role": At<String>,
         max_parties "max_parties": At<Whole>,

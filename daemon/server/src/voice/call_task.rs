@@ -1,6 +1,7 @@
 //! The task of an answered call: it owns the flow machine and the leg, and only carries
 //! inputs and outputs between them, the desk and the media thread.
 
+mod away;
 mod sound;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +12,7 @@ use helpline_core::audio::answer::{Answerer, Limits};
 use helpline_core::call::{Ledger, Settled};
 use helpline_core::ivr::io::{
     Barge, CallbackOrder, CallbackReply, HttpOrder, Input, Join, Key, OpId, Output, Queues,
-    TraceLine, Why,
+    TraceLine, TransferMode, Why,
 };
 use helpline_core::ivr::machine::FlowMachine;
 use helpline_core::ivr::replay::{BEGAN, Began, CAME, Came};
@@ -97,6 +98,8 @@ struct Task {
     /// What the flow knows of the lines.
     seen: Arc<Queues>,
     began: Time,
+    /// The blind transfer under way.
+    referring: Option<OpId>,
     ended: Option<(Time, bool)>,
     ledger: Ledger,
     pending: BTreeMap<OpId, Pending>,
@@ -144,6 +147,7 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         queues: call.queues,
         began,
         ended: None,
+        referring: None,
         ledger: Ledger::default(),
         pending: BTreeMap::new(),
         unheard: VecDeque::new(),
@@ -250,6 +254,7 @@ impl Task {
                 }
             }
             SipEvent::Refer(refer) => self.refer(refer).await,
+            SipEvent::Referred(code) => self.referred(code).await,
             SipEvent::Digit(key, millis) => {
                 if let (Some(leg), Some(key)) = (&self.leg, Key::new(key)) {
                     leg.media.other_digit(key, u32::from(millis));
@@ -549,6 +554,9 @@ impl Task {
             Output::Http(op, order) => self.ask_for(op, Ask::Http(order)).await,
             Output::Find(op, lookup) => self.ask_for(op, Ask::Find(lookup)).await,
             Output::Deliver(op, delivery) => self.ask_for(op, Ask::Deliver(delivery)).await,
+            Output::Transfer(op, order) if order.mode == TransferMode::Blind => {
+                self.give_away(op, &order);
+            }
             Output::Transfer(op, order) => self.ask_for(op, Ask::Transfer(order)).await,
             Output::Conference(op, room) => self.ask_for(op, Ask::Conference(room)).await,
             Output::Webhook(order) => self.webhook(order).await,

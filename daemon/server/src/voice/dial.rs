@@ -376,6 +376,7 @@ impl Dial<'_> {
             | SipEvent::Reanswered(_)
             | SipEvent::OfferRefused(_)
             | SipEvent::Refer(_)
+            | SipEvent::Referred(_)
             | SipEvent::Acked(_)
             | SipEvent::Reoffer(_)
             | SipEvent::Digit(..) => None,

@@ -123,6 +123,7 @@ async fn answered(mut sip: SipLeg, from: IpAddr) -> Rung {
             | SipEvent::Reanswered(_)
             | SipEvent::OfferRefused(_)
             | SipEvent::Refer(_)
+            | SipEvent::Referred(_)
             | SipEvent::Digit(..) => continue,
         };
         return (sip, from, Err(end));

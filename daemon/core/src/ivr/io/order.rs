@@ -276,11 +276,36 @@ pub struct Delivery {
     pub take: Take,
 }
 
-/// A transfer: helpline calls the other one and joins the two.
+/// How a caller gets to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferMode {
+    /// helpline calls the other one and joins the two.
+    Bridge,
+    /// The caller's side is asked to call (REFER, RFC 3515): the call leaves helpline.
+    Blind,
+}
+
+impl TransferMode {
+    /// Every mode.
+    pub const ALL: [TransferMode; 2] = [TransferMode::Bridge, TransferMode::Blind];
+
+    /// Its word in flows.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            TransferMode::Bridge => "bridge",
+            TransferMode::Blind => "blind",
+        }
+    }
+}
+
+/// A transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferOrder {
     /// A number, or the name of a telephone of ours.
     pub to: String,
+    /// By which way.
+    pub mode: TransferMode,
     /// How long it may ring.
     pub ring: Duration,
     /// The number shown to the other one.

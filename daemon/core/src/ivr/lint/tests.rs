@@ -258,6 +258,29 @@ fn e108_an_expression_that_cannot_work_is_told() {
 }
 
 #[test]
+fn e002_a_call_that_is_given_away_has_no_words_and_no_number_of_ours() {
+    let with = |fields: &str| {
+        let node = format!("c: {{ type: transfer, to: \"{{{{v}}}}\", {fields}next: d }}");
+        let text = BASE.replacen(
+            "c: { type: set, set: { v: \"'x' + v\" }, next: d }",
+            &node,
+            1,
+        );
+        let faults = check(&[("t", &text)]);
+        faults.first().map(ToString::to_string).unwrap_or_default()
+    };
+    assert_eq!(with("mode: blind, "), "");
+    assert!(with("mode: blnd, ").contains("`mode` is bridge or blind"));
+    let whisper = with("mode: blind, whisper: [{ prompt: hello }], ");
+    assert!(
+        whisper.contains("`whisper` is nothing for `mode: blind`"),
+        "{whisper}"
+    );
+    let caller_id = with("mode: blind, caller_id: v, ");
+    assert!(caller_id.contains("`caller_id` is nothing"), "{caller_id}");
+}
+
+#[test]
 fn e108_lines_are_read_by_their_facts() {
     let with = |when: &str| {
         let node =

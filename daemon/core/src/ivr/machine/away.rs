@@ -2,7 +2,7 @@
 
 use super::{CAUSE_NORMAL, FlowMachine, State, Step};
 use crate::ivr::expr::Value;
-use crate::ivr::io::{OpId, Output, Room, RoomReply, TransferOrder, TransferReply};
+use crate::ivr::io::{OpId, Output, Room, RoomReply, TransferMode, TransferOrder, TransferReply};
 use crate::ivr::model::Act;
 
 impl FlowMachine {
@@ -17,6 +17,7 @@ impl FlowMachine {
                 ring,
                 caller_id,
                 whisper,
+                mode,
                 ..
             }) => {
                 let caller_id = match caller_id {
@@ -32,9 +33,14 @@ impl FlowMachine {
                 let whisper = self.segments(whisper, false);
                 let whisper = whisper.into_iter().flat_map(|s| s.items).collect();
                 let op = self.op();
-                self.trace("transfer", to.clone());
+                let line = match mode {
+                    TransferMode::Bridge => to.clone(),
+                    TransferMode::Blind => format!("{to} {}", mode.word()),
+                };
+                self.trace("transfer", line);
                 let order = TransferOrder {
                     to,
+                    mode: *mode,
                     ring: *ring,
                     caller_id,
                     whisper,
@@ -87,6 +93,10 @@ impl FlowMachine {
         match reply {
             TransferReply::Done => {
                 self.trace("transfer", "done");
+                if self.is_blind() {
+                    // He talks to somebody else, and not by us.
+                    return self.hangup();
+                }
                 let next = self.node().and_then(|(flow, index)| {
                     let next = flow.nodes.get(index)?.next()?;
                     Some(next.name.clone())
@@ -103,6 +113,21 @@ impl FlowMachine {
                 self.raise("error");
             }
         }
+    }
+
+    /// Whether the node on top gives the call away.
+    fn is_blind(&self) -> bool {
+        let Some((flow, index)) = self.node() else {
+            return false;
+        };
+        let act = flow.nodes.get(index).map(|n| &n.act);
+        matches!(
+            act,
+            Some(Act::Transfer {
+                mode: TransferMode::Blind,
+                ..
+            })
+        )
     }
 
     pub(super) fn left_room(&mut self, op: OpId, reply: RoomReply) {

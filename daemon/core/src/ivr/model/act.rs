@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Code, Exit, Item, Part, Target};
 use crate::ivr::fault::Place;
-use crate::ivr::io::{HttpMethod, Key, LookupBy, Role as RoomRole};
+use crate::ivr::io::{HttpMethod, Key, LookupBy, Role as RoomRole, TransferMode};
 
 /// Where a question's answer goes and how it is read.
 #[derive(Clone, Debug)]
@@ -166,6 +166,8 @@ pub(in crate::ivr) enum Act {
         caller_id: Option<Code>,
         say: Vec<Item>,
         whisper: Vec<Item>,
+        /// By which way.
+        mode: TransferMode,
         next: Option<Target>,
     },
     Conference {

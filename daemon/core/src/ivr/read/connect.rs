@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Reader;
 use crate::ivr::fault::hint;
-use crate::ivr::io::Role;
+use crate::ivr::io::{Role, TransferMode};
 use crate::ivr::model::Act;
 use crate::ivr::raw::{At, RawNode};
 
@@ -17,7 +17,21 @@ impl Reader<'_> {
         let say = raw.say.as_ref().map(|s| self.say(s)).unwrap_or_default();
         let whisper = raw.whisper.as_ref().map(|s| self.say(s));
         let next = self.next(raw);
+        let modes = TransferMode::ALL.map(|m| (m.word(), m));
+        let mode = self.choice(raw.mode.as_ref(), "mode", &modes, TransferMode::Bridge);
+        if mode == Some(TransferMode::Blind) {
+            for field in ["whisper", "caller_id"] {
+                if let Some(key) = raw.keys.iter().find(|key| key.value == field) {
+                    let why = "the caller's side makes the call";
+                    self.fault(
+                        key.at,
+                        format!("`{field}` is nothing for `mode: blind`: {why}"),
+                    );
+                }
+            }
+        }
         Some(Act::Transfer {
+            mode: mode?,
             to: to?,
             ring: ring?,
             caller_id: caller_id.flatten(),

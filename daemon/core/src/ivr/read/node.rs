@@ -131,7 +131,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         kind: "transfer",
-        fields: &["to", "ring", "caller_id", "say", "whisper", "next"],
+        fields: &["to", "mode", "ring", "caller_id", "say", "whisper", "next"],
         required: &["to"],
         events: &["busy", "no_answer"],
     },

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::auth::is_local;
 use super::phones::{Phones, fields};
 use super::refer::{Refer, ReferTo, Subscriber};
+use super::referral::Referral;
 use super::stack::sdp_type;
 use super::upkeep::{self, Upkeep, Upkept};
 
@@ -57,6 +58,8 @@ pub(in crate::voice) enum SipEvent {
     OfferRefused(u16),
     /// The telephone at the far end wants its other side to talk to somebody else.
     Refer(Refer),
+    /// What came of a REFER of ours: a final SIP code.
+    Referred(u16),
     /// A key told by INFO: its character and milliseconds.
     Digit(char, u16),
     /// The peer ended or cancelled the call.
@@ -93,6 +96,13 @@ impl Reoffer {
     }
 }
 
+/// What a leg that is up wakes for.
+enum Woken {
+    State(Option<DialogState>),
+    Upkept(Upkept),
+    Referred(u16),
+}
+
 /// A dialog and its events. Dropping it ends the call: CANCEL, BYE or a refusal.
 pub(in crate::voice) struct SipLeg {
     dialog: InviteDialog,
@@ -106,6 +116,8 @@ pub(in crate::voice) struct SipLeg {
     phones: Option<Arc<Phones>>,
     /// What the 200 to an incoming INVITE says of session timers.
     agreed: Option<Agreed>,
+    /// A REFER of ours whose outcome is not known yet.
+    referral: Option<Referral>,
     layer: Arc<DialogLayer>,
     tracker: TaskTracker,
     /// CSeq number of the last ACK that was told.
@@ -151,6 +163,7 @@ impl SipLeg {
             upkeep,
             phones: None,
             agreed: None,
+            referral: None,
             layer: Arc::clone(layer),
             tracker: tracker.clone(),
             acked: None,
@@ -306,18 +319,23 @@ impl SipLeg {
             if self.over {
                 return SipEvent::Ended;
             }
-            let happened = tokio::select! {
+            let woken = tokio::select! {
                 biased;
-                state = self.states.recv() => Ok(state),
-                upkept = self.upkeep.next(&self.dialog) => Err(upkept),
+                state = self.states.recv() => Woken::State(state),
+                upkept = self.upkeep.next(&self.dialog) => Woken::Upkept(upkept),
+                code = Referral::outcome(&mut self.referral) => Woken::Referred(code),
             };
-            let event = match happened {
-                Ok(Some(state)) => self.in_dialog(state).await,
-                Ok(None) => {
+            let event = match woken {
+                Woken::State(Some(state)) => self.in_dialog(state).await,
+                Woken::State(None) => {
                     self.over = true;
                     None
                 }
-                Err(upkept) => Some(self.upkept(upkept)),
+                Woken::Upkept(upkept) => Some(self.upkept(upkept)),
+                Woken::Referred(code) => {
+                    self.referral = None;
+                    Some(SipEvent::Referred(code))
+                }
             };
             if let Some(event) = event {
                 return event;
@@ -414,8 +432,8 @@ impl SipLeg {
                 None
             }
             DialogState::Refer(_, request, handle) => self.referred(&request, handle).await,
-            DialogState::Notify(_, _, handle) => {
-                respond(&handle, 481, None, None).await;
+            DialogState::Notify(_, request, handle) => {
+                self.notified(&request, &handle).await;
                 None
             }
             DialogState::Message(_, _, handle) | DialogState::Publish(_, _, handle) => {
@@ -464,6 +482,36 @@ impl SipLeg {
             agreed,
             handle,
         }))
+    }
+
+    /// Asks the far end to call this user at its own place. Ends in [`SipEvent::Referred`],
+    /// at the latest after `limit`, unless the call ends before.
+    pub(in crate::voice) fn refer(&mut self, user: &str, limit: Duration) {
+        let initial = self.dialog.initial_request();
+        let theirs = match self.is_incoming {
+            true => initial.from_header().ok().and_then(|f| f.uri().ok()),
+            false => Some(initial.uri.clone()),
+        };
+        let host = theirs.map(|uri| uri.host_with_port.to_string());
+        let refer_to = format!("<sip:{user}@{};user=phone>", host.unwrap_or_default());
+        self.referral = Some(Referral::send(&self.dialog, &refer_to, limit));
+    }
+
+    /// A NOTIFY: how our REFER goes, or nothing that we asked for.
+    async fn notified(&mut self, request: &Request, handle: &TransactionHandle) {
+        let mut events = fields(&request.headers, "Event");
+        let is_refer = events.next().is_some_and(|event| {
+            let name = event.split(';').next().unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("refer")
+        });
+        let referral = self.referral.as_mut().filter(|_| is_refer);
+        let Some(referral) = referral else {
+            return respond(handle, 481, None, None).await;
+        };
+        respond(handle, 200, None, None).await;
+        if let Some(code) = transfer::told(&request.body).filter(|code| *code >= 200) {
+            referral.told(code);
+        }
     }
 
     /// A REFER: of a telephone of ours it is told, nobody else moves our calls about.

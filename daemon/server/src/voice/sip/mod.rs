@@ -11,6 +11,7 @@ mod peers;
 mod phones;
 mod pipe;
 mod refer;
+mod referral;
 mod register;
 mod route;
 mod socket;

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
 /// The 202 is sent by the transaction's own task; a NOTIFY may overtake it (RFC 3515
 /// section 2.4.4), but not every telephone takes that.
-const BEHIND_ANSWER: Duration = Duration::from_millis(50);
+pub(super) const BEHIND_ANSWER: Duration = Duration::from_millis(50);
 
 /// Where a transfer goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

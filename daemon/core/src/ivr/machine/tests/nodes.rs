@@ -323,6 +323,25 @@ fn lines_are_seen_before_one_is_joined_and_as_they_stand_now() {
 }
 
 #[test]
+fn a_caller_who_was_given_away_is_gone() {
+    let nodes = "  a: { type: transfer, mode: blind, to: \"+4912345\", next: bad, events: { busy: { next: ok }, hangup: { next: note } } }
+  note: { type: set, set: { v: \"'gone'\" }, next: end }
+  end: { type: hangup }";
+    let mut sim = plain(nodes);
+    assert!(sim.traced("transfer", "+4912345 blind"), "{}", sim.trace());
+    let op = sim.log.iter().find_map(|(_, o)| match o {
+        Output::Transfer(op, _) => Some(*op),
+        _ => None,
+    });
+    sim.input(Input::Transferred(op.unwrap(), TransferReply::Done));
+    assert!(sim.traced("set", "v=gone"), "{}", sim.trace());
+    assert_eq!(sim.ended(), Some(16));
+    let mut sim = plain(nodes);
+    sim.input(Input::Transferred(op.unwrap(), TransferReply::Busy));
+    assert_eq!(sim.ended(), Some(31));
+}
+
+#[test]
 fn a_key_before_the_beep_is_a_persons_and_answers_what_follows() {
     let flow = |barge_in: &str| {
         plain(&format!(
