@@ -98,7 +98,7 @@ impl Reoffer {
 
 /// What a leg that is up wakes for.
 enum Woken {
-    State(Option<DialogState>),
+    State(Option<Box<DialogState>>),
     Upkept(Upkept),
     Referred(u16),
 }
@@ -321,12 +321,12 @@ impl SipLeg {
             }
             let woken = tokio::select! {
                 biased;
-                state = self.states.recv() => Woken::State(state),
+                state = self.states.recv() => Woken::State(state.map(Box::new)),
                 upkept = self.upkeep.next(&self.dialog) => Woken::Upkept(upkept),
                 code = Referral::outcome(&mut self.referral) => Woken::Referred(code),
             };
             let event = match woken {
-                Woken::State(Some(state)) => self.in_dialog(state).await,
+                Woken::State(Some(state)) => self.in_dialog(*state).await,
                 Woken::State(None) => {
                     self.over = true;
                     None
