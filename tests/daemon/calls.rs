@@ -42,11 +42,13 @@ fn helpline(daemon: &Daemon, words: &[&str]) -> String {
         .args(words)
         .arg("--config")
         .arg(daemon.config_path())
+        .envs(daemon.env.iter().map(|(name, value)| (name, value)))
         .output()
         .unwrap();
     assert!(
         out.status.success(),
-        "{}",
+        "{}{}",
+        String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
     );
     String::from_utf8(out.stdout).unwrap()

@@ -181,6 +181,20 @@ nodes:
         told.starts_with("+0.") && told.contains("trial begin revision "),
         "{told}"
     );
+    assert!(
+        !lines.iter().any(|l| l.starts_with("say_error")),
+        "{}\n{}",
+        lines.join("\n"),
+        daemon.log()
+    );
+    let again = helpline(&daemon, &["ivr", "replay", "known"]);
+    assert!(
+        again.ends_with("the same flows, the same call\n"),
+        "{again}"
+    );
+    let counts = ["ivr", "graph", "trial", "--format", "dot", "--counts", "1h"];
+    let graph = helpline(&daemon, &counts);
+    assert!(graph.contains("lookup (2)"), "{graph}");
     let test = helpline(&daemon, &["call", "trace", "known", "--record"]);
     assert!(
         !test.contains(CALLER) && test.contains("press: \"2\""),

@@ -9,6 +9,9 @@ use helpline_core::time::Wall;
 use super::conn::args;
 use super::{Conn, Error};
 
+/// Most nodes that are counted at once.
+const ENTERED_MAX: i64 = 2_000_000;
+
 /// A line of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TraceRow {
@@ -122,6 +125,24 @@ pub(crate) async fn traced(tx: &mut Conn, count: u32) -> Result<Vec<TracedCall>,
         })
     };
     rows.iter().map(call).collect()
+}
+
+/// Nodes of a flow that calls entered since then, in order: the call and the node.
+pub(crate) async fn entered(
+    tx: &mut Conn,
+    flow: &str,
+    since: Wall,
+) -> Result<Vec<(String, String)>, Error> {
+    let rows = tx
+        .rows(
+            "select call_id, node from call_trace
+             where kind = 'node' and flow = $1 and created_at >= $2
+             order by call_id, seq limit $3",
+            args![flow, since.millis(), ENTERED_MAX],
+        )
+        .await?;
+    let node = |row: &super::conn::Row| Ok((row.text(0)?, row.text(1)?));
+    rows.iter().map(node).collect()
 }
 
 /// Writes lines of a trace; a line written twice is there once.

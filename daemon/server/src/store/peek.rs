@@ -1,6 +1,7 @@
 //! Reading a store from outside the daemon, which may be running: nothing is written and
 //! nothing is locked.
 
+use helpline_core::time::Wall;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{PgPool, SqlitePool};
@@ -62,5 +63,17 @@ impl Peek {
     /// [`Error::Unavailable`].
     pub async fn traced(&self, count: u32) -> Result<Vec<TracedCall>, Error> {
         call::traced(&mut self.conn().await?, count).await
+    }
+
+    /// Nodes of a flow that calls entered since then, call by call.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub(crate) async fn entered(
+        &self,
+        flow: &str,
+        since: Wall,
+    ) -> Result<Vec<(String, String)>, Error> {
+        call::entered(&mut self.conn().await?, flow, since).await
     }
 }

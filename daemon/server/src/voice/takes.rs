@@ -63,13 +63,26 @@ impl Takes {
         let load = move || {
             this.media.flush_recordings();
             let path = take_path(&this.folder, &id);
-            let bytes = std::fs::read(path).ok()?;
+            let bytes = match std::fs::read(path) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::warn!(%error, take = id, "a recording cannot be read");
+                    return None;
+                }
+            };
             let source = PromptSource {
                 id: id.clone(),
                 name: format!("{id}.wav"),
                 bytes: Cow::Owned(bytes),
             };
-            Prompts::load(vec![source], &this.codecs).ok()?.get(&id)
+            match Prompts::load(vec![source], &this.codecs) {
+                Ok(prompts) => prompts.get(&id),
+                Err(faults) => {
+                    let fault = faults.first().map(ToString::to_string).unwrap_or_default();
+                    tracing::warn!(fault, take = id, "a recording cannot be played");
+                    None
+                }
+            }
         };
         tokio::task::spawn_blocking(load).await.ok().flatten()
     }

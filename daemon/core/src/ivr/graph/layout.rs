@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 
 use super::Graph;
 
+/// Size of a character of the words at ways, and room between two lines of them.
+const WORD_WIDTH: f64 = 6.1;
+const WORD_HEIGHT: f64 = 13.0;
 /// Height of a box, and between layers, for ways and their words.
 pub(super) const BOX_HEIGHT: f64 = 46.0;
 const LAYER_GAP: f64 = 92.0;
@@ -237,6 +240,7 @@ impl Layers {
                 ways.push(self.forward(at, chain, &boxes));
             }
         }
+        set_apart(graph, &mut ways);
         // Room for the words of the ways at the right.
         width += if lanes > 0 {
             LANE * to_f64(lanes) + 90.0
@@ -272,11 +276,7 @@ impl Layers {
         points.push((self.spots[end].x, boxes[end].0.1));
         // Neighbouring words stand at different heights.
         let down = [0.34, 0.6, 0.47][place % 3];
-        let (first, second) = (points[0], points[1]);
-        let words = (
-            first.0 + (second.0 - first.0) * smooth(down),
-            first.1 + (second.1 - first.1) * down,
-        );
+        let words = along(&points, down);
         Way {
             points,
             is_back: false,
@@ -378,4 +378,37 @@ fn smooth(down: f64) -> f64 {
 #[allow(clippy::cast_precision_loss)] // small counts
 fn to_f64(count: usize) -> f64 {
     count as f64
+}
+
+/// A place on the first step of a way, so far down.
+fn along(points: &[Point], down: f64) -> Point {
+    let (first, second) = (points[0], points[1]);
+    (
+        first.0 + (second.0 - first.0) * smooth(down),
+        first.1 + (second.1 - first.1) * down,
+    )
+}
+
+/// Words of ways that cross move along their ways until they lie on no others, if there
+/// is such a place.
+fn set_apart(graph: &Graph, ways: &mut [Way]) {
+    let mut taken: Vec<(Point, f64)> = Vec::new();
+    for (edge, way) in graph.edges.iter().zip(ways) {
+        if way.is_back || edge.label.is_empty() {
+            continue;
+        }
+        let width = WORD_WIDTH * to_f64(edge.label.chars().count());
+        let is_free = |at: Point| {
+            !(taken.iter()).any(|(other, wide)| {
+                (at.0 - other.0).abs() < (width + wide) / 2.0 + 4.0
+                    && (at.1 - other.1).abs() < WORD_HEIGHT
+            })
+        };
+        let places = [0.47, 0.34, 0.6, 0.24, 0.72, 0.82].map(|down| along(&way.points, down));
+        let free = std::iter::once(way.words)
+            .chain(places)
+            .find(|at| is_free(*at));
+        way.words = free.unwrap_or(way.words);
+        taken.push((way.words, width));
+    }
 }

@@ -3,11 +3,14 @@
 //! The same flow gives the same bytes. Events that any node may raise are drawn from one
 //! node named "anywhere", or they would bury all else.
 
+mod counts;
 mod layout;
 mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use counts::Counts;
 
 use std::collections::BTreeMap;
 
@@ -39,6 +42,8 @@ pub struct GraphNode {
     pub title: Option<String>,
     /// Whether calls begin here.
     pub is_start: bool,
+    /// How many calls entered it, once counted.
+    pub calls: Option<u64>,
 }
 
 /// A way from a node to another.
@@ -50,6 +55,8 @@ pub struct GraphEdge {
     pub to: usize,
     /// What takes it: keys with their meaning, cases, events; nothing for `next` alone.
     pub label: String,
+    /// How many calls took it, once counted.
+    pub calls: Option<u64>,
 }
 
 impl FlowSet {
@@ -68,6 +75,7 @@ impl Graph {
                 kind: node.kind,
                 title: node.title.clone(),
                 is_start: node.name == flow.start.name,
+                calls: None,
             })
             .collect();
         let mut ways = Vec::new();
@@ -89,6 +97,7 @@ impl Graph {
                 kind: "events",
                 title: None,
                 is_start: false,
+                calls: None,
             });
         }
         let mut edges: Vec<GraphEdge> = Vec::new();
@@ -99,7 +108,12 @@ impl Graph {
             };
             let at = *known.entry((from, to)).or_insert(edges.len());
             match edges.get_mut(at) {
-                None => edges.push(GraphEdge { from, to, label }),
+                None => edges.push(GraphEdge {
+                    from,
+                    to,
+                    label,
+                    calls: None,
+                }),
                 Some(edge) if edge.label.is_empty() => edge.label = label,
                 Some(edge) if label.is_empty() => edge.label.push_str(", next"),
                 Some(edge) => {

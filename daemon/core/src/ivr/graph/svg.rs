@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::layout::{BOX_HEIGHT, Layout, Point, Way};
-use super::{Graph, GraphNode};
+use super::{Graph, GraphEdge, GraphNode};
 
 /// Widths of a character: of names, and of what is below them.
 const NAME_WIDTH: f64 = 7.9;
@@ -41,16 +41,17 @@ impl Graph {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
-             <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" \
-             markerHeight=\"7\" orient=\"auto\"><path class=\"tip\" d=\"M0 0 L8 4 L0 8 Z\"/></marker></defs>\n\
+             <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"10\" \
+             markerHeight=\"10\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path class=\"tip\" d=\"M0 0 L8 4 L0 8 Z\"/></marker></defs>\n\
              <rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n"
         );
-        for way in &layout.ways {
+        for (edge, way) in self.edges.iter().zip(&layout.ways) {
             let class = if way.is_back { "way back" } else { "way" };
             // Writing to a string cannot fail.
             let _ = writeln!(
                 svg,
-                "<path class=\"{class}\" marker-end=\"url(#tip)\" d=\"{}\"/>",
+                "<path class=\"{class}\"{} marker-end=\"url(#tip)\" d=\"{}\"/>",
+                self.thickness(edge),
                 curve(way)
             );
         }
@@ -58,11 +59,12 @@ impl Graph {
             draw_node(&mut svg, node, *corner, *width);
         }
         for (edge, way) in self.edges.iter().zip(&layout.ways) {
-            if edge.label.is_empty() {
+            let label = edge.words();
+            if label.is_empty() {
                 continue;
             }
             let ((x, y), anchor) = (way.words, if way.is_back { "start" } else { "middle" });
-            let words = escaped(&shortened(&edge.label));
+            let words = escaped(&shortened(&label));
             for class in ["words halo", "words"] {
                 let _ = writeln!(
                     svg,
@@ -72,6 +74,18 @@ impl Graph {
         }
         svg.push_str("</svg>\n");
         svg
+    }
+
+    /// The more calls took a way, the thicker it is.
+    fn thickness(&self, edge: &GraphEdge) -> String {
+        let most = self.edges.iter().filter_map(|edge| edge.calls).max();
+        let (Some(calls), Some(most)) = (edge.calls, most.filter(|most| *most > 0)) else {
+            return String::new();
+        };
+        // Thousandths, so that no picture hangs on the last bits of a float.
+        let share = u32::try_from(calls.saturating_mul(1_000) / most).unwrap_or(1_000);
+        let width = 1.0 + 4.0 * f64::from(share) / 1_000.0;
+        format!(" style=\"stroke-width: {width:.1}\"")
     }
 }
 
@@ -86,7 +100,7 @@ fn draw_node(svg: &mut String, node: &GraphNode, (x, y): Point, width: f64) {
     };
     let name = escaped(&shortened(words(node)));
     let title = escaped(&node.name);
-    let (middle, kind) = (x + width / 2.0 + 2.0, node.kind);
+    let (middle, kind) = (x + width / 2.0 + 2.0, node.below());
     let (name_y, kind_y, low) = (y + 20.0, y + 36.0, BOX_HEIGHT);
     let _ = writeln!(
         svg,
@@ -110,7 +124,7 @@ fn width(node: &GraphNode) -> f64 {
         each * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX))
     };
     let name = long(&shortened(words(node)), NAME_WIDTH);
-    (name.max(long(node.kind, KIND_WIDTH)) + 36.0).max(84.0)
+    (name.max(long(&node.below(), KIND_WIDTH)) + 36.0).max(84.0)
 }
 
 fn shortened(text: &str) -> String {

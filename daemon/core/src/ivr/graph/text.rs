@@ -17,7 +17,7 @@ impl Graph {
                 "hangup" | "return" => ("([", "])"),
                 _ => ("[", "]"),
             };
-            let kind = node.kind;
+            let kind = node.below();
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
@@ -27,14 +27,11 @@ impl Graph {
         }
         for edge in &self.edges {
             let (from, to) = self.names(edge.from, edge.to);
-            let _ = if edge.label.is_empty() {
+            let label = edge.words();
+            let _ = if label.is_empty() {
                 writeln!(text, "  n_{from} --> n_{to}")
             } else {
-                writeln!(
-                    text,
-                    "  n_{from} -->|\"{}\"| n_{to}",
-                    mermaid_words(&edge.label)
-                )
+                writeln!(text, "  n_{from} -->|\"{}\"| n_{to}", mermaid_words(&label))
             };
         }
         text
@@ -53,7 +50,8 @@ impl Graph {
             let _ = writeln!(
                 text,
                 "  \"{}\" [label=\"{words}\\n{}\"];",
-                node.name, node.kind
+                node.name,
+                node.below()
             );
         }
         for edge in &self.edges {
@@ -61,7 +59,7 @@ impl Graph {
             let _ = writeln!(
                 text,
                 "  \"{from}\" -> \"{to}\" [label=\"{}\"];",
-                quoted(&edge.label)
+                quoted(&edge.words())
             );
         }
         text.push_str("}\n");

@@ -46,7 +46,7 @@ impl Ivr {
             Command::Check(check) => check.run(),
             Command::Test(test) => test.run(),
             Command::Sim(sim) => sim.run(),
-            Command::Graph(graph) => graph.run(),
+            Command::Graph(graph) => graph.run().await,
         }
     }
 }

@@ -99,7 +99,10 @@ impl Past {
         let came = came.context("a line of what came in cannot be read")?;
         let revision = lines.iter().find(|line| line.kind == "begin");
         let revision = revision.and_then(|line| line.data.strip_prefix("revision "));
-        let told = |line: &&Recorded| ![BEGAN, CAME, "begin"].contains(&line.kind.as_str());
+        // What could not be played is told by the call, in no flow's name.
+        let told = |line: &&Recorded| {
+            ![BEGAN, CAME, "begin"].contains(&line.kind.as_str()) && !line.flow.is_empty()
+        };
         Ok(Past {
             flow: flow_of(lines)?,
             revision: revision.unwrap_or_default().to_owned(),

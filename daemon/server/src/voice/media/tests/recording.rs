@@ -8,7 +8,7 @@ fn both(path: &Path) -> (Vec<i16>, Vec<i16>, u16) {
     let bytes = std::fs::read(path).unwrap();
     let format = u16::from_le_bytes([bytes[20], bytes[21]]);
     let all: Vec<i16> = match format {
-        7 => bytes[44..].iter().map(|b| Law::Mu.decode(*b)).collect(),
+        7 => bytes[58..].iter().map(|b| Law::Mu.decode(*b)).collect(),
         _ => samples(path),
     };
     let side = |n: usize| all.iter().skip(n).step_by(2).copied().collect();
