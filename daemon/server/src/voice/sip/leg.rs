@@ -1,12 +1,12 @@
 //! One leg's dialog, as events and orders in plain data.
 
+mod moving;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::sip::timer::{self, Agreed};
-use helpline_core::sip::transfer::{self, Target};
 use helpline_core::sip::{info, reason};
-use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::{Dialog, DialogState, DialogStateReceiver, TransactionHandle};
 use rsipstack::dialog::dialog_layer::DialogLayer;
 use rsipstack::dialog::invitation::{InviteAsyncResult, InviteOption};
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::is_local;
 use super::phones::{Phones, fields};
-use super::refer::{Refer, ReferTo, Subscriber};
+use super::refer::Refer;
 use super::referral::Referral;
 use super::stack::sdp_type;
 use super::upkeep::{self, Upkeep, Upkept};
@@ -481,73 +481,6 @@ impl SipLeg {
             is_update,
             agreed,
             handle,
-        }))
-    }
-
-    /// Asks the far end to call this user at its own place. Ends in [`SipEvent::Referred`],
-    /// at the latest after `limit`, unless the call ends before.
-    pub(in crate::voice) fn refer(&mut self, user: &str, limit: Duration) {
-        let initial = self.dialog.initial_request();
-        let theirs = match self.is_incoming {
-            true => initial.from_header().ok().and_then(|f| f.uri().ok()),
-            false => Some(initial.uri.clone()),
-        };
-        let host = theirs.map(|uri| uri.host_with_port.to_string());
-        let refer_to = format!("<sip:{user}@{};user=phone>", host.unwrap_or_default());
-        self.referral = Some(Referral::send(&self.dialog, &refer_to, limit));
-    }
-
-    /// A NOTIFY: how our REFER goes, or nothing that we asked for.
-    async fn notified(&mut self, request: &Request, handle: &TransactionHandle) {
-        let mut events = fields(&request.headers, "Event");
-        let is_refer = events.next().is_some_and(|event| {
-            let name = event.split(';').next().unwrap_or_default();
-            name.trim().eq_ignore_ascii_case("refer")
-        });
-        let referral = self.referral.as_mut().filter(|_| is_refer);
-        let Some(referral) = referral else {
-            return respond(handle, 481, None, None).await;
-        };
-        respond(handle, 200, None, None).await;
-        if let Some(code) = transfer::told(&request.body).filter(|code| *code >= 200) {
-            referral.told(code);
-        }
-    }
-
-    /// A REFER: of a telephone of ours it is told, nobody else moves our calls about.
-    async fn referred(&self, request: &Request, handle: TransactionHandle) -> Option<SipEvent> {
-        let Some(phones) = &self.phones else {
-            respond(&handle, 603, None, None).await;
-            return None;
-        };
-        let mut wanted = fields(&request.headers, "Refer-To");
-        let target = wanted.next().filter(|_| wanted.next().is_none());
-        let Some(target) = target.and_then(transfer::target) else {
-            respond(&handle, 400, None, None).await;
-            return None;
-        };
-        let to = match target {
-            Target::User(user) if phones.has(&user) => ReferTo::Phone(user),
-            Target::User(user) => ReferTo::User(user),
-            Target::Dialog(replaces) => {
-                let id = DialogId {
-                    call_id: replaces.call_id.clone(),
-                    local_tag: replaces.to_tag,
-                    remote_tag: replaces.from_tag,
-                };
-                // A dialog is never joined to itself.
-                if self.layer.get_dialog(&id).is_none() || id == self.dialog.id() {
-                    respond(&handle, 481, None, None).await;
-                    return None;
-                }
-                ReferTo::Call(replaces.call_id)
-            }
-        };
-        Some(SipEvent::Refer(Refer {
-            to,
-            handle,
-            dialog: Subscriber(self.dialog.clone()),
-            tracker: self.tracker.clone(),
         }))
     }
 
