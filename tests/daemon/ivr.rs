@@ -139,8 +139,17 @@ fn tests_beside_own_flows_fail_with_their_line_and_trace() {
     let failed = format!("{}:3: FAILED", file.display());
     assert!(code == 1 && out.contains(&failed), "{out}");
     assert!(out.contains("+0.000 end 16"), "the trace: {out}");
+    let expects =
+        |words: &str| format!("flow: satisfaction\nsteps:\n  - expect: {{ said: {words} }}\n");
+    fs::write(&file, expects("How well have we helped you")).unwrap();
+    let (code, out, _) = ivr(&["test", "--update"], Some(&file));
+    let now = fs::read_to_string(&file).unwrap();
+    assert!(
+        code == 0 && now == expects("\"How well did we help you?\""),
+        "{out}{now}"
+    );
     fs::write(&file, "flow: own\nsteps: 7\n").unwrap();
-    let (code, out, _) = ivr(&["test"], Some(&file));
+    let (code, out, _) = ivr(&["test", "--update"], Some(&file));
     assert!(code == 1 && out.contains(":2:"), "{out}");
     let (code, _, error) = ivr(&["test"], Some(&folder.path().join("none")));
     assert!(code == 1 && error.contains("none"), "{error}");

@@ -125,22 +125,29 @@ fn every_branch_is_reached(way: Keys) {
     );
     let live = daemon.rows("select count(*), sum(live) from inbound");
     assert_eq!(live, [["6", "0"]]);
-    assert_eq!(keys_counted(&daemon, way), 32, "keys heard in another way");
+    let way = match way {
+        Keys::Events => "method=\"rfc4733\"",
+        Keys::Sound => "method=\"inband\"",
+    };
+    assert_eq!(counted(&daemon, "helpline_dtmf_total", way), 32);
+    let given_up = "flow=\"main-menu\",exit=\"exhausted\"";
+    assert_eq!(counted(&daemon, "helpline_flow_nodes_total", given_up), 1);
+    for metric in ["flow_tries", "flow_first_key_seconds"] {
+        let count = format!("helpline_{metric}_count");
+        assert!(
+            counted(&daemon, &count, "flow=\"main-menu\"") > 5,
+            "{metric}"
+        );
+    }
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }
 
-/// What the metrics say about keys that came by `way`.
-fn keys_counted(daemon: &Daemon, way: Keys) -> u32 {
-    let source = match way {
-        Keys::Events => "rfc4733",
-        Keys::Sound => "inband",
-    };
+/// What the series of a metric stands at.
+fn counted(daemon: &Daemon, metric: &str, labels: &str) -> u32 {
     let metrics = http(daemon.ops, "GET", "/metrics", &[], "").unwrap().body;
-    let line = metrics
-        .lines()
-        .find(|l| l.starts_with("helpline_dtmf_total") && l.contains(source));
-    let count = line.and_then(|l| l.rsplit(' ').next()?.parse().ok());
-    count.unwrap_or_else(|| panic!("no count of {source} keys:\n{metrics}"))
+    let series = format!("{metric}{{{labels}}} ");
+    let count = (metrics.lines()).find_map(|line| line.strip_prefix(&series)?.parse().ok());
+    count.unwrap_or_else(|| panic!("no {series}:\n{metrics}"))
 }
 
 #[test]

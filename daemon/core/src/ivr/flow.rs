@@ -175,23 +175,28 @@ impl FlowSet {
         &self.clips
     }
 
-    /// Puts a sample in place of each secret among the values of a flow's input.
+    /// Puts a sample in place of each value that some flow takes as a secret; whether there
+    /// was one. A help channel gets the same values as the flow before it.
     pub(super) fn hide_secrets(
         &self,
-        flow: &str,
         input: &mut serde_json::Map<String, serde_json::Value>,
-    ) {
-        let mut samples = self.sample_input(flow);
-        let decls = self.flows.get(flow).map(|flow| &flow.decls);
-        let is_secret = |name: &String| decls?.get(name).map(|decl| decl.secret);
-        let names: Vec<String> = input.keys().cloned().collect();
-        for name in names {
-            // What is not declared is nobody's, and not stored.
-            if is_secret(&name).unwrap_or(true) {
+    ) -> bool {
+        let mut hidden = false;
+        for (id, flow) in &self.flows {
+            let is_secret = |name: &String| flow.decls.get(name).is_some_and(|d| d.secret);
+            let names: Vec<String> = input
+                .keys()
+                .filter(|name| is_secret(name))
+                .cloned()
+                .collect();
+            let mut samples = self.sample_input(id);
+            for name in names {
                 input.remove(&name);
                 input.extend(samples.remove_entry(&name));
+                hidden = true;
             }
         }
+        hidden
     }
 
     /// Whether a flow reads `queues`.

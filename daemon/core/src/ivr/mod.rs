@@ -11,6 +11,7 @@ pub mod graph;
 pub mod io;
 mod lint;
 pub mod machine;
+pub mod measure;
 mod model;
 mod raw;
 mod read;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::ivr::measure::{KEY_BOUNDS, TRIES_BOUNDS, Tally};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, Snapshot};
@@ -271,12 +272,31 @@ fn declare(metrics: &Metrics) {
             &[],
         ),
         (
+            "helpline_flow_nodes_total",
+            "Ways taken where a flow chooses, by flow and exit.",
+            &["flow", "exit"],
+        ),
+        (
             "helpline_store_errors_total",
             "Times the store did not answer.",
             &[],
         ),
     ] {
         metrics.counter(name, help, labels);
+    }
+    for (name, help, bounds) in [
+        (
+            "helpline_flow_tries",
+            "How often a question was put until it was over.",
+            TRIES_BOUNDS,
+        ),
+        (
+            "helpline_flow_first_key_seconds",
+            "Time from a question's begin to its first key.",
+            KEY_BOUNDS,
+        ),
+    ] {
+        metrics.histogram(name, help, &["flow"], bounds);
     }
     metrics.set("helpline_build_info", &[env!("CARGO_PKG_VERSION")], 1.0);
     metrics.add("helpline_store_errors_total", &[], 0.0);
@@ -361,6 +381,7 @@ fn voice(metrics: &Metrics, seen: &Seen) {
         &[],
         number(engine.say_errors),
     );
+    flows(metrics, &engine.flows);
     let media = seen.media.counters();
     for (method, n) in [
         ("rfc4733", media.digits_rfc4733),
@@ -394,6 +415,18 @@ fn voice(metrics: &Metrics, seen: &Seen) {
         &[],
         f64::from(u8::from(seen.media.realtime())),
     );
+}
+
+fn flows(metrics: &Metrics, tally: &Tally) {
+    for ((flow, exit), n) in &tally.left {
+        metrics.set("helpline_flow_nodes_total", &[flow, exit], number(*n));
+    }
+    for (flow, tries) in &tally.tries {
+        metrics.spread("helpline_flow_tries", &[flow], tries);
+    }
+    for (flow, after) in &tally.first_key {
+        metrics.spread("helpline_flow_first_key_seconds", &[flow], after);
+    }
 }
 
 /// Counters stay far below 2^53.

@@ -169,28 +169,11 @@ impl Desk {
 mod tests {
     use std::sync::Arc;
 
-    use helpline_core::phone::PhoneNumber;
-    use helpline_core::request::{Channel, HelpRequest, When};
-
     use super::*;
     use crate::config::{Config, Queue};
     use crate::desk::Origin;
+    use crate::desk::stage::request;
     use crate::store::tests::{Bench, benches, trunk_config};
-
-    fn request(n: u32) -> HelpRequest {
-        HelpRequest {
-            queue: "help".into(),
-            channel: Channel::Json,
-            number: PhoneNumber::from_row(&format!("+4930123{n:04}")),
-            name: None,
-            email: None,
-            page: None,
-            note: None,
-            language: "en".into(),
-            zone: None,
-            when: When::Now,
-        }
-    }
 
     async fn desk(bench: &Bench, queue: Queue) -> Desk {
         let mut config = Config::default();

@@ -147,8 +147,8 @@ mod tests {
     use super::*;
     use crate::desk::Origin;
     use crate::desk::customers::Customers;
-    use crate::desk::stage::{Stage, config};
-    use helpline_core::request::{Channel, HelpRequest, When};
+    use crate::desk::stage::{Stage, config, request};
+    use helpline_core::request::HelpRequest;
 
     async fn find(stage: &Stage, by: LookupBy, value: &str) -> FindReply {
         let lookup = Lookup {
@@ -180,16 +180,9 @@ mod tests {
             (&"gold".into(), None)
         );
         let request = HelpRequest {
-            queue: "help".into(),
-            channel: Channel::Json,
             number: PhoneNumber::from_row(ada),
             name: Some("ada".into()),
-            email: None,
-            page: None,
-            note: None,
-            language: "en".into(),
-            zone: None,
-            when: When::Now,
+            ..request(1)
         };
         let accepted = stage.desk.accept(request, Origin::default()).await.unwrap();
         let by_request = find(&stage, LookupBy::Request, accepted.id.as_str()).await;

@@ -1,5 +1,7 @@
 //! A desk over a store in a folder of its own, for tests of what stands above it.
 
+use helpline_core::phone::PhoneNumber;
+use helpline_core::request::{Channel, HelpRequest, When};
 use helpline_core::time::Wall;
 
 use super::{Arc, Clock, Config, Desk, Queue, Store};
@@ -24,6 +26,22 @@ pub(crate) fn config() -> Config {
     config.dial.allow = vec!["DE".into()];
     config.http.requests_per_minute = 1000;
     config
+}
+
+/// The `n`-th customer of a test asks for a call now, and says no more of himself.
+pub(crate) fn request(n: u32) -> HelpRequest {
+    HelpRequest {
+        queue: "help".into(),
+        channel: Channel::Json,
+        number: PhoneNumber::from_row(&format!("+4930123{n:04}")),
+        name: None,
+        email: None,
+        page: None,
+        note: None,
+        language: "en".into(),
+        zone: None,
+        when: When::Now,
+    }
 }
 
 /// See the module.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use helpline_core::call::{CallReport, End, Settled};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::queue::State;
-use helpline_core::request::{Channel, When};
+use helpline_core::request::Channel;
 
 use super::*;
 use crate::store::tests::{benches, trunk_config};
@@ -37,16 +37,11 @@ async fn desks() -> Vec<(Arc<Desk>, crate::store::tests::Bench)> {
 
 fn request(n: u32) -> HelpRequest {
     HelpRequest {
-        queue: "help".into(),
-        channel: Channel::Json,
-        number: PhoneNumber::from_row(&format!("+4930123{n:04}")),
         name: Some("Ada <b>".into()),
         email: Some("ada@example.org".into()),
-        page: None,
         note: Some("'; drop table request; --".into()),
-        language: "en".into(),
         zone: Some("Nowhere/Land".into()),
-        when: When::Now,
+        ..stage::request(n)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod away;
 mod sound;
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use helpline_core::ivr::io::{
     TraceLine, TransferMode, Why,
 };
 use helpline_core::ivr::machine::FlowMachine;
-use helpline_core::ivr::replay::{BEGAN, Began, CAME, Came};
+use helpline_core::ivr::measure::Measurer;
+use helpline_core::ivr::replay::{BEGAN, Began};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::time::Time;
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +94,7 @@ struct Task {
     events: mpsc::Sender<CallEvent>,
     clock: Clock,
     counters: Arc<Counters>,
+    measurer: Measurer,
     may_dial: MayDial,
     queues: Board,
     /// What the flow knows of the lines.
@@ -135,6 +137,7 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
     let stop = call.stop.clone();
     let began = call.clock.time();
     let limit = began + call.limit;
+    let seen = Arc::clone(&call.machine.origin().0.queues);
     let mut task = Task {
         leg: Some(call.leg),
         machine: call.machine,
@@ -142,8 +145,9 @@ pub(super) async fn run(call: Answered, commands: &mut mpsc::Receiver<CallComman
         events: call.events,
         clock: call.clock,
         counters: call.counters,
+        measurer: Measurer::default(),
         may_dial: call.may_dial,
-        seen: (call.queues)(),
+        seen,
         queues: call.queues,
         began,
         ended: None,
@@ -474,19 +478,6 @@ impl Task {
         self.drain().await;
     }
 
-    /// Flows decide by the lines as they stand now.
-    fn see_queues(&mut self) {
-        if !self.machine.reads_queues() {
-            return;
-        }
-        let queues = (self.queues)();
-        if !Arc::ptr_eq(&queues, &self.seen) {
-            self.seen = Arc::clone(&queues);
-            self.machine
-                .handle(self.clock.time(), Input::Queues(queues));
-        }
-    }
-
     /// Carries out what the machine wants, until it wants nothing.
     async fn drain(&mut self) {
         loop {
@@ -498,24 +489,6 @@ impl Task {
             };
             self.handle(input);
         }
-    }
-
-    /// The flow takes an input; what may be stored of it is, for a replay.
-    fn handle(&mut self, input: Input) {
-        let came = Came::take(&mut self.machine, self.began, self.clock.time(), input);
-        self.note(CAME, &came);
-    }
-
-    fn note(&mut self, kind: &'static str, what: &impl Serialize) {
-        let Ok(data) = serde_json::to_string(what) else {
-            return;
-        };
-        self.trace(TraceLine {
-            flow: self.machine.flow_name().to_owned(),
-            node: String::new(),
-            kind,
-            data,
-        });
     }
 
     async fn act(&mut self, output: Output) {
@@ -593,22 +566,6 @@ impl Task {
             self.pending.insert(op, kind);
         } else {
             self.refuse(op, kind);
-        }
-    }
-
-    /// A reader that is 1,024 events behind loses this one.
-    fn tell(&self, event: CallEvent) {
-        if self.events.try_send(event).is_err() {
-            tracing::debug!("an event of a call found no reader");
-        }
-    }
-
-    /// A trace is for people: one that nobody reads is dropped, and counted.
-    fn trace(&mut self, line: TraceLine) {
-        let at = self.clock.time().since(self.began);
-        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-        if self.events.try_send(CallEvent::Trace(at, line)).is_err() {
-            self.counters.traces_dropped.add();
         }
     }
 }

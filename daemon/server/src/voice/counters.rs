@@ -1,6 +1,9 @@
 //! What the engine counts for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use helpline_core::ivr::measure::{Measure, Tally};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -33,10 +36,11 @@ pub(super) struct Counters {
     pub(super) keys_info: Counter,
     pub(super) keys_inband: Counter,
     pub(super) traces_dropped: Counter,
+    flows: Mutex<Tally>,
 }
 
 /// Values of the engine's counters since its start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EngineCounters {
     /// INVITEs sent, one a call.
     pub placed: u64,
@@ -68,9 +72,16 @@ pub struct EngineCounters {
     pub traces_dropped: u64,
     /// Datagrams the gate refused, by reason.
     pub gate: Vec<(&'static str, u64)>,
+    /// What callers did in flows.
+    pub flows: Tally,
 }
 
 impl Counters {
+    pub(super) fn measure(&self, measure: Measure) {
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        flows.add(measure);
+    }
+
     pub(super) fn snapshot(&self, gate: Vec<(&'static str, u64)>) -> EngineCounters {
         EngineCounters {
             placed: self.placed.get(),
@@ -88,6 +99,9 @@ impl Counters {
             keys_inband: self.keys_inband.get(),
             traces_dropped: self.traces_dropped.get(),
             gate,
+            flows: (self.flows.lock())
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use helpline_core::ivr::measure::Spread;
+
 /// Most series of one metric; more would be a label that is no closed set.
 const SERIES_MAX: usize = 1_000;
 /// Upper bounds of `*_seconds` histograms of waits, in seconds.
@@ -121,6 +123,17 @@ impl Metrics {
             }
             series.value += value;
             series.count += 1;
+        });
+    }
+
+    /// Puts a histogram that is kept elsewhere; the bounds of its buckets are the family's.
+    pub fn spread(&self, name: &'static str, labels: &[&str], spread: &Spread) {
+        self.series(name, labels, |_, series| {
+            *series = Series {
+                value: spread.sum,
+                buckets: spread.buckets.clone(),
+                count: spread.count,
+            };
         });
     }
 

@@ -9,6 +9,7 @@ mod record;
 mod run;
 #[cfg(test)]
 mod tests;
+mod update;
 mod walk;
 
 pub use coverage::{Coverage, Covered};
@@ -16,6 +17,7 @@ pub use event::happen;
 pub use file::{GoldenTest, World};
 pub use record::{Recorded, record};
 pub use run::{Failure, Outcome, make_absolute};
+pub use update::{Reworded, update};
 pub use walk::{Walk, walk};
 
 pub use super::read::duration;

@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::coverage::Coverage;
 use super::event::NOT_IN_LINE;
 use super::file::{Expect, Given, GivenCallback, GoldenTest, Step};
+use super::update::Unsaid;
 use crate::ivr::flow::FlowSet;
 use crate::ivr::io::{CallbackReply, Output};
-use crate::ivr::raw::At;
 use crate::ivr::read;
 use crate::ivr::replay::Came;
 use crate::ivr::sim::{Answer, Sim};
-use crate::time::Wall;
+use crate::time::{Time, Wall};
 
 /// The wall clock when the call is answered: 2026-11-23, 12:00 UTC.
 pub(super) const NOW: Wall = Wall::from_millis(1_795_435_200_000);
@@ -30,6 +30,8 @@ pub struct Outcome {
     pub trace: String,
     /// What came in, for a replay.
     pub came: Vec<Came>,
+    /// What came out.
+    pub log: Vec<(Time, Output)>,
 }
 
 /// A step that did not hold.
@@ -39,6 +41,8 @@ pub struct Failure {
     pub line: u32,
     /// What was expected and what was there.
     pub message: String,
+    /// It is the words alone that did not hold.
+    pub(super) unsaid: Option<Unsaid>,
 }
 
 impl GoldenTest {
@@ -52,11 +56,13 @@ impl GoldenTest {
                 let failure = Failure {
                     line: 1,
                     message: why.to_string(),
+                    unsaid: None,
                 };
                 return Outcome {
                     failure: Some(failure),
                     trace: String::new(),
                     came: Vec::new(),
+                    log: Vec::new(),
                 };
             }
         };
@@ -66,17 +72,20 @@ impl GoldenTest {
             seen: 0,
         };
         run.sim.answer_orders(self.given.callback.answer());
-        let failed = |step: &At<Step>, message| Failure {
-            line: step.at.line,
-            message,
-        };
-        let failure =
-            (self.steps.iter()).find_map(|step| Some(failed(step, run.step(&step.value).err()?)));
+        let failure = self.steps.iter().find_map(|step| {
+            let message = run.step(&step.value).err()?;
+            Some(Failure {
+                line: step.at.line,
+                message,
+                unsaid: run.unsaid(&step.value),
+            })
+        });
         coverage.add(run.sim.log());
         Outcome {
             failure,
             trace: run.sim.trace(),
             came: run.sim.came().to_vec(),
+            log: run.sim.log().to_vec(),
         }
     }
 }
@@ -201,14 +210,26 @@ impl Run<'_> {
         })
     }
 
+    /// The words that a step waited for in vain.
+    fn unsaid(&self, step: &Step) -> Option<Unsaid> {
+        let wanted = step.expect.as_ref()?.said.clone()?;
+        (!self.said().contains(&wanted)).then(|| Unsaid {
+            wanted,
+            heard: self.spoken().map(str::to_owned).collect(),
+        })
+    }
+
     /// Words begun since the last `expect`.
     fn said(&self) -> String {
-        let words = self.sim.log().iter().skip(self.seen);
-        let words = words.filter_map(|(_, output)| match output {
+        self.spoken().collect::<Vec<_>>().join(" ")
+    }
+
+    fn spoken(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.sim.log().iter().skip(self.seen);
+        outputs.filter_map(|(_, output)| match output {
             Output::Say { text, .. } => Some(text.as_str()),
             _ => None,
-        });
-        words.collect::<Vec<_>>().join(" ")
+        })
     }
 
     fn nodes(&self) -> Vec<String> {

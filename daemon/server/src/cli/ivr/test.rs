@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use helpline_core::ivr::flow::{FlowSet, Severity, Source};
-use helpline_core::ivr::golden::{Coverage, GoldenTest, walk};
+use helpline_core::ivr::golden::{Coverage, GoldenTest, update, walk};
 
 use super::super::ConfigArgs;
 use crate::voice::flows;
@@ -58,6 +58,10 @@ pub(super) struct Test {
     /// Name what no test takes.
     #[arg(long)]
     missing: bool,
+    /// First put the words that are spoken now in place of those the tests expect (`said`), in
+    /// their files. What calls do is never rewritten.
+    #[arg(long, requires = "paths")]
+    update: bool,
     /// Print the trace of every test, not only of those that fail.
     #[arg(long)]
     trace: bool,
@@ -67,7 +71,7 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let sources = if self.paths.is_empty() {
+        let mut sources = if self.paths.is_empty() {
             flows::built_in_tests()
         } else {
             let mut sources = Vec::new();
@@ -80,6 +84,9 @@ impl Test {
             bail!("no test found: test files end with {TEST_ENDING}");
         }
         let set = Arc::new(self.flows()?);
+        for source in sources.iter_mut().filter(|_| self.update) {
+            reword(source, &set)?;
+        }
         let mut coverage = Coverage::default();
         let mut failed = 0;
         for source in &sources {
@@ -202,6 +209,25 @@ impl Test {
         }
         enough
     }
+}
+
+/// Words that changed are put into the test's file.
+fn reword(source: &mut Source, set: &Arc<FlowSet>) -> anyhow::Result<()> {
+    // A file that is no test is told of when it should run.
+    let Ok((text, reworded)) = update(source, set) else {
+        return Ok(());
+    };
+    for change in &reworded {
+        println!(
+            "{}:{}: {:?} is now {:?}",
+            source.file, change.line, change.was, change.now
+        );
+    }
+    if !reworded.is_empty() {
+        fs::write(&source.file, &text).with_context(|| source.file.clone())?;
+        source.text = text;
+    }
+    Ok(())
 }
 
 /// The test files of a folder, in order of their names, or the one file.

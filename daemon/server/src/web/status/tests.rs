@@ -2,13 +2,11 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use helpline_core::phone::PhoneNumber;
-use helpline_core::request::{Channel, HelpRequest, When};
 use tower::ServiceExt;
 
 use super::*;
 use crate::desk::Origin;
-use crate::desk::stage::{Stage, config};
+use crate::desk::stage::{Stage, config, request};
 
 /// Seven people in line, and the page of the seventh.
 struct Line {
@@ -32,21 +30,6 @@ async fn line() -> Line {
         router: page.router(),
         stage,
         token,
-    }
-}
-
-fn request(n: u32) -> HelpRequest {
-    HelpRequest {
-        queue: "help".into(),
-        channel: Channel::Form,
-        number: PhoneNumber::from_row(&format!("+493090182{n}")),
-        name: None,
-        email: None,
-        page: None,
-        note: None,
-        language: "en".into(),
-        zone: None,
-        when: When::Now,
     }
 }
 
@@ -107,7 +90,7 @@ async fn waiting_page_tells_place_and_promise_and_offers_cancel() {
         "between 14:25 and 14:50",
         action.as_str(),
         "http-equiv=\"refresh\" content=\"15\"",
-        "+49 … 27",
+        "+49 … 07",
     ] {
         assert!(html.contains(part), "{part} in {html}");
     }
@@ -180,7 +163,7 @@ async fn json_view_is_for_programs() {
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["state"], "waiting");
     assert_eq!(body["position"], 7);
-    assert_eq!(body["phone_tail"], "27");
+    assert_eq!(body["phone_tail"], "07");
     assert_eq!(body["promise"]["kind"], "range");
     assert_eq!(body["promise"]["zone"], "Europe/Berlin");
     assert_eq!(body["estimate"], body["promise"], "nothing happened since");
