@@ -117,10 +117,12 @@ fn replace(test: &GoldenTest, text: &str, change: &Reworded) -> Option<String> {
     Some([text.get(..from)?, &now, text.get(from + length..)?].concat())
 }
 
-/// Where a line begins, counted from 1.
+/// Where a line begins, counted from 1. As in YAML, a carriage return ends one as well.
 fn offset_of(text: &str, line: u32) -> Option<usize> {
     let before = usize::try_from(line).ok()?.checked_sub(1)?;
-    let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+    let bytes = text.as_bytes();
+    let ends = text.match_indices(['\n', '\r']).map(|(at, _)| at + 1);
+    let ends = ends.filter(|end| !bytes.get(end - 1..).is_some_and(|b| b.starts_with(b"\r\n")));
     std::iter::once(0).chain(ends).nth(before)
 }
 
@@ -200,6 +202,14 @@ steps:
             (reworded[1].line, &*reworded[1].was),
             (4, "To talk to us, press 1")
         );
+    }
+
+    #[test]
+    fn lines_end_as_in_yaml() {
+        let text = "a\nb\r\nc\rd";
+        let lines = (1..6).map(|line| offset_of(text, line));
+        assert!(lines.eq([Some(0), Some(2), Some(5), Some(7), None]));
+        assert_eq!(offset_of(text, 0), None);
     }
 
     #[test]
