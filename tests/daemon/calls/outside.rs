@@ -318,6 +318,83 @@ nodes:
     in_order(&trace(&daemon, "dear-%"), &["end 21"]);
 }
 
+/// The caller's side is put on hold, then asked to take our place in the other call.
+fn held_and_referred() -> Script {
+    Script::caller(CALLER)
+        .send("INVITE", "", &sdp(1, "sendrecv"))
+        .expect(200, &[])
+        .send("ACK", "", "")
+        .await_request("INVITE", &["a=sendonly"])
+        .answer("200 OK", "", &sdp(2, "recvonly"))
+        .await_request("ACK", &[])
+        .await_request(
+            "REFER",
+            &["Refer-To: <sip:trunk@127.0.0.1:[0-9]+[?]Replaces=.*%3Bto-tag%3D[0-9]+uas[0-9]+%3Bfrom-tag%3D"],
+        )
+}
+
+#[test]
+fn a_caller_takes_over_the_call_to_the_other_one_or_is_joined_to_him() {
+    let flow = "helpline: 1
+id: trial
+start: away
+locales: [en-US]
+nodes:
+  away: { type: transfer, mode: attended, to: \"02079461234\", ring: 10s, next: back, events: { busy: { next: wrong }, no_answer: { next: wrong }, error: { next: wrong } } }
+  back: { type: hangup, cause: 31 }
+  wrong: { type: hangup, cause: 41 }
+";
+    let takes = notify(
+        notify(
+            held_and_referred().answer("202 Accepted", "", ""),
+            "100 Trying",
+            "active",
+        ),
+        "200 OK",
+        "terminated",
+    );
+    let declines = held_and_referred()
+        .answer("603 Decline", "", "")
+        .await_request("INVITE", &["a=sendrecv"])
+        .answer("200 OK", "", &sdp(3, "sendrecv"))
+        .await_request("ACK", &[]);
+    let refuses_hold = Script::caller(CALLER)
+        .send("INVITE", "", &sdp(1, "sendrecv"))
+        .expect(200, &[])
+        .send("ACK", "", "")
+        .await_request("INVITE", &["a=sendonly"])
+        .answer("488 Not Acceptable Here", "", "")
+        .await_request("ACK", &[]);
+    for (name, script, wanted) in [
+        ("takes", takes, ["transfer given", "end 16"]),
+        ("declines", declines, ["transfer done", "end 31"]),
+        ("will_not_hold", refuses_hold, ["transfer done", "end 31"]),
+    ] {
+        let port = free_port();
+        let trunk = format!(
+            "[[trunk]]\nname = \"sipp\"\ntarget = \"127.0.0.1:{port}\"\ncaller_id = \"+442079460000\"\ncalls_per_second = 100.0\n"
+        );
+        let (mut daemon, _flows) = daemon(flow, &trunk);
+        let log = daemon.dir.path().join("messages");
+        // Whose place was taken hangs up; else he has talked for two seconds.
+        let (guest, _) = Script::called()
+            .pick_up("")
+            .pause(2_000)
+            .bye()
+            .write(daemon.dir.path());
+        let _trunk = sipp_trunk(port, &["-sf", guest.to_str().unwrap()], &log);
+        daemon.start();
+        let mut caller = scripted_caller(&daemon, name, script.ended_by(&[]));
+        let code = caller.exit_code(LIMIT);
+        assert_eq!(code, 0, "{name}: {}\n{}", caller.log(), daemon.log());
+        let lines = trace(&daemon, &format!("{name}-%"));
+        in_order(
+            &lines,
+            &["transfer 02079461234 attended", wanted[0], wanted[1]],
+        );
+    }
+}
+
 #[test]
 fn a_changed_flow_is_taken_up_and_a_faulty_one_is_shown() {
     let flow = |cause: u32| {

@@ -129,6 +129,22 @@ fn unquoted(text: &str, wanted: char) -> Option<usize> {
     })
 }
 
+/// Writes as `%HH` what a header field of a URI cannot hold (RFC 3261 section 25.1).
+pub(super) fn escape(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                escaped.push(char::from(byte));
+            }
+            // Writing to a string cannot fail.
+            _ => drop(write!(escaped, "%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
 /// Undoes `%HH`. `None` for a broken escape, a control character or no UTF-8.
 fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());

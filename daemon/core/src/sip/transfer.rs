@@ -1,6 +1,6 @@
 //! What a transfer asks for (RFC 3515, RFC 3891) and what is told of it (RFC 3420).
 
-use super::address::Address;
+use super::address::{Address, escape};
 
 /// Longest Call-ID and tag of a Replaces, bytes.
 const TEXT_BYTES_MAX: usize = 256;
@@ -42,6 +42,21 @@ impl Replaces {
             early_only,
         })
     }
+}
+
+/// A Refer-To that wants the one who is asked to take the place of somebody in a call:
+/// `replaces` as the other side of that call, reached at `uri`, sees it.
+#[must_use]
+pub fn refer_to(uri: &str, replaces: &Replaces) -> String {
+    let Replaces {
+        call_id,
+        to_tag,
+        from_tag,
+        ..
+    } = replaces;
+    let uri = uri.split_once('?').map_or(uri, |(uri, _)| uri);
+    let value = escape(&format!("{call_id};to-tag={to_tag};from-tag={from_tag}"));
+    format!("<{uri}?Replaces={value}>")
 }
 
 fn is_short(text: &str) -> bool {
@@ -134,6 +149,19 @@ mod tests {
         ] {
             assert_eq!(target(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_to_be_replaced_is_read_as_it_was_written() {
+        let replaces = Replaces {
+            call_id: "a b%c&d=e@f".into(),
+            to_tag: "t>1".into(),
+            from_tag: "\u{e9}".into(),
+            early_only: false,
+        };
+        let text = refer_to("sip:bob@h;transport=tcp?Subject=x", &replaces);
+        assert!(text.starts_with("<sip:bob@h;transport=tcp?Replaces=a%20b%25c%26d%3De%40f%3B"));
+        assert_eq!(target(&text), Some(Target::Dialog(replaces)));
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Transfers: somebody else is called, hears what he is to know, and the two are joined.
+//! Transfers: somebody else is called, hears what he is to know, and the two are joined, or
+//! the caller's side takes the call over.
+
+use std::time::Duration;
 
 use helpline_core::audio::mix::Scene;
 use helpline_core::call::{CallReport, End};
 use helpline_core::id::AttemptId;
-use helpline_core::ivr::io::{Hours, TransferOrder, TransferReply};
+use helpline_core::ivr::io::{Hours, TransferMode, TransferOrder, TransferReply};
 use helpline_core::phone::PhoneNumber;
 use tokio::sync::oneshot;
 
@@ -14,6 +17,9 @@ use crate::voice::{Call, CallCommand, CallEvent, CallPlan, EngineHandle, Talk, V
 const GUEST_FLOW: &str = "guest";
 /// Heard by the caller while it rings.
 const MUSIC: &str = "hold/default";
+
+/// A call whose place was taken ends within this time.
+const REPLACED: Duration = Duration::from_secs(5);
 
 /// Whom to call, and by what.
 struct Way {
@@ -116,6 +122,10 @@ impl Assist {
                 }
                 _ = heard(&mut whispered) => {
                     whispered = None;
+                    if order.mode == TransferMode::Attended && self.give(asking, &guest).await {
+                        self.let_go(guest).await;
+                        return TransferReply::Given;
+                    }
                     talk = self.together(engine, asking, &guest).await;
                     if talk.is_none() {
                         let _ = guest.commands.send(CallCommand::HangUp).await;
@@ -143,6 +153,37 @@ impl Assist {
                 None => return TransferReply::Failed("the call broke off".to_owned()),
                 Some(_) => {}
             }
+        }
+    }
+
+    /// The caller's side takes our place in the guest's call; whether it does.
+    async fn give(&self, asking: &Asking, guest: &Call) -> bool {
+        let (to, place) = oneshot::channel();
+        if guest.commands.send(CallCommand::Place(to)).await.is_err() {
+            return false;
+        }
+        let Ok(place) = place.await else {
+            return false;
+        };
+        let (given, is_given) = oneshot::channel();
+        let command = CallCommand::GiveTo(place, given);
+        if asking.commands.send(command).await.is_err() {
+            return false;
+        }
+        is_given.await.unwrap_or(false)
+    }
+
+    /// Whose place was taken is told so by a BYE; one who forgets it is hung up on.
+    async fn let_go(&self, mut guest: Call) {
+        let ended = async {
+            while let Some(event) = guest.events.recv().await {
+                if let CallEvent::Ended(_) = event {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(REPLACED, ended).await.is_err() {
+            let _ = guest.commands.send(CallCommand::HangUp).await;
         }
     }
 

@@ -100,8 +100,8 @@ struct Task {
     /// What the flow knows of the lines.
     seen: Arc<Queues>,
     began: Time,
-    /// The blind transfer under way.
-    referring: Option<OpId>,
+    /// Who waits for what comes of our REFER.
+    referring: Option<away::Referring>,
     ended: Option<(Time, bool)>,
     ledger: Ledger,
     pending: BTreeMap<OpId, Pending>,
@@ -251,11 +251,13 @@ impl Task {
                 if let Some(leg) = &mut self.leg {
                     leg.reanswered(answer);
                 }
+                self.held(true);
             }
             SipEvent::OfferRefused(code) => {
                 if let Some(leg) = &mut self.leg {
                     leg.offer_refused(code);
                 }
+                self.held(false);
             }
             SipEvent::Refer(refer) => self.refer(refer).await,
             SipEvent::Referred(code) => self.referred(code).await,
@@ -381,6 +383,12 @@ impl Task {
                     leg.hold(held);
                 }
             }
+            CallCommand::Place(to) => {
+                // Whoever asked may have given up.
+                let place = self.leg.as_ref().map(|leg| leg.sip.place());
+                drop(place.map(|place| to.send(place)));
+            }
+            CallCommand::GiveTo(place, given) => self.give_to(place, given),
             CallCommand::HangUp => self.hang_up(CAUSE_NORMAL).await,
             CallCommand::Lend(_)
             | CallCommand::Music(_)

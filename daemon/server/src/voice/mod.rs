@@ -246,6 +246,12 @@ pub enum CallCommand {
     Detect(Limits),
     /// Put the far end on hold by re-INVITE, or take it back.
     Hold(bool),
+    /// Tell our place in this call, for [`CallCommand::GiveTo`]. Not answered before the
+    /// call is.
+    Place(oneshot::Sender<String>),
+    /// Ask the far end, which is put on hold before, to take our place in another call;
+    /// whether it has. If not, it is off hold again.
+    GiveTo(String, oneshot::Sender<bool>),
     /// End the call: CANCEL before the answer, BYE after it.
     HangUp,
 }

@@ -29,6 +29,8 @@ pub(super) enum Happens {
     Busy,
     NoAnswer,
     TalkEnded,
+    /// The caller's side has taken the call over.
+    Given,
 }
 
 /// Lets something happen to a call. `word` is that of a test's `event`; `help` the flow
@@ -55,6 +57,7 @@ impl Happens {
             Happens::Busy => away(sim, TransferReply::Busy)?,
             Happens::NoAnswer => away(sim, TransferReply::NoAnswer)?,
             Happens::TalkEnded => away(sim, TransferReply::Done)?,
+            Happens::Given => away(sim, TransferReply::Given)?,
         }
         Ok(())
     }

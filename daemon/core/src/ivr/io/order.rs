@@ -283,11 +283,18 @@ pub enum TransferMode {
     Bridge,
     /// The caller's side is asked to call (REFER, RFC 3515): the call leaves helpline.
     Blind,
+    /// helpline calls the other one, then the caller's side is asked to take its place in
+    /// that call (RFC 5589 section 7): the call leaves helpline. Joined if it will not.
+    Attended,
 }
 
 impl TransferMode {
     /// Every mode.
-    pub const ALL: [TransferMode; 2] = [TransferMode::Bridge, TransferMode::Blind];
+    pub const ALL: [TransferMode; 3] = [
+        TransferMode::Bridge,
+        TransferMode::Blind,
+        TransferMode::Attended,
+    ];
 
     /// Its word in flows.
     #[must_use]
@@ -295,6 +302,7 @@ impl TransferMode {
         match self {
             TransferMode::Bridge => "bridge",
             TransferMode::Blind => "blind",
+            TransferMode::Attended => "attended",
         }
     }
 }
@@ -320,6 +328,8 @@ pub struct TransferOrder {
 pub enum TransferReply {
     /// They talked, and the caller is still there.
     Done,
+    /// The caller talks to somebody else, and not by us.
+    Given,
     /// Busy, or declined.
     Busy,
     /// Nobody answered in time.

@@ -270,7 +270,7 @@ fn e002_a_call_that_is_given_away_has_no_words_and_no_number_of_ours() {
         faults.first().map(ToString::to_string).unwrap_or_default()
     };
     assert_eq!(with("mode: blind, "), "");
-    assert!(with("mode: blnd, ").contains("`mode` is bridge or blind"));
+    assert!(with("mode: blnd, ").contains("`mode` is bridge or blind or attended"));
     let whisper = with("mode: blind, whisper: [{ prompt: hello }], ");
     assert!(
         whisper.contains("`whisper` is nothing for `mode: blind`"),

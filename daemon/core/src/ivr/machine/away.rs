@@ -35,7 +35,7 @@ impl FlowMachine {
                 let op = self.op();
                 let line = match mode {
                     TransferMode::Bridge => to.clone(),
-                    TransferMode::Blind => format!("{to} {}", mode.word()),
+                    TransferMode::Blind | TransferMode::Attended => format!("{to} {}", mode.word()),
                 };
                 self.trace("transfer", line);
                 let order = TransferOrder {
@@ -93,10 +93,6 @@ impl FlowMachine {
         match reply {
             TransferReply::Done => {
                 self.trace("transfer", "done");
-                if self.is_blind() {
-                    // He talks to somebody else, and not by us.
-                    return self.hangup();
-                }
                 let next = self.node().and_then(|(flow, index)| {
                     let next = flow.nodes.get(index)?.next()?;
                     Some(next.name.clone())
@@ -106,6 +102,10 @@ impl FlowMachine {
                     None => Step::End(CAUSE_NORMAL),
                 });
             }
+            TransferReply::Given => {
+                self.trace("transfer", "given");
+                self.hangup();
+            }
             TransferReply::Busy => self.raise("busy"),
             TransferReply::NoAnswer => self.raise("no_answer"),
             TransferReply::Failed(why) => {
@@ -113,21 +113,6 @@ impl FlowMachine {
                 self.raise("error");
             }
         }
-    }
-
-    /// Whether the node on top gives the call away.
-    fn is_blind(&self) -> bool {
-        let Some((flow, index)) = self.node() else {
-            return false;
-        };
-        let act = flow.nodes.get(index).map(|n| &n.act);
-        matches!(
-            act,
-            Some(Act::Transfer {
-                mode: TransferMode::Blind,
-                ..
-            })
-        )
     }
 
     pub(super) fn left_room(&mut self, op: OpId, reply: RoomReply) {

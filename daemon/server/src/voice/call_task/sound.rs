@@ -36,6 +36,8 @@ impl Task {
             | CallCommand::Queue(..)
             | CallCommand::Say(..)
             | CallCommand::Hold(_)
+            | CallCommand::Place(_)
+            | CallCommand::GiveTo(..)
             | CallCommand::HangUp => {}
         }
     }

@@ -333,7 +333,7 @@ fn a_caller_who_was_given_away_is_gone() {
         Output::Transfer(op, _) => Some(*op),
         _ => None,
     });
-    sim.input(Input::Transferred(op.unwrap(), TransferReply::Done));
+    sim.input(Input::Transferred(op.unwrap(), TransferReply::Given));
     assert!(sim.traced("set", "v=gone"), "{}", sim.trace());
     assert_eq!(sim.ended(), Some(16));
     let mut sim = plain(nodes);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use helpline_core::sip::transfer::{self, Target};
+use helpline_core::sip::transfer::{self, Replaces, Target};
 use rsipstack::dialog::DialogId;
 use rsipstack::dialog::dialog::TransactionHandle;
 use rsipstack::sip::Request;
@@ -24,7 +24,25 @@ impl SipLeg {
         };
         let host = theirs.map(|uri| uri.host_with_port.to_string());
         let refer_to = format!("<sip:{user}@{};user=phone>", host.unwrap_or_default());
-        self.referral = Some(Referral::send(&self.dialog, &refer_to, limit));
+        self.refer_to(&refer_to, limit);
+    }
+
+    /// Asks the far end to take our place in another call of ours: `refer_to` is the
+    /// [`SipLeg::place`] of that one. Ends as [`SipLeg::refer`] does.
+    pub(in crate::voice) fn refer_to(&mut self, refer_to: &str, limit: Duration) {
+        self.referral = Some(Referral::send(&self.dialog, refer_to, limit));
+    }
+
+    /// Our place in this call, as a Refer-To for whoever is to take it (RFC 3891).
+    pub(in crate::voice) fn place(&self) -> String {
+        let dialog = self.dialog.snapshot();
+        let replaces = Replaces {
+            call_id: dialog.id.call_id,
+            to_tag: dialog.id.remote_tag,
+            from_tag: dialog.id.local_tag,
+            early_only: false,
+        };
+        transfer::refer_to(&dialog.remote_uri.to_string(), &replaces)
     }
 
     /// A NOTIFY: how our REFER goes, or nothing that we asked for.
