@@ -5,6 +5,7 @@ mod crash;
 mod crash_mail;
 mod database;
 mod dtmf;
+mod ewt;
 mod faults;
 mod flood;
 mod ivr;

@@ -209,15 +209,27 @@ impl World {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true);
-        let child = command
-            .spawn()
-            .expect("sipp (package sip-tester) is installed");
-        if !calls {
-            self.is_bound().await;
+        let mut start = || {
+            let child = command.spawn();
+            child.expect("sipp (package sip-tester) is installed")
+        };
+        let (mut child, mut starts) = (start(), 1);
+        // SIPp may end while it starts, before it has said anything to us.
+        while !calls && !self.is_bound_by(&mut child).await {
+            assert!(starts < 3, "sipp does not start");
+            (child, starts) = (start(), starts + 1);
         }
         Sipp {
             child,
             dir: self.dir.path().to_owned(),
+        }
+    }
+
+    /// Waits until the trunk's port is taken; `false` if `child` ends before.
+    async fn is_bound_by(&self, child: &mut Child) -> bool {
+        tokio::select! {
+            () = self.is_bound() => true,
+            _ = child.wait() => false,
         }
     }
 

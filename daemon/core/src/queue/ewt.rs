@@ -5,6 +5,15 @@
 //! `s/h + i*theta` (`h` mean handling time, `theta` abandonments per waiting second,
 //! `i` the requests still ahead; Whitt 1999). The quantiles are those of the gamma
 //! distribution with the same mean and variance (Wilson and Hilferty 1931).
+//!
+//! [`Learner`] is the estimator that learns: it simulates the line forward, with handling
+//! times, agents, shifts, breaks, bookings, retries and withdrawals as they were seen, and
+//! keeps its bounds honest by what came of earlier ones. `helpline ewt replay` feeds it.
+
+mod bound;
+mod handling;
+mod learner;
+mod paths;
 
 use std::time::Duration;
 
@@ -14,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::zone_named;
 use crate::time::Wall;
+
+pub use learner::{Event, Forecast, Learner};
 
 /// A wait whose upper bound is below this is told as "within 5 minutes".
 const SHORT: Duration = Duration::from_secs(5 * 60);

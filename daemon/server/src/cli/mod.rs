@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod demo;
 mod dtmf;
+mod ewt;
 mod health;
 mod ivr;
 mod schema;
@@ -41,6 +42,8 @@ enum Command {
     Call(call::Call),
     /// Check, try, test and draw call flows, without a telephone.
     Ivr(ivr::Ivr),
+    /// Try the wait estimator on what happened at a desk.
+    Ewt(ewt::Ewt),
     /// Find the DTMF keys in a recording.
     Dtmf(dtmf::Dtmf),
     /// Print a JSON Schema: config, help-request, ivr-flow, ivr-test, openapi.
@@ -70,6 +73,7 @@ impl Cli {
             Command::Health(health) => health.run().await,
             Command::Call(call) => call.run().await,
             Command::Ivr(command) => command.run().await,
+            Command::Ewt(ewt) => ewt.run(),
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,
