@@ -207,7 +207,10 @@ mod tests {
             )
             .await;
             let begins = async |id: &str| desk.caller_begins(id, None).await.unwrap();
+            // Of one millisecond the order is nobody's business.
+            let later = async || tokio::time::sleep(Duration::from_millis(2)).await;
             let stands = async |id: &str| {
+                later().await;
                 let stood = desk.caller_stands(id, "help", Duration::ZERO).await;
                 stood.unwrap()
             };
@@ -222,12 +225,14 @@ mod tests {
             // The first one is served, a request and two callers wait in their order.
             assert!(matches!(stands("a").await, Stood::At(_)), "{}", bench.name);
             assert_eq!(turn("a").await, Turn::Now);
+            later().await;
             let accepted = desk.accept(request(1), Origin::default()).await.unwrap();
             assert_eq!(accepted.position, Some(1));
             assert!(matches!(stands("b").await, Stood::At(_)));
             assert_eq!(position(turn("b").await), Some(2));
             assert!(matches!(stands("c").await, Stood::At(_)));
             assert_eq!(position(turn("c").await), Some(3));
+            later().await;
             let accepted = desk.accept(request(2), Origin::default()).await.unwrap();
             assert_eq!(accepted.position, Some(4), "callers come before it");
             assert_eq!(stands("d").await, Stood::Full);
