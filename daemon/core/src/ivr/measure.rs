@@ -136,7 +136,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn add(&mut self, bounds: &[f64], value: f64) {
+    /// One more value; `bounds`, ascending, are always the same.
+    pub fn add(&mut self, bounds: &[f64], value: f64) {
         self.buckets.resize(bounds.len(), 0);
         for (bucket, bound) in self.buckets.iter_mut().zip(bounds) {
             *bucket += u64::from(value <= *bound);

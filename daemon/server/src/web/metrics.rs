@@ -34,9 +34,10 @@ struct Family {
 
 #[derive(Clone, Debug, Default)]
 struct Series {
+    /// Of a counter or a gauge.
     value: f64,
-    buckets: Vec<u64>,
-    count: u64,
+    /// Of a histogram.
+    spread: Spread,
 }
 
 type Source = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -117,23 +118,14 @@ impl Metrics {
             let Kind::Histogram(bounds) = kind else {
                 return;
             };
-            series.buckets.resize(bounds.len(), 0);
-            for (bucket, bound) in series.buckets.iter_mut().zip(bounds) {
-                *bucket += u64::from(value <= *bound);
-            }
-            series.value += value;
-            series.count += 1;
+            series.spread.add(bounds, value);
         });
     }
 
     /// Puts a histogram that is kept elsewhere; the bounds of its buckets are the family's.
     pub fn spread(&self, name: &'static str, labels: &[&str], spread: &Spread) {
         self.series(name, labels, |_, series| {
-            *series = Series {
-                value: spread.sum,
-                buckets: spread.buckets.clone(),
-                count: spread.count,
-            };
+            series.spread = spread.clone();
         });
     }
 
@@ -187,13 +179,13 @@ impl Family {
             let labels = self.labels(values);
             if let Kind::Histogram(bounds) = self.kind {
                 let comma = if labels.is_empty() { "" } else { "," };
-                for (bound, count) in bounds.iter().zip(&series.buckets) {
+                for (bound, count) in bounds.iter().zip(&series.spread.buckets) {
                     let _ = writeln!(
                         out,
                         "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}"
                     );
                 }
-                let (count, sum) = (series.count, series.value);
+                let (count, sum) = (series.spread.count, series.spread.sum);
                 let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
                 let _ = writeln!(out, "{name}_sum{} {sum}", braced(&labels));
                 let _ = writeln!(out, "{name}_count{} {count}", braced(&labels));

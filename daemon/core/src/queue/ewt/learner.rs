@@ -1,6 +1,7 @@
 //! The estimator of a queue: it is told what happens at the desk, and says for each request
 //! how long it will wait.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::bound::{Bound, Guess};
@@ -92,7 +93,7 @@ struct Agent {
 }
 
 /// Place in line: booked ones first, then by the time that counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 struct Place {
     is_asap: bool,
     since: f64,
@@ -105,6 +106,7 @@ struct Request {
     attempts: u32,
     /// When it joins, while it does not stand in line.
     joins: Option<f64>,
+    is_in_call: bool,
     /// Upper and lower bound as they were told.
     told: Option<(Guess, Guess)>,
 }
@@ -113,9 +115,8 @@ struct Request {
 #[derive(Debug)]
 pub struct Learner {
     agents: BTreeMap<String, Agent>,
+    /// Those that are not over.
     requests: BTreeMap<u64, Request>,
-    /// Those that wait or will, in no order.
-    line: Vec<u64>,
     handling: Handling,
     withdrawn: f64,
     waited: f64,
@@ -138,7 +139,6 @@ impl Learner {
         Learner {
             agents: BTreeMap::new(),
             requests: BTreeMap::new(),
-            line: Vec::new(),
             handling: Handling::new(handling),
             withdrawn: 0.0,
             waited: 0.0,
@@ -190,7 +190,6 @@ impl Learner {
                 }
             }
             Event::Withdrawn(id) => {
-                self.line.retain(|waits| *waits != id);
                 if let Some(request) = self.requests.remove(&id) {
                     self.withdrawn += 1.0;
                     self.waited += now - request.asked;
@@ -234,19 +233,19 @@ impl Learner {
             asked: now,
             attempts: 0,
             joins: due,
+            is_in_call: false,
             told: None,
         };
         self.requests.insert(id, request);
-        self.line.push(id);
     }
 
     fn dialled(&mut self, now: f64, id: u64, agent: String) {
         self.agent(agent).doing = Doing::Busy(now);
-        self.line.retain(|waits| *waits != id);
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
         request.attempts += 1;
+        request.is_in_call = true;
         if request.attempts == 1 && request.place.is_asap {
             let wait = now - request.asked;
             self.waited += wait;
@@ -279,7 +278,7 @@ impl Learner {
             return;
         };
         request.joins = Some(retry_at);
-        self.line.push(id);
+        request.is_in_call = false;
         let rung = usize::try_from(request.attempts)
             .unwrap_or(usize::MAX)
             .saturating_sub(1);
@@ -316,23 +315,18 @@ impl Learner {
     }
 
     fn scene(&self, now: f64, id: u64, mine: Place) -> Scene<'_> {
-        let mut ahead = Vec::new();
-        let mut late = Vec::new();
-        for other in self.line.iter().filter(|other| **other != id) {
-            let Some(request) = self.requests.get(other) else {
+        let (mut ahead, mut late) = (Vec::new(), Vec::new());
+        for (other, request) in &self.requests {
+            let theirs = (request.place, *other);
+            if request.is_in_call || theirs >= (mine, id) {
                 continue;
-            };
-            let theirs = request.place;
-            let is_ahead = (theirs.is_asap, theirs.since, *other) < (mine.is_asap, mine.since, id);
+            }
             match request.joins.filter(|at| *at > now) {
-                Some(at) if is_ahead => late.push((at, request.attempts)),
-                None if is_ahead => {
-                    ahead.push((theirs.is_asap, theirs.since, *other, request.attempts))
-                }
-                _ => {}
+                Some(at) => late.push((at, request.attempts)),
+                None => ahead.push((theirs, request.attempts)),
             }
         }
-        ahead.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+        ahead.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
         Scene {
             now,
             servers: self
@@ -344,7 +338,7 @@ impl Learner {
                     shifts: &agent.shifts,
                 })
                 .collect(),
-            ahead: ahead.into_iter().map(|(.., attempts)| attempts).collect(),
+            ahead: ahead.into_iter().map(|(_, attempts)| attempts).collect(),
             late,
             handling: &self.handling,
             leaving: self.leaving(),
@@ -449,26 +443,36 @@ mod tests {
 
     #[test]
     fn what_is_unknown_or_comes_twice_changes_nothing() {
-        let mut learner = busy();
-        for event in [
-            Event::Withdrawn(99),
-            Event::Joins(99),
-            Event::Dialled {
-                id: 99,
-                agent: "c".into(),
-            },
-            Event::Ended {
-                id: 99,
-                agent: "d".into(),
-                unanswered: Some(Some(5.0)),
-            },
+        let forecast = |events: &[Event]| {
+            let mut learner = busy();
+            for event in events {
+                learner.take(1.0, event.clone());
+            }
+            assert_eq!(learner.forecast(1.0, 99, 1), None);
+            learner.take(2.0, Event::Asked(4));
+            learner.forecast(2.0, 4, 1).unwrap()
+        };
+        let asked = forecast(&[Event::Asked(3)]);
+        let twice = [Event::Asked(3), Event::Asked(3)];
+        assert_eq!(forecast(&twice), asked);
+        let unknown = [Event::Withdrawn(99), Event::Joins(99), Event::Asked(3)];
+        assert_eq!(forecast(&unknown), asked);
+        // Nobody stands ahead of one who is alone.
+        assert!(forecast(&[]).p50 < asked.p50);
+        // An end that no call began is of no length, and does no harm.
+        let agent = "d".to_owned();
+        let unanswered = Some(Some(5.0));
+        let ended = Event::Ended {
+            id: 99,
+            agent,
+            unanswered,
+        };
+        let odd = forecast(&[
+            ended.clone(),
+            ended,
             Event::Back("a".into()),
-        ] {
-            learner.take(1.0, event.clone());
-            learner.take(1.0, event);
-        }
-        assert_eq!(learner.forecast(1.0, 99, 1), None);
-        learner.take(2.0, Event::Asked(3));
-        assert!(learner.forecast(2.0, 3, 1).is_some());
+            Event::Asked(3),
+        ]);
+        assert!(odd.p10 >= 0.0 && odd.p90.is_finite(), "{odd:?}");
     }
 }
