@@ -253,6 +253,11 @@ impl Task {
                 }
                 self.held(true);
             }
+            SipEvent::Refreshed(answer) => {
+                if let Some(leg) = &mut self.leg {
+                    leg.refreshed(answer);
+                }
+            }
             SipEvent::OfferRefused(code) => {
                 if let Some(leg) = &mut self.leg {
                     leg.offer_refused(code);

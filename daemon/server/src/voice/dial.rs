@@ -374,6 +374,7 @@ impl Dial<'_> {
             SipEvent::Trying
             | SipEvent::Ringing(_)
             | SipEvent::Reanswered(_)
+            | SipEvent::Refreshed(_)
             | SipEvent::OfferRefused(_)
             | SipEvent::Refer(_)
             | SipEvent::Referred(_)

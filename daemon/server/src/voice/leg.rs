@@ -109,10 +109,23 @@ impl Leg {
         self.sip.offer(text);
     }
 
-    /// Our offer, or the refresh that repeats it, was answered.
+    /// A refresh that repeated our description was answered. While another offer of ours
+    /// waits, that one's answer is what counts.
+    pub(super) fn refreshed(&mut self, answer: Option<String>) {
+        if self.reoffered.is_none() {
+            self.answered(answer, &self.ours.clone());
+        }
+    }
+
+    /// Our offer was answered.
     pub(super) fn reanswered(&mut self, answer: Option<String>) {
-        let offer = self.reoffered.take().unwrap_or_else(|| self.ours.clone());
-        if let Some(Ok(agreed)) = answer.map(|a| self.secrecy.accept(&a, &offer)) {
+        if let Some(offer) = self.reoffered.take() {
+            self.answered(answer, &offer);
+        }
+    }
+
+    fn answered(&mut self, answer: Option<String>, offer: &str) {
+        if let Some(Ok(agreed)) = answer.map(|a| self.secrecy.accept(&a, offer)) {
             self.agree(agreed);
         }
     }

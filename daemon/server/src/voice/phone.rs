@@ -442,6 +442,7 @@ impl Shared {
                     SipEvent::Reoffer(reoffer) => leg.reoffer(reoffer).await,
                     SipEvent::Acked(answer) => leg.acked(answer),
                     SipEvent::Reanswered(answer) => leg.reanswered(answer),
+                    SipEvent::Refreshed(answer) => leg.refreshed(answer),
                     SipEvent::Ended | SipEvent::Failed(_) => return true,
                     _ => {}
                 },

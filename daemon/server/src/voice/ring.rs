@@ -121,6 +121,7 @@ async fn answered(mut sip: SipLeg, from: IpAddr) -> Rung {
             | SipEvent::Acked(_)
             | SipEvent::Reoffer(_)
             | SipEvent::Reanswered(_)
+            | SipEvent::Refreshed(_)
             | SipEvent::OfferRefused(_)
             | SipEvent::Refer(_)
             | SipEvent::Referred(_)

@@ -52,8 +52,10 @@ pub(in crate::voice) enum SipEvent {
     Acked(Option<String>),
     /// The peer wants to change or refresh the media.
     Reoffer(Reoffer),
-    /// Our offer, or a refresh that repeated it, was answered with this.
+    /// Our offer was answered with this.
     Reanswered(Option<String>),
+    /// A refresh of ours that repeated the last description was answered with this.
+    Refreshed(Option<String>),
     /// Our offer was refused with this code: the call stays as it was.
     OfferRefused(u16),
     /// The telephone at the far end wants its other side to talk to somebody else.
@@ -345,7 +347,8 @@ impl SipLeg {
 
     fn upkept(&mut self, upkept: Upkept) -> SipEvent {
         match upkept {
-            Upkept::Refreshed(answer) | Upkept::Offered(Ok(answer)) => SipEvent::Reanswered(answer),
+            Upkept::Refreshed(answer) => SipEvent::Refreshed(answer),
+            Upkept::Offered(Ok(answer)) => SipEvent::Reanswered(answer),
             Upkept::Offered(Err(code)) => SipEvent::OfferRefused(code),
             Upkept::Expired => {
                 tracing::info!("no refresh came within the time agreed on: the call is ended");
