@@ -102,6 +102,41 @@ impl Calendar {
         None
     }
 
+    /// The spans in which the desk is open between two moments, in order; those that touch
+    /// are one.
+    #[must_use]
+    pub fn open_spans(&self, from: Wall, until: Wall) -> Vec<(Wall, Wall)> {
+        let mut spans: Vec<(Wall, Wall)> = Vec::new();
+        let mut at = from;
+        while at < until
+            && let Some(opens) = self.next_open(at).filter(|opens| *opens < until)
+            && let Some(closes) = self.close_after(opens)
+        {
+            match spans.last_mut() {
+                Some(last) if last.1 >= opens => last.1 = closes,
+                _ => spans.push((opens, closes)),
+            }
+            at = closes;
+        }
+        spans
+    }
+
+    /// When the span ends in which the desk is open at `at`.
+    fn close_after(&self, at: Wall) -> Option<Wall> {
+        let local = self.zone.to_datetime(timestamp(at)?);
+        let today = local.date();
+        let days = [today.yesterday().ok()?, today];
+        let spans = days
+            .into_iter()
+            .flat_map(|date| self.spans_of(date).iter().map(move |span| (date, *span)));
+        let closes = spans.filter_map(|(date, span)| {
+            let opens = self.instant(date, span.opens, Edge::Opens)?;
+            let closes = self.instant(date, span.closes, Edge::Closes)?;
+            (opens <= at && at < closes).then_some(closes)
+        });
+        closes.max()
+    }
+
     fn spans_of(&self, date: Date) -> &[Span] {
         let yearly = format!("{:02}-{:02}", date.month(), date.day());
         self.days
@@ -290,6 +325,41 @@ mod tests {
         let closes = berlin(&[("sun", &["01:00-02:30"])], &[]);
         assert!(closes.is_open(at("2026-10-25T01:29:00Z")));
         assert!(!closes.is_open(at("2026-10-25T01:30:00Z")));
+    }
+
+    #[test]
+    fn open_spans_are_told_in_order_and_as_one_where_they_touch() {
+        let desk = berlin(
+            &[
+                ("mon-thu", &["08:00-12:00", "13:00-18:00"]),
+                ("fri", &["22:00-06:00"]),
+            ],
+            &[("2026-11-24", &[])],
+        );
+        let spans = desk.open_spans(at("2026-11-23T13:30:00Z"), at("2026-11-26T07:00:00Z"));
+        let span = |from: &str, until: &str| (at(from), at(until));
+        assert_eq!(
+            spans,
+            [
+                span("2026-11-23T13:30:00Z", "2026-11-23T17:00:00Z"),
+                span("2026-11-25T07:00:00Z", "2026-11-25T11:00:00Z"),
+                span("2026-11-25T12:00:00Z", "2026-11-25T17:00:00Z"),
+            ]
+        );
+        let night = desk.open_spans(at("2026-11-28T00:00:00Z"), at("2026-11-28T20:00:00Z"));
+        assert_eq!(
+            night,
+            [(at("2026-11-28T00:00:00Z"), at("2026-11-28T05:00:00Z"))]
+        );
+        // The night of a clock change has 25 hours.
+        let always = Calendar::always();
+        let from = at("2026-10-24T10:00:00Z");
+        let spans = always.open_spans(from, at("2026-10-27T10:00:00Z"));
+        assert_eq!(spans, [(from, at("2026-10-28T00:00:00Z"))]);
+        assert_eq!(
+            berlin(&[], &[]).open_spans(from, at("2026-10-27T10:00:00Z")),
+            []
+        );
     }
 
     #[test]

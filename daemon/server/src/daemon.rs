@@ -360,6 +360,8 @@ impl Daemon {
             Arc::clone(&self.desk)
                 .keep_board(move || flows.current().reads_queues(), self.end.clone()),
         );
+        self.rest
+            .spawn(Arc::clone(&self.desk).keep_promises(self.end.clone()));
         self.rest.spawn(observe::refresh(
             seen.clone(),
             metrics.clone(),

@@ -7,12 +7,14 @@ mod board;
 mod budget;
 mod callback;
 mod caller;
+mod correct;
 pub mod customers;
-mod learnt;
+mod honesty;
 mod letter;
 mod line;
 mod mail;
 mod message;
+mod outlook;
 #[cfg(test)]
 pub(crate) mod stage;
 mod status;
@@ -47,11 +49,13 @@ pub use crate::store::Error as StoreError;
 pub(crate) use attempt::{Live, LiveProgress, Order, OrderReply, Placed, Trace};
 pub(crate) use callback::Caller;
 pub(crate) use caller::{Stood, Turn};
+pub use honesty::{ERROR_BOUNDS, Record};
 pub use letter::request_tag;
 pub use mail::SpoolError;
 pub use status::Cancelled;
 
-use learnt::Learnt;
+use correct::Doubts;
+use outlook::Estimator;
 
 /// Requests whose live call has to be ended and whose task has not looked yet.
 const CANCELLED_MAX: usize = 1_024;
@@ -68,7 +72,10 @@ pub struct Desk {
     node: Mutex<NodeId>,
     chance: Mutex<Rng>,
     last_id_at: Mutex<Wall>,
-    learnt: Mutex<BTreeMap<String, Learnt>>,
+    estimators: BTreeMap<String, Estimator>,
+    /// By queue.
+    doubts: Mutex<BTreeMap<String, Doubts>>,
+    records: Mutex<BTreeMap<String, Record>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
     replies_withheld: AtomicU64,
     line_changed: Arc<Notify>,
@@ -110,8 +117,13 @@ impl Desk {
     ) -> Desk {
         let mut chance = Rng::new(seed);
         let node = NodeId::new(clock.wall(), &mut chance);
+        let queues = config.queue.iter();
+        let estimators = queues.map(|q| (q.name.clone(), Estimator::new(q)));
         Desk {
             rules: config.dial_rules(),
+            estimators: estimators.collect(),
+            doubts: Mutex::default(),
+            records: Mutex::default(),
             store,
             config,
             calendars,
@@ -120,7 +132,6 @@ impl Desk {
             node: Mutex::new(node),
             chance: Mutex::new(chance),
             last_id_at: Mutex::default(),
-            learnt: Mutex::default(),
             ended: Mutex::default(),
             replies_withheld: AtomicU64::new(0),
             line_changed: Arc::new(Notify::new()),
@@ -146,6 +157,26 @@ impl Desk {
             attempts,
             replies_withheld: self.replies_withheld.load(Ordering::Relaxed),
         })
+    }
+
+    /// How promises were kept since the daemon started, by queue.
+    #[must_use]
+    pub fn records(&self) -> BTreeMap<String, Record> {
+        locked(&self.records).clone()
+    }
+
+    /// Of each queue that was looked at: how long the last look took, and the median wait at
+    /// the end of the line over what Erlang's formula says.
+    #[must_use]
+    pub fn estimates(&self) -> Vec<(String, Duration, Option<f64>)> {
+        let seen = self.estimators.iter();
+        let seen = seen.filter_map(|(queue, estimator)| Some((queue, estimator.seen()?)));
+        seen.map(|(queue, seen)| {
+            let ratio = seen.against_formula.filter(|(_, formula)| *formula > 0.0);
+            let ratio = ratio.map(|(simulated, formula)| simulated / formula);
+            (queue.clone(), seen.took, ratio)
+        })
+        .collect()
     }
 
     /// Told whenever something in the line may have become callable.

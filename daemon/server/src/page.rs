@@ -10,6 +10,7 @@ mod words;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use handlebars::Handlebars;
+use helpline_core::queue::ewt::Promise;
 use helpline_core::time::Wall;
 use rust_embed::RustEmbed;
 use serde_json::{Value, json};
@@ -166,6 +167,22 @@ fn local(at: Wall, zone: &str) -> Option<jiff::civil::DateTime> {
     let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
     let at = jiff::Timestamp::from_millisecond(at.millis()).ok()?;
     Some(zone.to_datetime(at))
+}
+
+/// A promise for programs, as the API gives it in every place.
+pub fn promise_json(promise: &Promise, position: Option<u32>, now: Wall, language: &str) -> Value {
+    let time = |at: Wall| promise.names_times().then(|| at.rfc3339());
+    let mut json = json!({
+        "kind": promise.kind,
+        "from": time(promise.from),
+        "to": time(promise.to),
+        "zone": promise.zone,
+        "text": promise.text(position, now, language),
+    });
+    if let Some(percent) = promise.percent {
+        json["percent"] = percent.into();
+    }
+    json
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use flate2::bufread::MultiGzDecoder;
-use helpline_core::queue::ewt::{Event, Forecast, Learner};
+use helpline_core::queue::ewt::{Event, Experience, Forecast, Learner};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -87,10 +87,11 @@ impl Ewt {
 
 impl Replay {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let mut learner = Learner::new(f64::from(self.handling));
+        let mut experience = Experience::new(f64::from(self.handling));
         if let Some(paths) = self.paths {
-            learner = learner.with_paths(usize::from(paths));
+            experience = experience.with_paths(usize::from(paths));
         }
+        let mut learner = Learner::new(experience);
         let mut trace = open(&self.trace)?;
         let mut out = io::stdout().lock();
         let mut bytes = Vec::new();
@@ -209,6 +210,7 @@ fn print(out: &mut impl Write, id: u64, forecast: Forecast) -> io::Result<()> {
         p10,
         p50,
         p90,
+        ..
     } = forecast;
     writeln!(
         out,

@@ -1,5 +1,7 @@
 //! What an operator sees: the checks behind `/readyz` and the numbers behind `/metrics`.
 
+mod promises;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +130,7 @@ fn people(snapshot: &Snapshot) -> Vec<(String, String)> {
 /// Keeps the gauges fresh until `end`.
 pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken) {
     declare(&metrics);
+    promises::declare(&metrics);
     loop {
         match seen.desk.snapshot().await {
             Ok(snapshot) => line(&metrics, &snapshot),
@@ -136,6 +139,7 @@ pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken
                 tracing::warn!(%error, "the line could not be counted");
             }
         }
+        promises::show(&metrics, &seen.desk);
         voice(&metrics, &seen);
         metrics.set(
             "helpline_flow_reload_failed_total",

@@ -2,11 +2,12 @@
 //! transaction.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::calendar::zone_named;
 use helpline_core::id::RequestId;
-use helpline_core::queue::ewt::{LineView, Promise, PromiseKind, estimate};
+use helpline_core::queue::ewt::Promise;
 use helpline_core::queue::order::Key;
 use helpline_core::queue::{Effects, Event, State, step};
 use helpline_core::request::{Channel, HelpRequest, When};
@@ -14,9 +15,10 @@ use helpline_core::time::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::letter::{Letter, Letters, stale_at};
-use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, budget, locked};
+use super::outlook::Seen;
+use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, budget};
 use crate::store::{Conn, KeyState, Limit, NewRequest, RequestRow};
-use crate::store::{attempt, key, limit, request};
+use crate::store::{key, limit, request};
 
 /// A number may ask so often, merged requests included.
 const NUMBER_MINUTE: Limit = Limit {
@@ -54,17 +56,13 @@ pub(super) struct Entry {
     letters: Letters,
 }
 
-/// What the estimate needs to know about a queue beside its rows.
+/// What is known of a queue beside its rows.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    servers: u32,
+struct Line {
     waiting_max: u32,
-    mean_handling: Duration,
-    abandon_per_second: f64,
     zone: String,
     calendar: Option<helpline_core::calendar::Calendar>,
-    /// There is a trunk to call with.
-    has_trunk: bool,
+    seen: Arc<Seen>,
 }
 
 /// What came of a request at the door.
@@ -95,7 +93,7 @@ impl Desk {
         request: HelpRequest,
         origin: Origin,
     ) -> Result<Accepted, AcceptError> {
-        let entry = self.entry(request, origin)?;
+        let entry = self.entry(request, origin).await?;
         let done = self
             .store
             .write(move |tx| {
@@ -119,13 +117,21 @@ impl Desk {
     }
 
     /// Checks what needs no row, and gathers what the transaction needs.
-    pub(super) fn entry(&self, request: HelpRequest, origin: Origin) -> Result<Entry, AcceptError> {
+    pub(super) async fn entry(
+        &self,
+        request: HelpRequest,
+        origin: Origin,
+    ) -> Result<Entry, AcceptError> {
         self.rules
             .check(&request.number)
             .map_err(|_| AcceptError::NotAllowed)?;
-        let line = self
-            .line(&request.queue, request.zone.as_deref())
-            .ok_or(AcceptError::NotAllowed)?;
+        let queue = self.queue(&request.queue).ok_or(AcceptError::NotAllowed)?;
+        let line = Line {
+            waiting_max: queue.waiting_max,
+            zone: self.zone_of(request.zone.as_deref()).to_owned(),
+            calendar: self.calendars.get(&request.queue).cloned(),
+            seen: self.outlook(&request.queue).await,
+        };
         Ok(Entry {
             id: self.new_id(RequestId::new),
             token: self.new_token().map_err(|_| AcceptError::Unavailable)?,
@@ -139,20 +145,11 @@ impl Desk {
         })
     }
 
-    /// What the estimate needs about a queue; `None` if there is no such queue.
-    pub(super) fn line(&self, queue: &str, zone: Option<&str>) -> Option<Line> {
-        let config = self.queue(queue)?;
-        let learnt = locked(&self.learnt).get(queue).cloned().unwrap_or_default();
-        let zone = zone.filter(|z| zone_named(z).is_ok());
-        Some(Line {
-            servers: config.max_calls,
-            waiting_max: config.waiting_max,
-            mean_handling: learnt.mean().unwrap_or(config.mean_handling.0),
-            abandon_per_second: learnt.abandon_per_second(),
-            zone: zone.unwrap_or(&self.config.site.zone).to_owned(),
-            calendar: self.calendars.get(queue).cloned(),
-            has_trunk: !self.config.trunk.is_empty(),
-        })
+    /// The zone in which times are told: the customer's if it is known, else the site's.
+    pub(super) fn zone_of<'a>(&'a self, customer: Option<&'a str>) -> &'a str {
+        customer
+            .filter(|zone| zone_named(zone).is_ok())
+            .unwrap_or(&self.config.site.zone)
     }
 
     pub(super) fn letters(&self, queue: &str) -> Letters {
@@ -174,54 +171,6 @@ impl Line {
 
     fn next_open(&self, at: Wall) -> Option<Wall> {
         self.calendar.as_ref().map_or(Some(at), |c| c.next_open(at))
-    }
-
-    /// The same for whoever is on the line already.
-    pub(super) fn for_callers(self) -> Line {
-        Line {
-            has_trunk: true,
-            ..self
-        }
-    }
-
-    /// The upper bound of the wait at a place, if one can be promised.
-    pub(super) async fn bound(
-        &self,
-        tx: &mut Conn,
-        queue: &str,
-        ahead: u32,
-        now: Wall,
-    ) -> Result<Option<Duration>, StoreError> {
-        let promise = self.promise(tx, queue, ahead, now).await?;
-        let is_wait = matches!(promise.kind, PromiseKind::Range | PromiseKind::Short);
-        Ok(is_wait.then(|| promise.to.since(now)))
-    }
-
-    /// The promise for a place, from the live line.
-    pub(super) async fn promise(
-        &self,
-        tx: &mut Conn,
-        queue: &str,
-        ahead: u32,
-        now: Wall,
-    ) -> Result<Promise, StoreError> {
-        let Some(opens) = self.next_open(now).filter(|_| self.has_trunk) else {
-            return Ok(Promise::none(now, &self.zone));
-        };
-        let mut busy = attempt::busy(tx, queue).await?;
-        busy.truncate(usize::try_from(self.servers).unwrap_or(usize::MAX));
-        let view = LineView {
-            ahead,
-            servers: self.servers,
-            busy,
-            mean_handling: self.mean_handling,
-            abandon_per_second: self.abandon_per_second,
-            opens_in: opens.since(now),
-        };
-        Ok(estimate(&view).map_or_else(
-            || Promise::none(now, &self.zone),
-            |e| Promise::from_estimate(&e, &view, now, &self.zone),
-        ))
     }
 }
 
@@ -390,8 +339,8 @@ async fn stand(
     let place_at = entry
         .place_at
         .map_or(now, |at| at.min(now).max(now - Duration::from_secs(3_600)));
-    let (position, promise) = match times.due_at {
-        Some(due) => (None, Promise::booked(due, &entry.line.zone)),
+    let (position, (promise, forecast)) = match times.due_at {
+        Some(due) => (None, (Promise::booked(due, &entry.line.zone), None)),
         None => {
             let key = Key {
                 rank: 1,
@@ -399,8 +348,8 @@ async fn stand(
                 id: entry.id.clone(),
             };
             let ahead = request::ahead(tx, queue, &key).await?;
-            let promise = entry.line.promise(tx, queue, ahead, now).await?;
-            (Some(ahead + 1), promise)
+            let promised = entry.line.seen.promise(ahead, now, &entry.line.zone);
+            (Some(ahead + 1), promised)
         }
     };
     let new = NewRequest {
@@ -409,6 +358,7 @@ async fn stand(
         not_before: times.not_before,
         due_at: times.due_at,
         not_after: times.not_after,
+        forecast,
         ..new_row(entry, &promise, now)?
     };
     if !request::insert(tx, &new).await? {
@@ -463,6 +413,7 @@ fn new_row(entry: &Entry, promise: &Promise, now: Wall) -> Result<NewRequest, St
         token: entry.token.clone(),
         ack_json: ack_json.map_err(|e| StoreError::Damaged(e.to_string()))?,
         promise: promise.clone(),
+        forecast: None,
         stale_at: stale_at(promise),
         address: entry.address.map(|a| a.to_string()),
         parent: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use helpline_core::call::{CallReport, Disposition, End, Settled, disposition};
 use helpline_core::id::{AttemptId, CallId, RequestId};
 use helpline_core::phone::PhoneNumber;
+use helpline_core::queue::ewt::Kept;
 use helpline_core::queue::retry::{self, History};
 use helpline_core::queue::{Event, Release, STOP_FOR, State, step};
 use helpline_core::rng::Rng;
@@ -150,14 +151,7 @@ impl Desk {
             Err(_) => Placed::Gone,
             Ok(made) => {
                 if made.attempt_no == 1 {
-                    let waited = self
-                        .clock
-                        .wall()
-                        .since(row.due_at.unwrap_or(row.accepted_at));
-                    locked(&self.learnt)
-                        .entry(row.queue.clone())
-                        .or_default()
-                        .wait(waited, false);
+                    self.first_call(&row);
                 }
                 Placed::Go(Box::new(Live {
                     request: row.id,
@@ -175,6 +169,18 @@ impl Desk {
                 }))
             }
         })
+    }
+
+    /// Holds a first call against what its customer was told.
+    fn first_call(&self, row: &crate::store::RequestRow) {
+        let (promise, forecast) = (row.promise.as_ref(), row.forecast.as_ref());
+        let now = self.clock.wall();
+        let mut records = locked(&self.records);
+        let record = records.entry(row.queue.clone()).or_default();
+        let kept = record.first_call(promise, forecast, row.accepted_at, now);
+        if kept == Some(Kept::Late) {
+            tracing::info!(request.id = %row.id, queue = row.queue, "called after the promised time");
+        }
     }
 
     /// Writes how far a call is. Late or repeated news change nothing.
@@ -350,7 +356,7 @@ impl Desk {
             trunks: u32::try_from(self.config.trunk.len()).unwrap_or(u32::MAX),
             letters: self.letters(&queue),
         };
-        let (state, length) = self
+        let state = self
             .store
             .write(move |tx| {
                 let ending = ending.clone();
@@ -360,9 +366,6 @@ impl Desk {
         *locked(&self.ended)
             .entry(outcome.disposition.word())
             .or_default() += 1;
-        if let Some(length) = length {
-            locked(&self.learnt).entry(queue).or_default().call(length);
-        }
         self.wake_line();
         self.wake_mail();
         Ok(state)
@@ -426,7 +429,7 @@ async fn commit_intent(
 }
 
 /// The transaction that ends an attempt: attempt, trunk, request, mail.
-async fn end(tx: &mut Conn, ending: &Ending) -> Result<(State, Option<Duration>), StoreError> {
+async fn end(tx: &mut Conn, ending: &Ending) -> Result<State, StoreError> {
     let made = attempt::by_id(tx, &ending.attempt)
         .await?
         .ok_or(StoreError::NotFound)?;
@@ -457,13 +460,12 @@ async fn end(tx: &mut Conn, ending: &Ending) -> Result<(State, Option<Duration>)
         | Disposition::Stop => trunk::worked(tx, &made.trunk).await?,
     }
     let now = tx.now().await?;
-    let length = made.answer_at.map(|_| now.since(made.intent_at));
     let row = request::by_id(tx, &made.request)
         .await?
         .ok_or(StoreError::NotFound)?;
     if row.epoch != ending.epoch || !row.state.is_open() {
         // Withdrawn during the call, or taken over: the request has moved on.
-        return Ok((row.state, length));
+        return Ok(row.state);
     }
     let history = History {
         dispositions,
@@ -477,7 +479,7 @@ async fn end(tx: &mut Conn, ending: &Ending) -> Result<(State, Option<Duration>)
     let next = retry::next(&history, disposition, now, &mut Rng::new(ending.seed));
     let (state, effects) = step(&row.facts(), &Event::Ended { disposition, next }, now);
     if state == row.state {
-        return Ok((state, length));
+        return Ok(state);
     }
     if state.is_open()
         && let Some(other) = request::open_of(tx, &row.queue, &row.number).await?
@@ -485,7 +487,7 @@ async fn end(tx: &mut Conn, ending: &Ending) -> Result<(State, Option<Duration>)
     {
         // The customer asked again during the talk: that request stands for both.
         request::merge_into(tx, &row, &other.id).await?;
-        return Ok((State::Merged, length));
+        return Ok(State::Merged);
     }
     request::apply(tx, &row, state, &effects).await?;
     follow_up(
@@ -497,5 +499,5 @@ async fn end(tx: &mut Conn, ending: &Ending) -> Result<(State, Option<Duration>)
         disposition.word(),
     )
     .await?;
-    Ok((state, length))
+    Ok(state)
 }

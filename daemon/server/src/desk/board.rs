@@ -58,28 +58,21 @@ impl Desk {
 
     async fn line_facts(&self, queue: &str, agents: u32) -> Result<QueueFacts, StoreError> {
         let open = self.is_open(queue, self.clock.wall());
-        let line = self.line(queue, None).map(super::accept::Line::for_callers);
-        let queue = queue.to_owned();
-        self.store
-            .read(move |tx| {
-                let (queue, line) = (queue.clone(), line.clone());
-                Box::pin(async move {
-                    let requests = request::standing(tx, &queue).await?;
-                    let waiting = requests.saturating_add(caller::waiting(tx, &queue).await?);
-                    let now = tx.now().await?;
-                    let ewt = match &line {
-                        Some(line) => line.bound(tx, &queue, waiting, now).await?,
-                        None => None,
-                    };
-                    Ok(QueueFacts {
-                        waiting,
-                        agents,
-                        ewt,
-                        open,
-                    })
-                })
+        let name = queue.to_owned();
+        let waiting = self.store.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                let requests = request::standing(tx, &name).await?;
+                Ok(requests.saturating_add(caller::waiting(tx, &name).await?))
             })
-            .await
+        });
+        let waiting = waiting.await?;
+        Ok(QueueFacts {
+            waiting,
+            agents,
+            ewt: self.outlook(queue).await.bound(waiting),
+            open,
+        })
     }
 }
 

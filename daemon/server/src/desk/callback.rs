@@ -90,9 +90,10 @@ impl Desk {
         let promise = &accepted.promise;
         let now = self.clock.wall();
         let (wait, at) = match promise.kind {
-            PromiseKind::Range | PromiseKind::Short | PromiseKind::Closed => {
-                (Some(promise.to.since(now)), None)
-            }
+            PromiseKind::Range
+            | PromiseKind::Short
+            | PromiseKind::Straddle
+            | PromiseKind::Closed => (Some(promise.to.since(now)), None),
             PromiseKind::Booked => (None, Some(promise.from)),
             PromiseKind::None => (None, None),
         };

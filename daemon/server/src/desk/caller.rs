@@ -1,12 +1,13 @@
 //! Callers who wait in line on the telephone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::id::NodeId;
 use helpline_core::ivr::io::QueueView;
 use helpline_core::time::Wall;
 
-use super::accept::Line;
+use super::outlook::Seen;
 use super::{Desk, StoreError};
 use crate::store::{Conn, caller, claim, request, trunk};
 
@@ -38,7 +39,7 @@ struct Look {
     call_id: String,
     max_calls: u32,
     node: NodeId,
-    line: Option<Line>,
+    seen: Arc<Seen>,
 }
 
 impl Look {
@@ -58,16 +59,12 @@ impl Look {
             return Ok(Turn::Now);
         }
         let ahead = callers + requests;
-        let ewt = match &self.line {
-            Some(line) => line.bound(tx, &queue, ahead, now).await?,
-            None => None,
-        };
         let behind = caller::waiting(tx, &queue).await?;
         Ok(Turn::Waits(QueueView {
             position: Some(ahead + 1),
             waiting: Some(requests.saturating_add(behind)),
             agents: Some(self.max_calls),
-            ewt,
+            ewt: self.seen.bound(ahead),
         }))
     }
 }
@@ -121,8 +118,7 @@ impl Desk {
             call_id: call_id.to_owned(),
             max_calls: config.max_calls,
             node: self.node(),
-            // A caller is on the line already: no trunk is needed to reach him.
-            line: self.line(queue, None).map(Line::for_callers),
+            seen: self.outlook(queue).await,
         };
         let seen = look.clone();
         let turn = self.store.read(move |tx| {

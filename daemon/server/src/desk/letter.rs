@@ -1,7 +1,7 @@
 //! Mail rows: what is told about a request, written with the change it tells of.
 
 use helpline_core::id::RequestId;
-use helpline_core::queue::ewt::{Promise, PromiseKind};
+use helpline_core::queue::ewt::Promise;
 use helpline_core::time::Wall;
 use url::form_urlencoded;
 
@@ -33,12 +33,7 @@ pub fn request_tag(id: &RequestId) -> String {
 
 /// Past this an acknowledgement would only confuse.
 pub(super) fn stale_at(promise: &Promise) -> Option<Wall> {
-    match promise.kind {
-        PromiseKind::None => None,
-        PromiseKind::Range | PromiseKind::Short | PromiseKind::Closed | PromiseKind::Booked => {
-            Some(promise.to)
-        }
-    }
+    promise.names_times().then_some(promise.to)
 }
 
 /// Query of a form that is filled with what the request says.
@@ -92,10 +87,11 @@ impl Letters {
             form_query: Some(form_query(row)),
             reason: mail.reason.map(str::to_owned),
             next_at: mail.next_at,
+            missed: row.missed,
             queue_title: Some(self.title.clone()),
             ..MailBody::default()
         };
-        let stale_at = (mail.kind == "ack")
+        let stale_at = matches!(mail.kind, "ack" | "changed")
             .then(|| body.promise.as_ref().and_then(stale_at))
             .flatten();
         let about = row.id.as_str().to_owned();

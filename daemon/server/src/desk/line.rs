@@ -11,12 +11,10 @@ use super::accept::follow_up;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
 use crate::store::{Claimed, Conn, Orphan, Timer};
-use crate::store::{attempt, call, caller, claim, limit, mail, node, request, trunk};
+use crate::store::{call, caller, claim, limit, mail, node, request, trunk};
 
 /// Bookings that fall due within this time have a call kept free for them.
 const RESERVE_AHEAD: Duration = Duration::from_secs(120);
-/// Calls remembered from before the start.
-const LENGTHS: u32 = 200;
 
 /// What a look at the timers found.
 #[derive(Clone, Debug)]
@@ -71,19 +69,6 @@ impl Desk {
             })
             .await?;
         while self.reap().await? > 0 {}
-        for queue in &self.config.queue {
-            let name = queue.name.clone();
-            let lengths = self
-                .store
-                .read(move |tx| {
-                    let name = name.clone();
-                    Box::pin(async move { attempt::last_lengths(tx, &name, LENGTHS).await })
-                })
-                .await?;
-            let mut learnt = locked(&self.learnt);
-            let learnt = learnt.entry(queue.name.clone()).or_default();
-            lengths.into_iter().rev().for_each(|l| learnt.call(l));
-        }
         Ok(())
     }
 

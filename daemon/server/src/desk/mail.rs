@@ -125,7 +125,7 @@ impl Desk {
         content_hash: &str,
         filing: Filing,
     ) -> Result<Filed, StoreError> {
-        let (what, queue) = self.what(filing);
+        let (what, queue) = self.what(filing).await;
         let file = File {
             id: spooled.id.clone(),
             epoch: spooled.epoch,
@@ -147,11 +147,11 @@ impl Desk {
     }
 
     /// What a filing needs, and the queue it speaks for.
-    fn what(&self, filing: Filing) -> (What, String) {
+    async fn what(&self, filing: Filing) -> (What, String) {
         match filing {
             Filing::Request { request, ack } => {
                 let queue = request.queue.clone();
-                (self.at_the_door(*request, ack), queue)
+                (self.at_the_door(*request, ack).await, queue)
             }
             Filing::NeedsInfo {
                 reason,
@@ -184,12 +184,12 @@ impl Desk {
         }
     }
 
-    fn at_the_door(&self, request: HelpRequest, ack: Option<AckTo>) -> What {
+    async fn at_the_door(&self, request: HelpRequest, ack: Option<AckTo>) -> What {
         let origin = Origin {
             ack,
             ..Origin::default()
         };
-        match self.entry(request, origin) {
+        match self.entry(request, origin).await {
             Ok(entry) => What::Enter(Box::new(entry)),
             Err(refused) => What::Refused(refused),
         }

@@ -2,8 +2,8 @@
 
 use helpline_core::queue::{Event, HeldReason, State, step};
 
-use super::accept::{Line, follow_up};
-use super::{Desk, StatusView, StoreError, locked};
+use super::accept::follow_up;
+use super::{Desk, StatusView, StoreError};
 use crate::store::{Conn, RequestRow, request};
 
 /// What became of a cancellation.
@@ -40,14 +40,16 @@ impl Desk {
         let Some((own, row)) = found else {
             return Ok(None);
         };
-        let line = self.line(&row.queue, row.zone.as_deref());
-        self.store
-            .read(move |tx| {
-                let (own, row, line) = (own.clone(), row.clone(), line.clone());
-                Box::pin(async move { view(tx, &own, &row, line.as_ref()).await })
-            })
-            .await
-            .map(Some)
+        let seen = self.outlook(&row.queue).await;
+        let zone = self.zone_of(row.zone.as_deref()).to_owned();
+        let viewed = self.store.read(move |tx| {
+            let (own, row) = (own.clone(), row.clone());
+            Box::pin(async move { Ok((view(tx, &own, &row).await?, tx.now().await?)) })
+        });
+        let (mut view, now) = viewed.await?;
+        let ahead = view.position.map(|position| position.saturating_sub(1));
+        view.estimate = ahead.map(|ahead| seen.promise(ahead, now, &zone).0);
+        Ok(Some(view))
     }
 
     /// Takes a request back by the secret of its status page.
@@ -85,19 +87,12 @@ impl Desk {
                         .find(|(queue, _)| *queue == row.queue)
                         .map_or(&fallback, |(_, letters)| letters);
                     follow_up(tx, letters, &row, state, &effects, "cancelled").await?;
-                    let waited = (row.tries == 0).then(|| now.since(row.accepted_at));
-                    Ok((Cancelled::Done, Some((row, effects.hang_up, waited))))
+                    Ok((Cancelled::Done, Some((row, effects.hang_up))))
                 })
             })
             .await?;
         let (answer, over) = done;
-        if let Some((row, hang_up, waited)) = over {
-            if let Some(waited) = waited {
-                locked(&self.learnt)
-                    .entry(row.queue.clone())
-                    .or_default()
-                    .wait(waited, true);
-            }
+        if let Some((row, hang_up)) = over {
             if hang_up {
                 // Nobody listens when no call of this daemon is on.
                 let _ = self.cancelled.send(row.id);
@@ -138,12 +133,7 @@ async fn last_disposition(tx: &mut Conn, row: &RequestRow) -> Result<Option<Stri
     Ok(history.last().map(|d| d.word().to_owned()))
 }
 
-async fn view(
-    tx: &mut Conn,
-    own: &RequestRow,
-    row: &RequestRow,
-    line: Option<&Line>,
-) -> Result<StatusView, StoreError> {
+async fn view(tx: &mut Conn, own: &RequestRow, row: &RequestRow) -> Result<StatusView, StoreError> {
     let mut view = StatusView {
         id: own.id.clone(),
         state: row.state.word().to_owned(),
@@ -162,10 +152,6 @@ async fn view(
     if stands && row.due_at.is_none() {
         let ahead = request::ahead(tx, &row.queue, &row.key()).await?;
         view.position = Some(ahead + 1);
-        let now = tx.now().await?;
-        if let Some(line) = line {
-            view.estimate = Some(line.promise(tx, &row.queue, ahead, now).await?);
-        }
     }
     Ok(view)
 }

@@ -314,10 +314,10 @@ impl Notifier {
     }
 }
 
-/// An estimate told a day late is a lie: an acknowledgement is dropped once the promised end
+/// An estimate told a day late is a lie: what tells one is dropped once the promised end
 /// has passed.
 fn is_stale(row: &OutboxRow, now: Wall) -> bool {
-    if row.kind != "ack" {
+    if !matches!(row.kind.as_str(), "ack" | "changed") {
         return false;
     }
     let promise = row.body.promise.as_ref();

@@ -17,7 +17,14 @@ use serde_json::{Value, json};
 use crate::store::outbox::{CallerMessage, MailBody, OutboxRow};
 
 /// The mails there are.
-pub const KINDS: [&str; 5] = ["ack", "needs_info", "attempted", "closing", "voicemail"];
+pub const KINDS: [&str; 6] = [
+    "ack",
+    "changed",
+    "needs_info",
+    "attempted",
+    "closing",
+    "voicemail",
+];
 /// Longest name greeted with; longer ones are no names.
 const NAME_CHARS_MAX: usize = 60;
 /// Longest one-line value.
@@ -297,6 +304,7 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
         "customer_name": line(&body.customer_name).filter(|name| is_name(name)),
         "position": body.position,
         "promise_text": promise.map(|p| p.text(body.position, made_at, locale)),
+        "missed": body.missed,
         "queue_title": line(&body.queue_title),
         "reason": line(&body.reason),
         "next_at_text": body.next_at.map(|at| time_in_words(at, zone, locale)),

@@ -25,7 +25,6 @@ pub(crate) struct AttemptRow {
     pub(crate) ring_limit: Duration,
     pub(crate) intent_at: Wall,
     pub(crate) rang: bool,
-    pub(crate) answer_at: Option<Wall>,
 }
 
 /// What a call reports while it goes on.
@@ -48,7 +47,7 @@ pub(crate) struct Outcome {
 macro_rules! attempt_columns {
     () => {
         "a.id, a.request_id, a.queue, a.epoch, a.trunk, a.state, a.settled, a.settled_at, \
-         a.ring_limit_ms, a.intent_at, a.ring_at, a.answer_at"
+         a.ring_limit_ms, a.intent_at, a.ring_at"
     };
 }
 pub(super) use attempt_columns;
@@ -67,7 +66,6 @@ impl AttemptRow {
             ring_limit: Duration::from_millis(u64::try_from(row.int(8)?).unwrap_or(0)),
             intent_at: row.wall(9)?,
             rang: row.opt_int(10)?.is_some(),
-            answer_at: row.opt_wall(11)?,
         })
     }
 }
@@ -189,37 +187,4 @@ pub(crate) async fn history(tx: &mut Conn, request: &RequestId) -> Result<Vec<Di
         found.extend(row.opt_text(0)?.as_deref().and_then(Disposition::from_word));
     }
     Ok(found)
-}
-
-/// How long each call of a queue has been up.
-pub(crate) async fn busy(tx: &mut Conn, queue: &str) -> Result<Vec<Duration>, Error> {
-    let now = tx.now().await?;
-    tx.rows(
-        "select intent_at from attempt where live = 1 and queue = $1
-         union all
-         select served_at from inbound where live = 1 and queue = $1 and stands = 'served'
-         order by 1",
-        args![queue],
-    )
-    .await?
-    .iter()
-    .map(|row| Ok(now.since(row.wall(0)?)))
-    .collect()
-}
-
-/// Lengths of the last answered calls of a queue, newest first.
-pub(crate) async fn last_lengths(
-    tx: &mut Conn,
-    queue: &str,
-    limit: u32,
-) -> Result<Vec<Duration>, Error> {
-    tx.rows(
-        "select intent_at, end_at from attempt where queue = $1 and answer_at is not null
-           and end_at is not null order by end_at desc limit $2",
-        args![queue, limit],
-    )
-    .await?
-    .iter()
-    .map(|row| Ok(row.wall(1)?.since(row.wall(0)?)))
-    .collect()
 }

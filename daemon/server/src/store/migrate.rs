@@ -10,6 +10,7 @@ use super::{Conn, Error};
 const FILES: &[&str] = &[
     include_str!("../../../../schemas/sql/0001_init.sql"),
     include_str!("../../../../schemas/sql/0002_lookup.sql"),
+    include_str!("../../../../schemas/sql/0003_promise.sql"),
 ];
 
 const VERSIONS: &str = "create table if not exists schema_version (

@@ -12,6 +12,7 @@ pub(crate) mod claim;
 mod conn;
 pub(crate) mod customer;
 mod error;
+pub(crate) mod estimate;
 pub(crate) mod key;
 pub(crate) mod limit;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) mod node;
 mod numbers;
 pub mod outbox;
 pub mod peek;
+pub(crate) mod promise;
 pub(crate) mod request;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -66,6 +66,8 @@ pub struct MailBody {
     pub reason: Option<String>,
     /// When the next try is due.
     pub next_at: Option<Wall>,
+    /// The time promised before has passed.
+    pub missed: bool,
     /// Title of the queue.
     pub queue_title: Option<String>,
     /// Message-ID answered.
@@ -148,7 +150,7 @@ pub(crate) async fn waiting(tx: &mut Conn, kind: &str, to: &str) -> Result<i64, 
 async fn suppress_stale(tx: &mut Conn) -> Result<(), Error> {
     tx.run(
         "update outbox set state = 'suppressed', last_error = 'stale'
-         where kind = 'ack' and state in ('pending', 'deferred') and next_at <= {now}
+         where kind in ('ack', 'changed') and state in ('pending', 'deferred') and next_at <= {now}
            and (stale_at < {now} or exists (select 1 from request r
              left join request p on p.id = r.parent
              where r.id = outbox.about

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use helpline_core::id::RequestId;
 use helpline_core::phone::PhoneNumber;
-use helpline_core::queue::ewt::Promise;
+use helpline_core::queue::ewt::{Forecast, Promise};
 use helpline_core::queue::order::Key;
 use helpline_core::queue::{Effects, HeldReason, REQUEST_AGE_MAX, RequestFacts, State};
 use helpline_core::request::HelpRequest;
@@ -29,6 +29,8 @@ pub(crate) struct NewRequest {
     pub(crate) token: String,
     pub(crate) ack_json: Option<String>,
     pub(crate) promise: Promise,
+    /// What the promise was made of.
+    pub(crate) forecast: Option<Forecast>,
     pub(crate) stale_at: Option<Wall>,
     pub(crate) address: Option<String>,
     pub(crate) parent: Option<RequestId>,
@@ -61,6 +63,9 @@ pub(crate) struct RequestRow {
     pub(crate) epoch: i64,
     pub(crate) parent: Option<RequestId>,
     pub(crate) accepted_at: Wall,
+    pub(crate) forecast: Option<Forecast>,
+    /// The promised time passed before the first call.
+    pub(crate) missed: bool,
 }
 
 /// What a timer needs to know about the queue of its rows.
@@ -78,15 +83,18 @@ macro_rules! columns {
     () => {
         "id, queue, state, held_reason, rank, place_at, not_before, due_at, not_after, number, \
          name, email, page, language, zone, token, ack_json, promise_json, attempts, tries, \
-         epoch, parent, accepted_at"
+         epoch, parent, accepted_at, estimate_json, missed"
     };
 }
 pub(super) use columns;
 
 impl RequestRow {
+    /// How many columns it has.
+    pub(super) const COLUMNS: usize = 25;
+
     pub(super) fn read(row: &Row) -> Result<Self, Error> {
         let state = row.text(2)?;
-        let promise = row.opt_text(17)?;
+        let (promise, forecast) = (row.opt_text(17)?, row.opt_text(23)?);
         Ok(RequestRow {
             id: RequestId::from_text(&row.text(0)?),
             queue: row.text(1)?,
@@ -112,6 +120,8 @@ impl RequestRow {
             epoch: row.int(20)?,
             parent: row.opt_text(21)?.as_deref().map(RequestId::from_text),
             accepted_at: row.wall(22)?,
+            forecast: forecast.and_then(|text| serde_json::from_str(&text).ok()),
+            missed: row.int(24)? == 1,
         })
     }
 
@@ -149,9 +159,10 @@ pub(crate) async fn insert(tx: &mut Conn, new: &NewRequest) -> Result<bool, Erro
         .row(
             "insert into request (id, queue, state, open, place_at, not_before, due_at, not_after,
                number, channel, name, email, page, note, language, zone, token, ack_json,
-               promise_json, stale_at, parent, consent_at, consent_address, accepted_at, created_at)
+               promise_json, stale_at, parent, consent_at, consent_address, accepted_at, created_at,
+               estimate_json)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-               $18, $19, $20, $21, $22, $23, $24, {now})
+               $18, $19, $20, $21, $22, $23, $24, {now}, $25)
              on conflict do nothing returning id",
             args![
                 new.id.as_str(),
@@ -178,6 +189,7 @@ pub(crate) async fn insert(tx: &mut Conn, new: &NewRequest) -> Result<bool, Erro
                 new.accepted_at,
                 new.address.clone(),
                 new.accepted_at,
+                new.forecast.as_ref().map(json).transpose()?,
             ],
         )
         .await?;

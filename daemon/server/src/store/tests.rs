@@ -13,6 +13,7 @@ use helpline_core::request::{Channel, HelpRequest, When};
 use helpline_core::rng::Rng;
 use sqlx::Connection as _;
 
+use super::estimate::Lesson;
 use super::outbox::MailBody;
 use super::*;
 
@@ -132,6 +133,7 @@ fn new_request(n: u32) -> NewRequest {
         token: format!("token-{n}"),
         ack_json: None,
         promise: Promise::none(START, "UTC"),
+        forecast: None,
         stale_at: None,
         address: Some("192.0.2.1".into()),
         parent: None,
@@ -389,13 +391,16 @@ async fn progress_and_end_pass_the_fence_once() {
         let request = claimed.id.clone();
         let history = on!(store, tx, [request] => attempt::history(tx, &request));
         assert_eq!(history.unwrap(), [Disposition::Talked]);
-        let lengths = on!(store, tx => attempt::last_lengths(tx, "help", 10)).unwrap();
-        assert_eq!(lengths.len(), 1);
+        let calls = on!(store, tx => estimate::calls(tx, "help")).unwrap();
+        assert!(calls.is_empty(), "{name}");
+        let (start, end) = (Wall::default(), on!(store, tx => tx.now()).unwrap());
+        let lessons = on!(store, tx => estimate::lessons(tx, "help", start, end)).unwrap();
         assert!(
-            on!(store, tx => attempt::busy(tx, "help"))
-                .unwrap()
-                .is_empty()
+            matches!(lessons[..], [Lesson::Waited(..), Lesson::Handled(_)]),
+            "{name}: {lessons:?}"
         );
+        let again = on!(store, tx => estimate::lessons(tx, "help", end, end)).unwrap();
+        assert!(again.is_empty(), "{name}");
     }
 }
 

@@ -8,13 +8,13 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use helpline_core::queue::ewt::{Promise, PromiseKind};
+use helpline_core::queue::ewt::Promise;
 use helpline_core::time::Wall;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::desk::{Desk, StatusView};
-use crate::page::{Pages, Problem, Sender, Words, sender, time_in_words};
+use crate::page::{Pages, Problem, Sender, Words, promise_json, sender, time_in_words};
 
 /// Longest token that is looked up, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
@@ -209,7 +209,7 @@ fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> 
     let promise = view
         .promise
         .as_ref()
-        .filter(|p| waits(state) && p.kind != PromiseKind::None)
+        .filter(|p| waits(state) && p.names_times())
         .map(told)
         .filter(|promise| estimate.as_ref() != Some(promise));
     let data = json!({
@@ -251,16 +251,7 @@ fn explanation<'w>(words: &'w Words, view: &StatusView, language: &str) -> Optio
 fn view_json(view: &StatusView, now: Wall) -> Value {
     let state = view.state.as_str();
     let position = view.position.filter(|_| waits(state));
-    let promise = |promise: &Promise| {
-        let times = promise.kind != PromiseKind::None;
-        json!({
-            "kind": promise.kind,
-            "from": times.then(|| promise.from.rfc3339()),
-            "to": times.then(|| promise.to.rfc3339()),
-            "zone": promise.zone,
-            "text": promise.text(position, now, &view.language),
-        })
-    };
+    let promise = |promise: &Promise| promise_json(promise, position, now, &view.language);
     let tail: String = view
         .number_masked
         .chars()

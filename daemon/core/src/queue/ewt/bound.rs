@@ -13,17 +13,6 @@ const STEP: f64 = 0.003;
 /// The level stays within this and its complement.
 const LEVEL_MIN: f64 = 0.002;
 
-/// A quantile as it was estimated, for [`Bound::learn`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Guess {
-    /// The quantile of the paths, in seconds.
-    raw: f64,
-    /// Added to both sides of a score, so that short waits do not weigh more, in seconds.
-    slack: f64,
-    /// What was made of it, in seconds.
-    pub(super) bound: f64,
-}
-
 /// An upper or lower bound that learns.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
@@ -45,13 +34,11 @@ impl Bound {
         }
     }
 
-    /// The bound for the quantile `raw` of a simulation, both in seconds.
-    pub(super) fn of(&self, raw: f64, slack: f64) -> Guess {
-        let bound = match self.scale() {
-            Some(scale) => (scale * (raw + slack) - slack).max(0.0),
-            None => raw,
-        };
-        Guess { raw, slack, bound }
+    /// The bound for the quantile `raw` of a simulation. `slack` is added to both sides of a
+    /// score, so that short waits do not weigh more. All in seconds.
+    pub(super) fn of(&self, raw: f64, slack: f64) -> f64 {
+        self.scale()
+            .map_or(raw, |scale| (scale * (raw + slack) - slack).max(0.0))
     }
 
     /// The score that the wanted share of past waits did not pass.
@@ -67,11 +54,11 @@ impl Bound {
         self.sorted.get(place).copied()
     }
 
-    /// The wait, in seconds, turned out so.
-    pub(super) fn learn(&mut self, guess: Guess, wait: f64) {
-        let missed = f64::from(u8::from(wait > guess.bound));
+    /// A wait turned out so, of which the simulation had said `raw`, and we `bound`.
+    pub(super) fn learn(&mut self, (raw, slack, bound): (f64, f64, f64), wait: f64) {
+        let missed = f64::from(u8::from(wait > bound));
         self.level = (self.level + STEP * (self.target - missed)).clamp(LEVEL_MIN, 1.0 - LEVEL_MIN);
-        let score = (wait + guess.slack) / (guess.raw + guess.slack);
+        let score = (wait + slack) / (raw + slack);
         let place = self.sorted.partition_point(|s| *s < score);
         self.sorted.insert(place, score);
         self.order.push_back(score);
@@ -102,11 +89,11 @@ mod tests {
             let (up, low) = (upper.of(raw, 20.0), lower.of(raw, 20.0));
             if n % 10_000 > 3_000 {
                 count += 1;
-                above += u32::from(wait > up.bound);
-                below += u32::from(wait < low.bound);
+                above += u32::from(wait > up);
+                below += u32::from(wait < low);
             }
-            upper.learn(up, wait);
-            lower.learn(low, wait);
+            upper.learn((raw, 20.0, up), wait);
+            lower.learn((raw, 20.0, low), wait);
         }
         let share = |n: u32| f64::from(n) / f64::from(count);
         assert!((share(above) - 0.1).abs() < 0.02, "{}", share(above));
@@ -118,11 +105,11 @@ mod tests {
     #[test]
     fn without_experience_the_model_is_believed() {
         let mut bound = Bound::new(0.1);
-        assert!((bound.of(70.0, 20.0).bound - 70.0).abs() < f64::EPSILON);
+        assert!((bound.of(70.0, 20.0) - 70.0).abs() < f64::EPSILON);
         for _ in 0..SCORES_MIN {
-            let guess = bound.of(70.0, 20.0);
-            bound.learn(guess, 160.0);
+            let told = bound.of(70.0, 20.0);
+            bound.learn((70.0, 20.0, told), 160.0);
         }
-        assert!((bound.of(70.0, 20.0).bound - 160.0).abs() < 1e-9);
+        assert!((bound.of(70.0, 20.0) - 160.0).abs() < 1e-9);
     }
 }

@@ -18,7 +18,7 @@ const DRIFT: f64 = 3.0;
 /// What a configured mean stands for until enough calls have ended, as shares of it.
 const COLD: [f64; 6] = [0.2, 0.4, 0.6, 0.9, 1.4, 2.5];
 /// Finished calls after which the configured mean is forgotten.
-pub(super) const CALLS_MIN: usize = 30;
+const CALLS_MIN: usize = 30;
 /// What an agent's past call weighs after one more.
 const AGENT_DECAY: f64 = 0.995;
 /// How few longer values of the pool make a residual time a guess.
@@ -69,6 +69,11 @@ impl Handling {
     /// Mean handling time of an agent of speed 1.
     pub(super) fn mean(&self) -> f64 {
         self.mean
+    }
+
+    /// Whether enough calls have ended to forget what was configured.
+    pub(super) fn is_learnt(&self) -> bool {
+        self.finished >= CALLS_MIN
     }
 
     /// How long this agent takes, as a share of the mean.

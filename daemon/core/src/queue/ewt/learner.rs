@@ -2,25 +2,10 @@
 //! how long it will wait.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use super::bound::{Bound, Guess};
-use super::handling::Handling;
-use super::paths::{Doing, Scene, Server};
-use crate::rng::Rng;
-
-/// Lengths of breaks that are kept, and what stands for one before there are any.
-const BREAKS: usize = 100;
-const BREAK: f64 = 600.0;
-/// Fewer breaks tell no rate.
-const BREAKS_MIN: u32 = 4;
-/// What a past attempt weighs after one more, and how many tell a share.
-const ATTEMPT_DECAY: f64 = 0.998;
-const ATTEMPTS_MIN: f64 = 50.0;
-/// How long a telephone rings before any was seen to.
-const RING: f64 = 30.0;
-/// Slack of a bound: seconds, or this share of the mean handling time.
-const SLACK: (f64, f64) = (20.0, 0.1);
+use super::experience::{Experience, Forecast, LiveLine, Serving};
+use super::paths::{Doing, Standing};
 
 /// What happens at a desk. Times are seconds of one clock that does not step.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,19 +58,6 @@ pub enum Event {
     },
 }
 
-/// The wait of a request, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Forecast {
-    /// Mean.
-    pub mean: f64,
-    /// Nine of ten wait longer.
-    pub p10: f64,
-    /// Half wait longer.
-    pub p50: f64,
-    /// One of ten waits longer.
-    pub p90: f64,
-}
-
 #[derive(Debug)]
 struct Agent {
     doing: Doing,
@@ -107,8 +79,7 @@ struct Request {
     /// When it joins, while it does not stand in line.
     joins: Option<f64>,
     is_in_call: bool,
-    /// Upper and lower bound as they were told.
-    told: Option<(Guess, Guess)>,
+    told: Option<Forecast>,
 }
 
 /// See the module.
@@ -117,50 +88,17 @@ pub struct Learner {
     agents: BTreeMap<String, Agent>,
     /// Those that are not over.
     requests: BTreeMap<u64, Request>,
-    handling: Handling,
-    withdrawn: f64,
-    waited: f64,
-    breaks: u32,
-    worked: f64,
-    break_lengths: VecDeque<f64>,
-    unanswered: f64,
-    attempts: f64,
-    ring: f64,
-    ladder: Vec<f64>,
-    upper: Bound,
-    lower: Bound,
-    paths: Option<usize>,
+    experience: Experience,
 }
 
 impl Learner {
-    /// Knows nothing yet but a configured mean handling time, in seconds.
+    /// Nobody stands in line yet.
     #[must_use]
-    pub fn new(handling: f64) -> Learner {
+    pub fn new(experience: Experience) -> Learner {
         Learner {
             agents: BTreeMap::new(),
             requests: BTreeMap::new(),
-            handling: Handling::new(handling),
-            withdrawn: 0.0,
-            waited: 0.0,
-            breaks: 0,
-            worked: 1.0,
-            break_lengths: VecDeque::from([BREAK]),
-            unanswered: 0.0,
-            attempts: 0.0,
-            ring: RING,
-            ladder: Vec::new(),
-            upper: Bound::new(0.1),
-            lower: Bound::new(0.9),
-            paths: None,
-        }
-    }
-
-    /// Simulates so many futures a forecast; by itself it takes what time allows.
-    #[must_use]
-    pub fn with_paths(self, paths: usize) -> Learner {
-        Learner {
-            paths: Some(paths),
-            ..self
+            experience,
         }
     }
 
@@ -191,8 +129,7 @@ impl Learner {
             }
             Event::Withdrawn(id) => {
                 if let Some(request) = self.requests.remove(&id) {
-                    self.withdrawn += 1.0;
-                    self.waited += now - request.asked;
+                    self.experience.withdrawn(now - request.asked);
                 }
             }
             Event::Dialled { id, agent } => self.dialled(now, id, agent),
@@ -214,12 +151,7 @@ impl Learner {
     fn back(&mut self, now: f64, name: String) {
         let was = std::mem::replace(&mut self.agent(name).doing, Doing::Idle);
         if let Doing::Break(since) = was {
-            self.breaks += 1;
-            self.break_lengths.push_back(now - since);
-            if self.break_lengths.len() > BREAKS {
-                self.break_lengths.pop_front();
-            }
-            self.break_lengths.make_contiguous();
+            self.experience.break_over(now - since);
         }
     }
 
@@ -247,12 +179,8 @@ impl Learner {
         request.attempts += 1;
         request.is_in_call = true;
         if request.attempts == 1 && request.place.is_asap {
-            let wait = now - request.asked;
-            self.waited += wait;
-            if let Some((upper, lower)) = request.told.take() {
-                self.upper.learn(upper, wait);
-                self.lower.learn(lower, wait);
-            }
+            let told = request.told.take();
+            self.experience.waited(now - request.asked, told.as_ref());
         }
     }
 
@@ -262,31 +190,24 @@ impl Learner {
             Doing::Busy(since) => since,
             Doing::Away | Doing::Idle | Doing::Break(_) => now,
         };
-        self.attempts = self.attempts * ATTEMPT_DECAY + 1.0;
-        self.unanswered *= ATTEMPT_DECAY;
+        let took = now - began;
         let Some(retry_at) = unanswered else {
-            self.worked += now - began;
-            self.handling.learn(&agent, now - began);
+            self.experience.handled(&agent, took);
             self.requests.remove(&id);
             return;
         };
-        self.unanswered += 1.0;
-        self.ring = now - began;
         let request = self.requests.get_mut(&id);
-        let (Some(request), Some(retry_at)) = (request, retry_at) else {
-            self.requests.remove(&id);
-            return;
-        };
-        request.joins = Some(retry_at);
-        request.is_in_call = false;
-        let rung = usize::try_from(request.attempts)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(1);
-        let later = retry_at - now;
-        if rung == self.ladder.len() {
-            self.ladder.push(later);
-        } else if let Some(known) = self.ladder.get_mut(rung) {
-            *known = later;
+        let attempt = request.as_ref().map_or(1, |request| request.attempts);
+        let again = retry_at.map(|at| at - now);
+        self.experience.unanswered(attempt, took, again);
+        match request.zip(retry_at) {
+            Some((request, at)) => {
+                request.joins = Some(at);
+                request.is_in_call = false;
+            }
+            None => {
+                self.requests.remove(&id);
+            }
         }
     }
 
@@ -295,84 +216,41 @@ impl Learner {
     /// will ever serve it.
     pub fn forecast(&mut self, now: f64, id: u64, seed: u64) -> Option<Forecast> {
         let mine = self.requests.get(&id)?.place;
-        let scene = self.scene(now, id, mine);
-        let paths = self.paths.unwrap_or_else(|| scene.paths());
-        let waits = scene.waits(paths, &mut Rng::new(seed));
-        let (seconds, share) = SLACK;
-        let slack = f64::max(seconds, share * self.handling.mean());
-        let upper = self.upper.of(waits.tenths(9), slack);
-        let lower = self.lower.of(waits.tenths(1), slack);
+        let line = self.line(now, (mine, id));
+        let ahead = line.present().checked_sub(1)?;
+        let outlook = self.experience.outlook(&line, &[ahead], seed);
+        let forecast = outlook.at(ahead)?.forecast;
         if let Some(request) = self.requests.get_mut(&id) {
-            request.told = Some((upper, lower));
+            request.told = Some(forecast);
         }
-        let p50 = waits.tenths(5);
-        Some(Forecast {
-            mean: waits.mean(),
-            p10: lower.bound.min(p50),
-            p50,
-            p90: upper.bound.max(p50),
-        })
+        Some(forecast)
     }
 
-    fn scene(&self, now: f64, id: u64, mine: Place) -> Scene<'_> {
-        let (mut ahead, mut late) = (Vec::new(), Vec::new());
-        for (other, request) in &self.requests {
-            let theirs = (request.place, *other);
-            if request.is_in_call || theirs >= (mine, id) {
-                continue;
-            }
-            match request.joins.filter(|at| *at > now) {
-                Some(at) => late.push((at, request.attempts)),
-                None => ahead.push((theirs, request.attempts)),
-            }
-        }
-        ahead.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
-        Scene {
+    /// The line up to and with this place.
+    fn line(&self, now: f64, last: (Place, u64)) -> LiveLine<'_> {
+        let mut standing: Vec<_> = self
+            .requests
+            .iter()
+            .map(|(id, request)| ((request.place, *id), request))
+            .filter(|(place, request)| !request.is_in_call && *place <= last)
+            .collect();
+        standing.sort_unstable_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(Ordering::Equal));
+        let standing = standing.into_iter().map(|(_, request)| Standing {
+            attempts: request.attempts,
+            joins: request.joins,
+        });
+        let agents = self.agents.iter();
+        LiveLine {
             now,
-            servers: self
-                .agents
-                .iter()
-                .map(|(name, agent)| Server {
+            serving: agents
+                .map(|(name, agent)| Serving {
+                    name,
                     doing: agent.doing,
-                    speed: self.handling.speed(name),
                     shifts: &agent.shifts,
                 })
                 .collect(),
-            ahead: ahead.into_iter().map(|(_, attempts)| attempts).collect(),
-            late,
-            handling: &self.handling,
-            leaving: self.leaving(),
-            breaks: (self.break_rate(), self.break_lengths.as_slices().0),
-            unanswered: self.unanswered(),
-            ring: self.ring,
-            ladder: &self.ladder,
-        }
-    }
-
-    /// Withdrawals a waiting second.
-    fn leaving(&self) -> f64 {
-        if self.waited > 0.0 {
-            self.withdrawn / self.waited
-        } else {
-            0.0
-        }
-    }
-
-    /// Breaks a worked second.
-    fn break_rate(&self) -> f64 {
-        if self.breaks >= BREAKS_MIN {
-            f64::from(self.breaks) / self.worked
-        } else {
-            0.0
-        }
-    }
-
-    /// Share of attempts that nobody answers.
-    fn unanswered(&self) -> f64 {
-        if self.attempts > ATTEMPTS_MIN {
-            self.unanswered / self.attempts
-        } else {
-            0.0
+            standing: standing.collect(),
+            closes: None,
         }
     }
 }
@@ -383,7 +261,7 @@ mod tests {
 
     /// Two agents, both in a call since the start.
     fn busy() -> Learner {
-        let mut learner = Learner::new(300.0);
+        let mut learner = Learner::new(Experience::new(300.0));
         for (id, agent) in [(1, "a"), (2, "b")] {
             learner.take(0.0, Event::SignIn(agent.into()));
             learner.take(0.0, Event::Asked(id));
@@ -421,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_shift_that_begins_later_is_waited_for() {
-        let mut learner = Learner::new(300.0);
+        let mut learner = Learner::new(Experience::new(300.0));
         let agent = "a".to_owned();
         let (begin, end) = (3_600.0, Some(7_200.0));
         learner.take(0.0, Event::Shift { agent, begin, end });

@@ -6,14 +6,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use helpline_core::queue::ewt::PromiseKind;
 use helpline_core::request::json::{BODY_BYTES_MAX, read};
 use helpline_core::request::{Channel, HelpRequest};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{HttpIntake, Outcome, Peer, Refusal, body_hash, outcome, refusal};
 use crate::desk::{AcceptError, Accepted, AckTo, IntakeKey, Origin};
-use crate::page::{Problem, Sender, read_body, sender};
+use crate::page::{Problem, Sender, promise_json, read_body, sender};
 
 /// Longest `Idempotency-Key`, in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -132,22 +131,12 @@ pub(super) fn acknowledgement(request: &HelpRequest) -> Option<AckTo> {
 fn created(intake: &HttpIntake, accepted: &Accepted, language: &str) -> Response {
     let status_url = format!("{}/s/{}", intake.pages.public_url(), accepted.token);
     let promise = &accepted.promise;
-    let times = promise.kind != PromiseKind::None;
-    let time = |at: helpline_core::time::Wall| match times {
-        true => Value::String(at.rfc3339()),
-        false => Value::Null,
-    };
+    let now = intake.clock.wall();
     let body = json!({
         "id": accepted.id,
         "status_url": status_url,
         "position": accepted.position,
-        "estimate": {
-            "kind": promise.kind,
-            "from": time(promise.from),
-            "to": time(promise.to),
-            "zone": promise.zone,
-            "text": promise.text(accepted.position, intake.clock.wall(), language),
-        },
+        "estimate": promise_json(promise, accepted.position, now, language),
     });
     let mut answer = (StatusCode::CREATED, body.to_string()).into_response();
     let headers = answer.headers_mut();

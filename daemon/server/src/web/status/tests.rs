@@ -87,7 +87,7 @@ async fn waiting_page_tells_place_and_promise_and_offers_cancel() {
     for part in [
         "You are in line",
         "<dd class=\"place\">7</dd>",
-        "between 14:25 and 14:50",
+        "between 14:30 and 14:50",
         action.as_str(),
         "http-equiv=\"refresh\" content=\"15\"",
         "+49 … 07",

@@ -3,18 +3,21 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use helpline_core::sip::address::Address;
 use helpline_core::sip::gate::{self, Source};
 use helpline_core::sip::timer;
 use helpline_core::sip::transfer::Replaces;
 use rsipstack::dialog::DialogId;
+use rsipstack::dialog::dialog::Dialog;
 use rsipstack::sip::headers::make_header;
 use rsipstack::sip::headers::untyped::{Accept, Allow, RetryAfter};
 use rsipstack::sip::prelude::{HeadersExt, ToTypedHeader};
 use rsipstack::sip::{Header, Method, Request, StatusCode};
 use rsipstack::transaction::TransactionReceiver;
 use rsipstack::transaction::transaction::Transaction;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{InviteIn, SERVED_MAX, SipStack};
@@ -51,10 +54,16 @@ impl SipStack {
     }
 
     async fn handle(&self, mut tx: Transaction) -> rsipstack::Result<()> {
+        let in_dialog = tx.original.to_header()?.tag()?.is_some();
         if let Some(mut dialog) = self.layer.match_dialog(&tx) {
+            if in_dialog
+                && waits_its_turn(&tx.original.method)
+                && let Err(code) = turn(&dialog).await
+            {
+                return refuse(&mut tx, code, retry_after()).await;
+            }
             return dialog.handle(&mut tx).await;
         }
-        let in_dialog = tx.original.to_header()?.tag()?.is_some();
         match tx.original.method {
             Method::Ack | Method::Cancel => Ok(()),
             Method::Invite if !in_dialog => self.handle_invite(tx).await,
@@ -139,16 +148,11 @@ impl SipStack {
         {
             return refuse(&mut tx, demand.code(), demand.challenges()).await;
         }
-        let retry = || {
-            vec![Header::RetryAfter(RetryAfter::new(
-                gate::RETRY_AFTER_SECONDS.to_string(),
-            ))]
-        };
         let (Ok(permit), Ok(slot)) = (
             Arc::clone(&self.admission).try_acquire_owned(),
             self.invites.try_reserve(),
         ) else {
-            return refuse(&mut tx, 503, retry()).await;
+            return refuse(&mut tx, 503, retry_after()).await;
         };
         if !offers_sdp(&tx.original) {
             let accept = Header::Accept(Accept::new("application/sdp"));
@@ -194,6 +198,47 @@ impl SipStack {
         // This future is the transaction: it lives until the ACK.
         dialog.handle(&mut tx).await
     }
+}
+
+/// How long a request within a dialog waits for the one before it.
+const TURN_MAX: Duration = Duration::from_secs(1);
+/// How often it looks.
+const TURN_LOOK: Duration = Duration::from_millis(5);
+
+/// Whether a request may only be handled after the one before it. An ACK, and what ends a
+/// call, may come at any time.
+fn waits_its_turn(method: &Method) -> bool {
+    !matches!(
+        method,
+        Method::Ack | Method::Cancel | Method::Bye | Method::PRack
+    )
+}
+
+/// Waits until a dialog has done with the request before. What comes right behind an ACK
+/// may be looked at before it, by another task; the library would leave it without an answer.
+///
+/// # Errors
+/// The code of the answer: the dialog is over, or it takes too long (RFC 3261 section 14.2).
+async fn turn(dialog: &Dialog) -> Result<(), u16> {
+    let begin = Instant::now();
+    loop {
+        let state = dialog.state();
+        if state.is_confirmed() {
+            return Ok(());
+        }
+        if state.is_terminated() {
+            return Err(481);
+        }
+        if begin.elapsed() >= TURN_MAX {
+            return Err(500);
+        }
+        tokio::time::sleep(TURN_LOOK).await;
+    }
+}
+
+fn retry_after() -> Vec<Header> {
+    let seconds = gate::RETRY_AFTER_SECONDS.to_string();
+    vec![Header::RetryAfter(RetryAfter::new(seconds))]
 }
 
 /// Where a request came from.

@@ -1,0 +1,311 @@
+//! What each line expects: the estimator of a queue, fed from the rows. Every daemon on a
+//! database reads the same rows, and so expects the same; one that starts has learnt what
+//! the others know.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use helpline_core::calendar::Calendar;
+use helpline_core::queue::ewt::{
+    Doing, Experience, Forecast, Hours, LiveLine, Outlook, Place, Promise, Serving, marks,
+    queue_length,
+};
+use helpline_core::time::Wall;
+
+use super::{Desk, StoreError, locked};
+use crate::config::Queue;
+use crate::store::estimate::{self, Lesson, LineNow};
+
+/// Shifts are known so far ahead.
+const AHEAD: Duration = Duration::from_secs(14 * 86_400);
+/// Transactions that write at the same time may commit this late.
+const SETTLES_IN: Duration = Duration::from_secs(2);
+/// So long an outlook stands while nothing else changed than time.
+const STANDS_FOR: Duration = Duration::from_secs(1);
+/// Looks that may follow each other at once, and how far apart they are after that.
+const BURST: u32 = 64;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A look that took longer than this is followed by a rest of as many times its length.
+const QUICK: Duration = Duration::from_millis(20);
+const REST: u32 = 10;
+/// The simulation and Erlang's formula may differ so much before it is worth a word.
+const ODD: (f64, f64) = (0.3, 3.0);
+
+/// The estimator of one queue.
+#[derive(Debug)]
+pub(super) struct Estimator {
+    study: tokio::sync::Mutex<Study>,
+    seen: ArcSwapOption<Seen>,
+    pace: Mutex<Pace>,
+}
+
+/// What was learnt, and from which rows.
+#[derive(Debug)]
+struct Study {
+    experience: Experience,
+    /// Nothing, before the first look.
+    learnt_to: Option<Wall>,
+}
+
+/// How often the rows may be looked at.
+#[derive(Debug)]
+struct Pace {
+    /// Theoretical arrival of the next look, on the desk's clock.
+    next: Wall,
+    /// After a slow look.
+    rest_until: Option<Instant>,
+}
+
+/// A line as it was seen, and what it expects.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    at: Wall,
+    calls: Vec<Wall>,
+    outlook: Outlook,
+    hours: Hours,
+    is_sure: bool,
+    /// There is a trunk to call with.
+    can_call: bool,
+    /// Median wait at the end of the line: simulated, and by Erlang's formula.
+    pub(super) against_formula: Option<(f64, f64)>,
+    /// How long the look took.
+    pub(super) took: Duration,
+}
+
+impl Estimator {
+    pub(super) fn new(queue: &Queue) -> Estimator {
+        Estimator {
+            study: tokio::sync::Mutex::new(Study {
+                experience: Experience::new(queue.mean_handling.0.as_secs_f64()),
+                learnt_to: None,
+            }),
+            seen: ArcSwapOption::empty(),
+            pace: Mutex::new(Pace {
+                next: Wall::default(),
+                rest_until: None,
+            }),
+        }
+    }
+
+    /// What was seen last.
+    pub(super) fn seen(&self) -> Option<Arc<Seen>> {
+        self.seen.load_full()
+    }
+
+    fn may_look(&self, now: Wall) -> bool {
+        let mut pace = locked(&self.pace);
+        if pace.rest_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        if pace.next.since(now) > LOOK_EVERY * BURST {
+            return false;
+        }
+        pace.next = pace.next.max(now) + LOOK_EVERY;
+        true
+    }
+
+    fn looked(&self, took: Duration) {
+        let rest = (took > QUICK).then(|| Instant::now() + took * REST);
+        locked(&self.pace).rest_until = rest;
+    }
+}
+
+impl Seen {
+    /// The promise at a place, and the estimate it was made of. `zone`: the customer's.
+    pub(super) fn promise(&self, ahead: u32, now: Wall, zone: &str) -> (Promise, Option<Forecast>) {
+        match self.place(ahead).filter(|_| self.can_call) {
+            Some(place) => {
+                let promise = Promise::of(&place, &self.hours, now, zone, self.is_sure);
+                (promise, Some(place.forecast))
+            }
+            None => (Promise::none(now, zone), None),
+        }
+    }
+
+    /// Nine of ten who are on the telephone with so many before them wait no longer; `None`:
+    /// the desk is closed, or serves nobody.
+    pub(super) fn bound(&self, ahead: u32) -> Option<Duration> {
+        let place = self
+            .place(ahead)
+            .filter(|_| self.hours.opens_in.is_zero())?;
+        Duration::try_from_secs_f64(place.forecast.p90).ok()
+    }
+
+    /// What is expected at a place; `None`: nobody will ever be served there.
+    pub(super) fn place(&self, ahead: u32) -> Option<Place> {
+        self.outlook
+            .at(usize::try_from(ahead).unwrap_or(usize::MAX))
+    }
+}
+
+impl Desk {
+    /// What a queue expects now. A store that is away leaves what was seen last.
+    pub(super) async fn outlook(&self, queue: &str) -> Arc<Seen> {
+        let Some((config, estimator)) = self.queue(queue).zip(self.estimators.get(queue)) else {
+            return Arc::default();
+        };
+        let seen = estimator.seen();
+        if seen.is_some() && !estimator.may_look(self.clock.wall()) {
+            return seen.unwrap_or_default();
+        }
+        match self.look_ahead(config, estimator).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::debug!(%error, queue, "the wait is estimated from an earlier look");
+                seen.unwrap_or_default()
+            }
+        }
+    }
+
+    async fn look_ahead(
+        &self,
+        queue: &Queue,
+        estimator: &Estimator,
+    ) -> Result<Arc<Seen>, StoreError> {
+        let mut study = estimator.study.lock().await;
+        if let Some(seen) = estimator.seen()
+            && self.still_stands(&queue.name, &seen).await?
+        {
+            return Ok(seen);
+        }
+        let began = Instant::now();
+        let (name, learnt_to) = (queue.name.clone(), study.learnt_to);
+        let look = self.store.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                let line = estimate::line(tx, &name).await?;
+                let from = match learnt_to {
+                    Some(at) => at,
+                    None => estimate::past(tx, &name).await?,
+                };
+                let until = (line.now - SETTLES_IN).max(from);
+                let lessons = estimate::lessons(tx, &name, from, until).await?;
+                Ok((line, lessons, until))
+            })
+        });
+        let (line, lessons, until) = look.await?;
+        lessons
+            .into_iter()
+            .for_each(|l| learn(&mut study.experience, l));
+        study.learnt_to = Some(until);
+        let mut seen = foresee(
+            &study.experience,
+            line,
+            queue,
+            self.calendars.get(&queue.name),
+        );
+        seen.took = began.elapsed();
+        estimator.looked(seen.took);
+        let seen = Arc::new(seen);
+        estimator.seen.store(Some(Arc::clone(&seen)));
+        Ok(seen)
+    }
+
+    async fn still_stands(&self, queue: &str, seen: &Seen) -> Result<bool, StoreError> {
+        let name = queue.to_owned();
+        let look = self.store.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move { Ok((tx.now().await?, estimate::calls(tx, &name).await?)) })
+        });
+        let (now, calls) = look.await?;
+        Ok(now.since(seen.at) < STANDS_FOR && now >= seen.at && calls == seen.calls)
+    }
+}
+
+fn learn(experience: &mut Experience, lesson: Lesson) {
+    match lesson {
+        Lesson::Handled(took) => experience.handled("", took),
+        Lesson::Unanswered(attempt, took, again) => experience.unanswered(attempt, took, again),
+        Lesson::Waited(wait, told) => experience.waited(wait, told.as_ref()),
+        Lesson::Withdrawn(wait) => experience.withdrawn(wait),
+    }
+}
+
+fn foresee(
+    experience: &Experience,
+    line: LineNow,
+    queue: &Queue,
+    calendar: Option<&Calendar>,
+) -> Seen {
+    let now = line.now;
+    let spans = match calendar {
+        Some(calendar) => calendar.open_spans(now, now + AHEAD),
+        None => vec![(now, Wall::from_millis(i64::MAX))],
+    };
+    let opens_in = spans.first().map_or(AHEAD, |(opens, _)| opens.since(now));
+    let is_open = opens_in.is_zero();
+    let closes = spans.first().map(|(_, closes)| *closes);
+    let closes = closes.filter(|closes| is_open && calendar.is_some() && *closes < now + AHEAD);
+    let after = |at: Wall| match at.millis() {
+        i64::MAX => f64::INFINITY,
+        _ => at.since(now).as_secs_f64(),
+    };
+    let shifts: Vec<_> = spans
+        .iter()
+        .map(|(from, to)| (after(*from), after(*to)))
+        .collect();
+    let can_call = line.channels > 0;
+    // Callers are served without a trunk.
+    let servers = match can_call {
+        true => queue.max_calls.min(line.channels),
+        false => queue.max_calls,
+    };
+    let idle = if is_open { Doing::Idle } else { Doing::Away };
+    let serving = (0..servers).zip(line.calls.iter().map(Some).chain(std::iter::repeat(None)));
+    let serving = serving.map(|(_, call)| Serving {
+        name: "",
+        doing: call.map_or(idle, |began| Doing::Busy(-now.since(*began).as_secs_f64())),
+        shifts: &shifts,
+    });
+    let standing = line.standing.iter().map(|(standing, joins)| {
+        let mut standing = *standing;
+        standing.joins = joins.filter(|at| *at > now).map(after);
+        standing
+    });
+    let live = LiveLine {
+        now: 0.0,
+        serving: serving.collect(),
+        standing: standing.collect(),
+        closes: closes.map(after),
+    };
+    let present = live.present();
+    let seed = now.millis().unsigned_abs();
+    let outlook = experience.outlook(&live, &marks(present), seed);
+    let busy = u32::try_from(line.calls.len()).unwrap_or(u32::MAX);
+    let last = u32::try_from(present).unwrap_or(u32::MAX);
+    let (handling, leaving) = (experience.mean_handling(), experience.leaving());
+    let free = servers.saturating_sub(busy);
+    let formula = queue_length(last, servers, free, handling, leaving);
+    let against_formula = outlook
+        .at(present)
+        .map(|place| place.forecast.p50)
+        .zip(formula.map(|wait| wait + opens_in.as_secs_f64()));
+    note_odd(&queue.name, against_formula);
+    Seen {
+        at: now,
+        calls: line.calls,
+        outlook,
+        hours: Hours { opens_in, closes },
+        is_sure: experience.is_sure(),
+        can_call,
+        against_formula,
+        took: Duration::ZERO,
+    }
+}
+
+/// A simulation far from the formula may be right, but somebody should know.
+fn note_odd(queue: &str, against_formula: Option<(f64, f64)>) {
+    let (least, most) = ODD;
+    if let Some((simulated, formula)) = against_formula
+        && formula > 60.0
+        && !(least..=most).contains(&(simulated / formula))
+    {
+        tracing::debug!(
+            queue,
+            simulated,
+            formula,
+            "an estimate is far from Erlang's formula"
+        );
+    }
+}

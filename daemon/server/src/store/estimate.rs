@@ -1,0 +1,219 @@
+//! What the estimate of a wait reads: the line as it stands, and what past calls teach.
+
+use helpline_core::queue::ewt::{Forecast, Standing};
+use helpline_core::time::Wall;
+
+use super::conn::{Row, args};
+use super::{Conn, Error};
+
+/// Places of a line that are looked at; further ones are as much longer as they are further.
+const STANDING_MAX: i64 = 2_000;
+/// Calls a daemon that starts learns from.
+const PAST_CALLS: i64 = 3_000;
+
+/// A line at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LineNow {
+    pub(crate) now: Wall,
+    /// When each call in progress began.
+    pub(crate) calls: Vec<Wall>,
+    /// Everybody in the order of the line, those too who come back into it.
+    pub(crate) standing: Vec<(Standing, Option<Wall>)>,
+    /// Channels of all trunks that are in use.
+    pub(crate) channels: u32,
+}
+
+/// Calls in progress of a queue: how many, and when the last began. While this stays, an
+/// estimate does.
+pub(crate) async fn calls(tx: &mut Conn, queue: &str) -> Result<Vec<Wall>, Error> {
+    tx.rows(
+        "select intent_at from attempt where live = 1 and queue = $1
+         union all
+         select served_at from inbound where live = 1 and queue = $1 and stands = 'served'
+         order by 1",
+        args![queue],
+    )
+    .await?
+    .iter()
+    .map(|row| row.wall(0))
+    .collect()
+}
+
+/// A line as it stands.
+pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
+    let now = tx.now().await?;
+    let requests = tx
+        .rows(
+            "select case when due_at is null then 1 else 0 end, coalesce(due_at, place_at), id,
+               tries, case when state in ('scheduled', 'backoff')
+                 or (state = 'waiting' and not_before > {now}) then not_before end
+             from request where queue = $1 and open = 1
+               and (state in ('waiting', 'leased', 'scheduled', 'backoff')
+                 or (state = 'held' and held_reason = 'closed'))
+             order by rank, place_at, id limit $2",
+            args![queue, STANDING_MAX],
+        )
+        .await?;
+    let callers = tx
+        .rows(
+            "select 1, place_at, call_id, 0, cast(null as bigint) from inbound
+             where queue = $1 and live = 1 and stands = 'waiting'
+             order by place_at, call_id limit $2",
+            args![queue, STANDING_MAX],
+        )
+        .await?;
+    let place = |row: &Row| {
+        let key = (row.int(0)?, row.wall(1)?, row.text(2)?);
+        let standing = Standing {
+            attempts: row.count(3)?,
+            joins: None,
+        };
+        Ok((key, (standing, row.opt_wall(4)?)))
+    };
+    let places = requests.iter().chain(&callers).map(place);
+    let mut places = places.collect::<Result<Vec<_>, Error>>()?;
+    places.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let channels = tx
+        .int(
+            "select cast(coalesce(sum(max_channels), 0) as bigint) from trunk where enabled = 1",
+            vec![],
+        )
+        .await?;
+    Ok(LineNow {
+        now,
+        calls: calls(tx, queue).await?,
+        standing: places.into_iter().map(|(_, place)| place).collect(),
+        channels: u32::try_from(channels).unwrap_or(u32::MAX),
+    })
+}
+
+/// Something that happened, for the estimate to learn from. Times are seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Lesson {
+    /// A call was answered, and lasted so long, from its first ring to its end.
+    Handled(f64),
+    /// The so-manieth call of a request was not answered: how long it rang, and how much
+    /// later the next one is made.
+    Unanswered(u32, f64, Option<f64>),
+    /// A first call was made after so long a wait, of which this was expected.
+    Waited(f64, Option<Forecast>),
+    /// A request was withdrawn before its first call.
+    Withdrawn(f64),
+}
+
+/// From when a daemon that starts learns.
+pub(crate) async fn past(tx: &mut Conn, queue: &str) -> Result<Wall, Error> {
+    let row = tx
+        .row(
+            "select end_at from attempt where queue = $1 and live = 0
+             order by end_at desc limit 1 offset $2",
+            args![queue, PAST_CALLS],
+        )
+        .await?;
+    row.map_or(Ok(Wall::default()), |row| row.wall(0))
+}
+
+/// What happened after one moment, up to and with another, in order.
+pub(crate) async fn lessons(
+    tx: &mut Conn,
+    queue: &str,
+    after: Wall,
+    until: Wall,
+) -> Result<Vec<Lesson>, Error> {
+    let mut lessons = ended(tx, queue, after, until).await?;
+    lessons.extend(first_calls(tx, queue, after, until).await?);
+    lessons.extend(
+        pairs(
+            tx,
+            "select accepted_at, ended_at from request
+             where queue = $1 and state = 'cancelled' and tries = 0 and due_at is null
+               and ended_at > $2 and ended_at <= $3",
+            (queue, after, until),
+            Lesson::Withdrawn,
+        )
+        .await?,
+    );
+    lessons.extend(
+        pairs(
+            tx,
+            "select served_at, ended_at from inbound
+             where queue = $1 and served_at is not null and ended_at > $2 and ended_at <= $3",
+            (queue, after, until),
+            Lesson::Handled,
+        )
+        .await?,
+    );
+    lessons.sort_by_key(|(at, _)| *at);
+    Ok(lessons.into_iter().map(|(_, lesson)| lesson).collect())
+}
+
+/// Lessons of a span of time, given by when it ended and how long it was.
+async fn pairs(
+    tx: &mut Conn,
+    sql: &'static str,
+    (queue, after, until): (&str, Wall, Wall),
+    lesson: fn(f64) -> Lesson,
+) -> Result<Vec<(Wall, Lesson)>, Error> {
+    let rows = tx.rows(sql, args![queue, after, until]).await?;
+    let span = |row: &Row| {
+        let (from, to) = (row.wall(0)?, row.wall(1)?);
+        Ok((to, lesson(to.since(from).as_secs_f64())))
+    };
+    rows.iter().map(span).collect()
+}
+
+async fn ended(
+    tx: &mut Conn,
+    queue: &str,
+    after: Wall,
+    until: Wall,
+) -> Result<Vec<(Wall, Lesson)>, Error> {
+    let rows = tx
+        .rows(
+            "select a.intent_at, a.end_at, a.answer_at, a.attempt_no,
+               case when r.state = 'backoff' and r.tries = a.attempt_no then r.not_before end
+             from attempt a join request r on r.id = a.request_id
+             where a.queue = $1 and a.live = 0 and a.end_at > $2 and a.end_at <= $3
+               and (a.answer_at is not null or a.ring_at is not null)",
+            args![queue, after, until],
+        )
+        .await?;
+    let lesson = |row: &Row| {
+        let end = row.wall(1)?;
+        let took = end.since(row.wall(0)?).as_secs_f64();
+        let lesson = match row.opt_wall(2)? {
+            Some(_) => Lesson::Handled(took),
+            None => {
+                let again = row.opt_wall(4)?.map(|at| at.since(end).as_secs_f64());
+                Lesson::Unanswered(row.count(3)?, took, again)
+            }
+        };
+        Ok((end, lesson))
+    };
+    rows.iter().map(lesson).collect()
+}
+
+async fn first_calls(
+    tx: &mut Conn,
+    queue: &str,
+    after: Wall,
+    until: Wall,
+) -> Result<Vec<(Wall, Lesson)>, Error> {
+    let rows = tx
+        .rows(
+            "select r.accepted_at, a.intent_at, r.estimate_json
+             from attempt a join request r on r.id = a.request_id
+             where a.queue = $1 and a.attempt_no = 1 and r.due_at is null
+               and a.intent_at > $2 and a.intent_at <= $3",
+            args![queue, after, until],
+        )
+        .await?;
+    let lesson = |row: &Row| {
+        let called = row.wall(1)?;
+        let wait = called.since(row.wall(0)?).as_secs_f64();
+        let told = row.opt_text(2)?;
+        let told = told.and_then(|json| serde_json::from_str(&json).ok());
+        Ok((called, Lesson::Waited(wait, told)))
+    };
+    rows.iter().map(lesson).collect()
+}

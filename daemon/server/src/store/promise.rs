@@ -1,0 +1,69 @@
+//! Promises that stand while their requests wait.
+
+use std::time::Duration;
+
+use helpline_core::id::RequestId;
+use helpline_core::time::Wall;
+
+use super::conn::args;
+use super::request::{RequestRow, columns};
+use super::{Conn, Error, caller};
+
+/// Promises of one line that are looked at.
+const TOLD_MAX: u32 = 2_000;
+
+/// Moves forward, once, whoever was promised a time that has passed; how many.
+pub(crate) async fn forward(tx: &mut Conn, queue: &str, by: Duration) -> Result<u64, Error> {
+    tx.run(
+        "update request set missed = 1, place_at = place_at - $2
+         where queue = $1 and open = 1 and state = 'waiting' and due_at is null and missed = 0
+           and stale_at < {now}",
+        args![queue, by],
+    )
+    .await
+}
+
+/// Requests that stand in line with a promise that was not corrected yet, and how many
+/// stand before each.
+pub(crate) async fn told(tx: &mut Conn, queue: &str) -> Result<Vec<(RequestRow, u32)>, Error> {
+    let rows = tx
+        .rows(
+            concat!(
+                "select ",
+                columns!(),
+                ", corrected from request where queue = $1 and open = 1
+                   and (state in ('waiting', 'leased')
+                     or (state = 'held' and held_reason = 'closed'))
+                 order by rank, place_at, id limit $2"
+            ),
+            args![queue, TOLD_MAX],
+        )
+        .await?;
+    let callers = caller::places(tx, queue, TOLD_MAX).await?;
+    let mut told = Vec::new();
+    for (before, row) in (0..).zip(&rows) {
+        let request = RequestRow::read(row)?;
+        let came_before = |place: &&Wall| request.rank > 0 && **place <= request.place_at;
+        let callers = callers.iter().take_while(came_before).count();
+        let ahead = u32::try_from(callers)
+            .unwrap_or(u32::MAX)
+            .saturating_add(before);
+        if row.int(RequestRow::COLUMNS)? == 0 && request.due_at.is_none() {
+            told.push((request, ahead));
+        }
+    }
+    Ok(told)
+}
+
+/// Notes that the customer is told anew; false if it was done before, or the wait is over.
+pub(crate) async fn corrected(tx: &mut Conn, id: &RequestId) -> Result<bool, Error> {
+    let row = tx
+        .row(
+            "update request set corrected = 1
+             where id = $1 and corrected = 0 and open = 1 and state in ('waiting', 'held')
+             returning id",
+            args![id.as_str()],
+        )
+        .await?;
+    Ok(row.is_some())
+}
