@@ -362,6 +362,13 @@ impl Daemon {
         );
         self.rest
             .spawn(Arc::clone(&self.desk).keep_promises(self.end.clone()));
+        let control = web::control::bind(&config.store.dir)
+            .with_context(|| format!("store.dir: {}", config.store.dir.display()))?;
+        self.rest.spawn(web::control::serve(
+            control,
+            Arc::clone(&self.desk),
+            self.end.clone(),
+        ));
         self.rest.spawn(observe::refresh(
             seen.clone(),
             metrics.clone(),

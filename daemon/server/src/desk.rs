@@ -15,6 +15,7 @@ mod line;
 mod mail;
 mod message;
 mod outlook;
+mod staff;
 #[cfg(test)]
 pub(crate) mod stage;
 mod status;
@@ -52,6 +53,7 @@ pub(crate) use caller::{Stood, Turn};
 pub use honesty::{ERROR_BOUNDS, Record};
 pub use letter::request_tag;
 pub use mail::SpoolError;
+pub use staff::Ordered;
 pub use status::Cancelled;
 
 use correct::Doubts;

@@ -1,7 +1,7 @@
 //! People who phone in and walk through the shipped menu.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{in_order, trace};
 use crate::support::phone::{Keys, sipp_caller};
@@ -129,25 +129,36 @@ fn every_branch_is_reached(way: Keys) {
         Keys::Events => "method=\"rfc4733\"",
         Keys::Sound => "method=\"inband\"",
     };
-    assert_eq!(counted(&daemon, "helpline_dtmf_total", way), 32);
+    assert_eq!(counted(&daemon, "helpline_dtmf_total", way, 32), 32);
     let given_up = "flow=\"main-menu\",exit=\"exhausted\"";
-    assert_eq!(counted(&daemon, "helpline_flow_nodes_total", given_up), 1);
+    assert_eq!(
+        counted(&daemon, "helpline_flow_nodes_total", given_up, 1),
+        1
+    );
     for metric in ["flow_tries", "flow_first_key_seconds"] {
         let count = format!("helpline_{metric}_count");
         assert!(
-            counted(&daemon, &count, "flow=\"main-menu\"") > 5,
+            counted(&daemon, &count, "flow=\"main-menu\"", 6) > 5,
             "{metric}"
         );
     }
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }
 
-/// What the series of a metric stands at.
-fn counted(daemon: &Daemon, metric: &str, labels: &str) -> u32 {
-    let metrics = http(daemon.ops, "GET", "/metrics", &[], "").unwrap().body;
+/// What the series of a metric stands at; the daemon counts every two seconds, so it is
+/// given time to reach `least`.
+fn counted(daemon: &Daemon, metric: &str, labels: &str, least: u32) -> u32 {
     let series = format!("{metric}{{{labels}}} ");
-    let count = (metrics.lines()).find_map(|line| line.strip_prefix(&series)?.parse().ok());
-    count.unwrap_or_else(|| panic!("no {series}:\n{metrics}"))
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let metrics = http(daemon.ops, "GET", "/metrics", &[], "").unwrap().body;
+        let count = (metrics.lines()).find_map(|line| line.strip_prefix(&series)?.parse().ok());
+        match count {
+            Some(count) if count >= least || Instant::now() > end => return count,
+            None if Instant::now() > end => panic!("no {series}:\n{metrics}"),
+            _ => thread::sleep(Duration::from_millis(100)),
+        }
+    }
 }
 
 #[test]

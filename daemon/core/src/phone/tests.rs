@@ -1,3 +1,5 @@
+mod refused;
+
 use super::*;
 
 fn parse(text: &str, region: &str) -> Option<String> {

@@ -75,6 +75,8 @@ pub enum Event {
     Cancelled,
     /// The customer asked again for the same number.
     AskedAgain,
+    /// The operator wants it called as soon as its turn comes.
+    Hastened,
     /// The customer phoned in and was helped.
     TalkedInbound,
     /// The number landed on the do-not-call list.
@@ -191,6 +193,7 @@ pub fn step(request: &RequestFacts, event: &Event, now: Wall) -> (State, Effects
         (S::Held, Event::AskedAgain) if request.held_reason == Some(HeldReason::Interrupted) => {
             (S::Waiting, Effects::at(now))
         }
+        (S::Scheduled | S::Backoff | S::Held, Event::Hastened) => (S::Waiting, Effects::at(now)),
         (_, Event::TalkedInbound) => (
             S::SettledInbound,
             Effects {
@@ -215,7 +218,8 @@ pub fn step(request: &RequestFacts, event: &Event, now: Wall) -> (State, Effects
             | Event::Answered
             | Event::Connected
             | Event::Ended { .. }
-            | Event::AskedAgain,
+            | Event::AskedAgain
+            | Event::Hastened,
         ) => stay(),
     }
 }

@@ -1,3 +1,5 @@
+mod year;
+
 use super::*;
 
 fn facts(state: State) -> RequestFacts {

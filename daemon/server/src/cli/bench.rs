@@ -4,7 +4,9 @@
 mod calls;
 mod dial;
 mod dtmf;
+mod ewt;
 mod idle;
+mod intake;
 mod ivr;
 mod process;
 mod setup;
@@ -34,6 +36,10 @@ enum What {
     Dial(dial::Dial),
     /// The in-band detector: its speed, and how often it is right.
     Dtmf(dtmf::Dtmf),
+    /// How long an estimate of the wait takes.
+    Ewt(ewt::Ewt),
+    /// Requests taken a second, each durable before it is acknowledged.
+    Intake(intake::Intake),
     /// Steps of a flow a second, and how long the reload of many flows takes.
     Ivr(ivr::Ivr),
     /// How many calls a second can be set up, and whether memory stays where it was.
@@ -48,6 +54,8 @@ impl Bench {
             What::Calls(calls) => calls.run().await,
             What::Dial(dial) => dial.run().await,
             What::Dtmf(dtmf) => dtmf.run(),
+            What::Ewt(ewt) => ewt.run(),
+            What::Intake(intake) => intake.run().await,
             What::Ivr(ivr) => ivr.run(),
             What::Setup(setup) => setup.run().await,
             What::Idle(idle) => idle.run().await,

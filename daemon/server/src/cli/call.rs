@@ -63,13 +63,10 @@ impl Call {
 
 impl TraceCall {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let loaded = Config::load(self.config.config.as_deref());
-        let Ok(loaded) = loaded else {
-            bail!("the configuration has faults; see `helpline check`");
-        };
-        let store = Peek::open(&loaded.config.store).await?;
+        let config = self.config.load()?;
+        let store = Peek::open(&config.store).await?;
         match &self.call {
-            Some(call) => self.one(&store, call, &loaded.config).await,
+            Some(call) => self.one(&store, call, &config).await,
             None => self.list(&store).await,
         }
     }

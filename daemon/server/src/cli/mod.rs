@@ -4,18 +4,27 @@ mod bench;
 mod call;
 mod check;
 mod client;
+mod control;
 mod demo;
 mod dtmf;
 mod ewt;
 mod health;
 mod ivr;
+mod numbers;
+mod queue;
+mod report;
 mod schema;
 mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
+
+use crate::config::{Config, Period};
 
 /// Calls people back: one durable line for requests from web, mail and telephone.
 ///
@@ -38,6 +47,12 @@ enum Command {
     Check(check::Check),
     /// Ask a running daemon whether it is ready (exit 0 ready, 1 not ready, 3 not reachable).
     Health(health::Health),
+    /// Look at the line: list, show, cancel, retry and add requests.
+    Queue(queue::Queue),
+    /// The do-not-call list: block and unblock numbers.
+    Numbers(numbers::Numbers),
+    /// Waits, outcomes and how promises were kept, by queue and day.
+    Report(report::Report),
     /// What was done on calls that are over.
     Call(call::Call),
     /// Check, try, test and draw call flows, without a telephone.
@@ -60,6 +75,24 @@ pub struct ConfigArgs {
     pub config: Option<PathBuf>,
 }
 
+impl ConfigArgs {
+    /// The configuration, if it has no fault.
+    fn load(&self) -> anyhow::Result<Config> {
+        match Config::load(self.config.as_deref()) {
+            Ok(loaded) => Ok(loaded.config),
+            Err(_) => anyhow::bail!("the configuration has faults; see `helpline check`"),
+        }
+    }
+}
+
+/// A length of time on the command line, written as in the configuration.
+fn period(text: &str) -> Result<Duration, String> {
+    let read = Period::deserialize(text.into_deserializer());
+    let read: Result<Period, serde::de::value::Error> = read;
+    read.map(|Period(length)| length)
+        .map_err(|_| "write a length of time: 24h, 90m, 7d".to_owned())
+}
+
 impl Cli {
     /// Runs the command.
     ///
@@ -71,6 +104,9 @@ impl Cli {
             Command::Demo(demo) => demo.run().await,
             Command::Check(check) => check.run(),
             Command::Health(health) => health.run().await,
+            Command::Queue(queue) => queue.run().await,
+            Command::Numbers(numbers) => numbers.run().await,
+            Command::Report(report) => report.run().await,
             Command::Call(call) => call.run().await,
             Command::Ivr(command) => command.run().await,
             Command::Ewt(ewt) => ewt.run(),

@@ -63,6 +63,8 @@ struct Line {
     zone: String,
     calendar: Option<helpline_core::calendar::Calendar>,
     seen: Arc<Seen>,
+    /// How many stand before the end of a long line.
+    ahead: Option<u32>,
 }
 
 /// What came of a request at the door.
@@ -126,11 +128,14 @@ impl Desk {
             .check(&request.number)
             .map_err(|_| AcceptError::NotAllowed)?;
         let queue = self.queue(&request.queue).ok_or(AcceptError::NotAllowed)?;
+        let seen = self.outlook(&request.queue).await;
         let line = Line {
+            // Who keeps an earlier place does not stand at the end.
+            ahead: seen.comes().filter(|_| origin.place_at.is_none()),
             waiting_max: queue.waiting_max,
             zone: self.zone_of(request.zone.as_deref()).to_owned(),
             calendar: self.calendars.get(&request.queue).cloned(),
-            seen: self.outlook(&request.queue).await,
+            seen,
         };
         Ok(Entry {
             id: self.new_id(RequestId::new),
@@ -225,8 +230,9 @@ fn read_back(answer: &str) -> Result<Entered, StoreError> {
 /// The checks that need rows, before anything but a bucket is written.
 async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptError>, StoreError> {
     let number = &entry.request.number;
-    let now = tx.now().await?;
-    if limit::is_suppressed(tx, number).await? {
+    let door = limit::at_the_door(tx, &entry.request.queue, number).await?;
+    let now = door.now;
+    if door.is_suppressed {
         return Ok(Err(AcceptError::NotAllowed));
     }
     let times = match times(entry, now) {
@@ -241,14 +247,17 @@ async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptErr
     if let Err(retry_after) = limit::take(tx, NUMBER_MINUTE, number.as_str()).await? {
         return Ok(Err(AcceptError::TooMany { retry_after }));
     }
-    if let Some(open) = request::open_of(tx, &entry.request.queue, number).await? {
+    if door.stands
+        && let Some(open) = request::open_of(tx, &entry.request.queue, number).await?
+    {
         return merge(tx, entry, open, now).await.map(Ok);
     }
     if let Err(retry_after) = limit::take(tx, NUMBER_DAY, number.as_str()).await? {
         return Ok(Err(AcceptError::TooMany { retry_after }));
     }
-    let standing = request::standing(tx, &entry.request.queue).await?;
-    if standing >= entry.line.waiting_max {
+    let most = entry.line.waiting_max;
+    if entry.line.seen.may_hold(most) && request::standing(tx, &entry.request.queue).await? >= most
+    {
         return Ok(Err(AcceptError::Full));
     }
     stand(tx, entry, &times, now).await.map(Ok)
@@ -342,12 +351,18 @@ async fn stand(
     let (position, (promise, forecast)) = match times.due_at {
         Some(due) => (None, (Promise::booked(due, &entry.line.zone), None)),
         None => {
-            let key = Key {
-                rank: 1,
-                place_at,
-                id: entry.id.clone(),
+            let ahead = match entry.line.ahead {
+                Some(ahead) => ahead,
+                None => {
+                    let id = entry.id.clone();
+                    let key = Key {
+                        rank: 1,
+                        place_at,
+                        id,
+                    };
+                    request::ahead(tx, queue, &key).await?
+                }
             };
-            let ahead = request::ahead(tx, queue, &key).await?;
             let promised = entry.line.seen.promise(ahead, now, &entry.line.zone);
             (Some(ahead + 1), promised)
         }
@@ -476,6 +491,7 @@ pub(super) async fn follow_up(
     use helpline_core::queue::Mail;
 
     if let Some(period) = effects.suppress_for {
+        let period = Some(period);
         let entry = crate::store::Suppression { period, reason };
         limit::suppress(tx, &row.number, entry).await?;
     }

@@ -228,7 +228,7 @@ impl Desk {
                     attempt::settled(tx, &live.attempt, live.epoch, word, at).await?;
                     if word == Disposition::Stop {
                         let entry = Suppression {
-                            period: STOP_FOR,
+                            period: Some(STOP_FOR),
                             reason: "stop",
                         };
                         limit::suppress(tx, &live.number, entry).await?;

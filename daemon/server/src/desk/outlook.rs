@@ -2,6 +2,7 @@
 //! database reads the same rows, and so expects the same; one that starts has learnt what
 //! the others know.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A look that took longer than this is followed by a rest of as many times its length.
 const QUICK: Duration = Duration::from_millis(20);
 const REST: u32 = 10;
+/// Who comes to a shorter line is told his exact place.
+const COUNTED_MAX: u32 = 200;
 /// The simulation and Erlang's formula may differ so much before it is worth a word.
 const ODD: (f64, f64) = (0.3, 3.0);
 
@@ -67,6 +70,11 @@ pub(super) struct Seen {
     is_sure: bool,
     /// There is a trunk to call with.
     can_call: bool,
+    /// How many stood in line, and how many requests stood or waited for a time.
+    present: u32,
+    requests: u32,
+    /// Requests that came since.
+    since: AtomicU32,
     /// Median wait at the end of the line: simulated, and by Erlang's formula.
     pub(super) against_formula: Option<(f64, f64)>,
     /// How long the look took.
@@ -112,6 +120,21 @@ impl Estimator {
 }
 
 impl Seen {
+    /// A request comes. `None`: whoever wants to know how many stand before it has to count;
+    /// in a long line that takes longer than all else, and one more or less matters to nobody.
+    pub(super) fn comes(&self) -> Option<u32> {
+        let since = self.since.fetch_add(1, Ordering::Relaxed);
+        let ahead = self.present.saturating_add(since);
+        (ahead >= COUNTED_MAX).then_some(ahead)
+    }
+
+    /// Whether so many requests may stand by now; other daemons take some too.
+    pub(super) fn may_hold(&self, most: u32) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        let grown = self.requests.saturating_add(since.saturating_mul(2));
+        self.took.is_zero() || grown.saturating_add(most / 10 + 1) >= most
+    }
+
     /// The promise at a place, and the estimate it was made of. `zone`: the customer's.
     pub(super) fn promise(&self, ahead: u32, now: Wall, zone: &str) -> (Promise, Option<Forecast>) {
         match self.place(ahead).filter(|_| self.can_call) {
@@ -289,6 +312,9 @@ fn foresee(
         hours: Hours { opens_in, closes },
         is_sure: experience.is_sure(),
         can_call,
+        present: line.present,
+        requests: line.requests,
+        since: AtomicU32::new(0),
         against_formula,
         took: Duration::ZERO,
     }

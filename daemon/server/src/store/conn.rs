@@ -223,6 +223,11 @@ impl From<u32> for Val {
         Val::Int(Some(i64::from(v)))
     }
 }
+impl From<Option<std::time::Duration>> for Val {
+    fn from(v: Option<std::time::Duration>) -> Self {
+        v.map_or(Val::Int(None), Val::from)
+    }
+}
 impl From<Option<i64>> for Val {
     fn from(v: Option<i64>) -> Self {
         Val::Int(v)

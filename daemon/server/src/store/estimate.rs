@@ -4,10 +4,11 @@ use helpline_core::queue::ewt::{Forecast, Standing};
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
-use super::{Conn, Error};
+use super::{Conn, Error, request};
 
 /// Places of a line that are looked at; further ones are as much longer as they are further.
-const STANDING_MAX: i64 = 2_000;
+const STANDING_MAX: u32 = 2_000;
+const STANDING_MAX_LEN: usize = STANDING_MAX as usize;
 /// Calls a daemon that starts learns from.
 const PAST_CALLS: i64 = 3_000;
 
@@ -19,6 +20,10 @@ pub(crate) struct LineNow {
     pub(crate) calls: Vec<Wall>,
     /// Everybody in the order of the line, those too who come back into it.
     pub(crate) standing: Vec<(Standing, Option<Wall>)>,
+    /// How many stand in it now, also where more do than are looked at.
+    pub(crate) present: u32,
+    /// Requests that stand in it or wait for a time.
+    pub(crate) requests: u32,
     /// Channels of all trunks that are in use.
     pub(crate) channels: u32,
 }
@@ -79,8 +84,17 @@ pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
             vec![],
         )
         .await?;
+    let present = match places.len() {
+        0..STANDING_MAX_LEN => {
+            let present = places.iter().filter(|(_, (_, joins))| joins.is_none());
+            u32::try_from(present.count()).unwrap_or(u32::MAX)
+        }
+        _ => request::in_line(tx, queue).await?,
+    };
     Ok(LineNow {
         now,
+        present,
+        requests: request::standing(tx, queue).await?,
         calls: calls(tx, queue).await?,
         standing: places.into_iter().map(|(_, place)| place).collect(),
         channels: u32::try_from(channels).unwrap_or(u32::MAX),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use helpline_core::phone::PhoneNumber;
+use helpline_core::time::Wall;
 use sha2::{Digest as _, Sha256};
 
 use super::conn::args;
@@ -19,7 +20,8 @@ pub(crate) struct Limit {
 /// An entry of the do-not-call list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suppression {
-    pub(crate) period: Duration,
+    /// Until it is lifted without one.
+    pub(crate) period: Option<Duration>,
     pub(crate) reason: &'static str,
 }
 
@@ -101,6 +103,41 @@ pub(crate) async fn is_suppressed(tx: &mut Conn, number: &PhoneNumber) -> Result
     Ok(n > 0)
 }
 
+/// What is known of a number at the door, by one statement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtTheDoor {
+    pub(crate) now: Wall,
+    /// It may not be called.
+    pub(crate) is_suppressed: bool,
+    /// It has an open request in the queue, a talk in progress aside.
+    pub(crate) stands: bool,
+}
+
+/// Looks at who asks.
+pub(crate) async fn at_the_door(
+    tx: &mut Conn,
+    queue: &str,
+    number: &PhoneNumber,
+) -> Result<AtTheDoor, Error> {
+    let row = tx
+        .row(
+            "select now_ms,
+               (select count(*) from suppressed where number_hash = $1
+                  and (until is null or until > now_ms)),
+               (select count(*) from request where queue = $2 and number = $3 and open = 1
+                  and state <> 'connected')
+             from clock",
+            args![hash(number), queue, number.as_str()],
+        )
+        .await?
+        .ok_or(Error::NotFound)?;
+    Ok(AtTheDoor {
+        now: row.wall(0)?,
+        is_suppressed: row.int(1)? > 0,
+        stands: row.int(2)? > 0,
+    })
+}
+
 /// Puts a number on the do-not-call list; a longer entry stays.
 pub(crate) async fn suppress(
     tx: &mut Conn,
@@ -111,11 +148,23 @@ pub(crate) async fn suppress(
         "insert into suppressed (number_hash, until, reason, created_at)
          select $1, now_ms + $2, $3, now_ms from clock where true
          on conflict (number_hash) do update set until = excluded.until, reason = excluded.reason
-           where suppressed.until is not null and suppressed.until < excluded.until",
+           where suppressed.until is not null
+             and (excluded.until is null or suppressed.until < excluded.until)",
         args![hash(number), entry.period, entry.reason],
     )
     .await
     .map(|_| ())
+}
+
+/// Takes a number off the do-not-call list; false if it was not on it.
+pub(crate) async fn lift(tx: &mut Conn, number: &PhoneNumber) -> Result<bool, Error> {
+    let lifted = tx
+        .run(
+            "delete from suppressed where number_hash = $1 and (until is null or until > {now})",
+            args![hash(number)],
+        )
+        .await?;
+    Ok(lifted > 0)
 }
 
 /// Forgets what no longer limits anything.

@@ -24,6 +24,7 @@ mod numbers;
 pub mod outbox;
 pub mod peek;
 pub(crate) mod promise;
+pub mod report;
 pub(crate) mod request;
 #[cfg(test)]
 pub(crate) mod tests;

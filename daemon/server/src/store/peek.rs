@@ -1,13 +1,14 @@
 //! Reading a store from outside the daemon, which may be running: nothing is written and
 //! nothing is locked.
 
+use helpline_core::id::RequestId;
 use helpline_core::time::Wall;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{PgPool, SqlitePool};
 
 use super::call::{self, TraceRow, TracedCall};
-use super::{Conn, Error, writer};
+use super::{Conn, Error, report, writer};
 use crate::config;
 
 /// A store that is only read.
@@ -63,6 +64,30 @@ impl Peek {
     /// [`Error::Unavailable`].
     pub async fn traced(&self, count: u32) -> Result<Vec<TracedCall>, Error> {
         call::traced(&mut self.conn().await?, count).await
+    }
+
+    /// Requests that are open, or were accepted since then, in the order of the line.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn requests(&self, wanted: &report::Wanted) -> Result<Vec<report::Seen>, Error> {
+        report::requests(&mut self.conn().await?, wanted).await
+    }
+
+    /// What happened to a request, in order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn history(&self, id: &RequestId) -> Result<Vec<report::Happened>, Error> {
+        report::history(&mut self.conn().await?, id).await
+    }
+
+    /// Requests accepted in a span of time, as a report counts them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn counted(&self, from: Wall, until: Wall) -> Result<Vec<report::Counted>, Error> {
+        report::counted(&mut self.conn().await?, from, until).await
     }
 
     /// Nodes of a flow that calls entered since then, call by call.

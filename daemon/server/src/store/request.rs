@@ -215,6 +215,24 @@ pub(crate) async fn open_of(
     .transpose()
 }
 
+/// Open requests of a number in all queues, talks in progress too.
+pub(crate) async fn all_open_of(
+    tx: &mut Conn,
+    number: &PhoneNumber,
+) -> Result<Vec<RequestRow>, Error> {
+    let rows = tx
+        .rows(
+            concat!(
+                "select ",
+                columns!(),
+                " from request where number = $1 and open = 1 order by id"
+            ),
+            args![number.as_str()],
+        )
+        .await?;
+    rows.iter().map(RequestRow::read).collect()
+}
+
 /// A request by its id.
 pub(crate) async fn by_id(tx: &mut Conn, id: &RequestId) -> Result<Option<RequestRow>, Error> {
     tx.row(
@@ -253,6 +271,16 @@ pub(crate) async fn ahead(tx: &mut Conn, queue: &str, key: &Key) -> Result<u32, 
         _ => caller::ahead(tx, queue, key.place_at, "~").await?,
     };
     Ok(u32::try_from(n).unwrap_or(0).saturating_add(callers))
+}
+
+/// All who stand in a line now, callers too.
+pub(crate) async fn in_line(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
+    let last = Key {
+        rank: i64::MAX,
+        place_at: Wall::from_millis(i64::MAX),
+        id: RequestId::from_text(""),
+    };
+    ahead(tx, queue, &last).await
 }
 
 /// Requests before a caller's place that could be called now.

@@ -336,7 +336,7 @@ async fn a_number_on_the_do_not_call_list_is_refused_at_the_intent() {
         ready(store, 1, 10).await;
         let claimed = claim_all(store, 1).await;
         let entry = Suppression {
-            period: Duration::from_secs(60),
+            period: Some(Duration::from_secs(60)),
             reason: "stop",
         };
         on!(store, tx => async { limit::suppress(tx, &number(0), entry).await }).unwrap();

@@ -26,7 +26,7 @@ const BATCH_MAX: usize = 256;
 const BATCH_WORK: Duration = Duration::from_millis(40);
 
 type Answer = Result<Box<dyn Any + Send>, Error>;
-type Op = Box<dyn for<'c> FnOnce(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send>;
+type Op = Box<dyn for<'c> Fn(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send + Sync>;
 
 enum Order {
     Run(Op, oneshot::Sender<Answer>),
@@ -80,8 +80,9 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let op: Op = Box::new(move |conn| {
+            let turn = op(conn);
             Box::pin(async move {
-                let value: Box<dyn Any + Send> = Box::new(op(conn).await?);
+                let value: Box<dyn Any + Send> = Box::new(turn.await?);
                 Ok(value)
             })
         });
@@ -187,10 +188,31 @@ async fn batch(
         answers.list.push((reply, Err(error.clone())));
         return Err(error);
     }
+    // Nearly every operation succeeds, and a savepoint costs half of one: they are taken only
+    // once an operation has failed, by all that ran before it too.
+    let mut ran: Vec<Op> = Vec::new();
+    let mut all_succeed = true;
     let mut next = Some((op, reply));
     while let Some((op, reply)) = next.take() {
-        let answer = saved(conn, op).await;
+        let mut answer = match all_succeed {
+            true => op(conn).await,
+            false => saved(conn, &op).await,
+        };
+        if answer.is_err() && all_succeed {
+            all_succeed = false;
+            answer = match apart(conn, &ran, &op, answers).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    answers.list.push((reply, Err(error.clone())));
+                    return Err(error);
+                }
+            };
+            ran.clear();
+        }
         answers.list.push((reply, answer));
+        if all_succeed {
+            ran.push(op);
+        }
         if answers.list.len() < BATCH_MAX && begun.elapsed() < BATCH_WORK {
             match from.try_recv() {
                 Ok(Order::Run(op, reply)) => next = Some((op, reply)),
@@ -202,8 +224,23 @@ async fn batch(
     conn.script("commit").await
 }
 
+/// Starts the transaction anew with each operation in a savepoint, those that had succeeded
+/// first; the answer of the one that failed.
+async fn apart(
+    conn: &mut Conn,
+    ran: &[Op],
+    failed: &Op,
+    answers: &mut Answers,
+) -> Result<Answer, Error> {
+    conn.script("rollback; begin immediate").await?;
+    for (op, (_, answer)) in ran.iter().zip(&mut answers.list) {
+        *answer = saved(conn, op).await;
+    }
+    Ok(saved(conn, failed).await)
+}
+
 /// Runs one operation inside a savepoint.
-async fn saved(conn: &mut Conn, op: Op) -> Answer {
+async fn saved(conn: &mut Conn, op: &Op) -> Answer {
     conn.script("savepoint op").await?;
     match op(conn).await {
         Ok(value) => {

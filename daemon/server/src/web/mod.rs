@@ -1,6 +1,7 @@
 //! The web listener and what it shows besides the form: status pages, health, metrics.
 
 mod conn;
+pub mod control;
 pub mod health;
 pub mod metrics;
 pub mod status;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::Scratch;
 use crate::cli::client::get;
 use crate::cli::demo;
+use crate::config::Config;
 
 /// The flow that answers the bench: it plays without a pause, and a beep for each key.
 const FLOW: &str = include_str!("bench.flow.yaml");
@@ -19,6 +20,8 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Process {
     /// Its SIP address.
     pub(super) sip: SocketAddr,
+    /// Its web address.
+    pub(super) http: SocketAddr,
     ops: SocketAddr,
     child: Child,
     _scratch: Scratch,
@@ -26,16 +29,29 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a daemon that takes `calls` calls from this machine, and waits until it is
-    /// ready. Its log goes to a file that is shown if it does not start.
+    /// ready.
     pub(super) async fn start(name: &str, calls: u32) -> anyhow::Result<Process> {
+        let calls = usize::try_from(calls)?;
+        Self::start_with(name, |config| {
+            config.voice.max_calls = calls + 100;
+            config.voice.inbound_flow = "bench".into();
+            config.voice.inbound_from = vec!["127.0.0.0/8".into()];
+            config.voice.rtp_ports.0 = (10_000, 32_766);
+        })
+        .await
+    }
+
+    /// Starts a daemon without a trunk whose configuration was changed, and waits until it
+    /// is ready. Its log goes to a file that is shown if it does not start.
+    pub(super) async fn start_with(
+        name: &str,
+        change: impl FnOnce(&mut Config),
+    ) -> anyhow::Result<Process> {
         let scratch = Scratch::new(name)?;
         let mut config = demo::config(&scratch.0, "127.0.0.1:9".parse()?)?;
         config.trunk.clear();
         config.ops.listen = demo::free_tcp()?;
-        config.voice.max_calls = usize::try_from(calls)? + 100;
-        config.voice.inbound_flow = "bench".into();
-        config.voice.inbound_from = vec!["127.0.0.0/8".into()];
-        config.voice.rtp_ports.0 = (10_000, 32_766);
+        change(&mut config);
         let flows = scratch.0.join("flows");
         std::fs::create_dir_all(&flows)?;
         std::fs::write(flows.join("bench.flow.yaml"), FLOW)?;
@@ -51,6 +67,7 @@ impl Process {
             .spawn()?;
         let process = Process {
             sip: config.voice.sip_listen,
+            http: config.http.listen,
             ops: config.ops.listen,
             child,
             _scratch: scratch,
@@ -79,6 +96,13 @@ impl Process {
             value.filter(|_| is_whole)
         });
         Ok(values.sum())
+    }
+
+    /// Requests that stand in its line.
+    pub(super) async fn standing(&self) -> anyhow::Result<f64> {
+        // The numbers are read every two seconds.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        self.metric("helpline_queue_depth").await
     }
 
     async fn ready(&self) -> anyhow::Result<()> {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use helpline_core::ivr::golden;
 use helpline_core::ivr::graph::Counts;
 
-use super::super::ConfigArgs;
+use super::super::{ConfigArgs, period};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::peek::Peek;
@@ -32,7 +31,7 @@ pub(super) struct DrawGraph {
     format: Format,
     /// Show how many calls took each node and way within this time, from their traces: the
     /// more, the thicker. What the flow does not have any more is named on stderr.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = period)]
     counts: Option<Duration>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -81,9 +80,4 @@ impl DrawGraph {
         }
         Ok(counts)
     }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let length = golden::duration(text);
-    length.ok_or_else(|| "write a length of time: 24h, 90m, 7d".to_owned())
 }
