@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use crate::support::process::{Daemon, Program, free_port};
 
@@ -14,14 +16,82 @@ const MOMENTS_MS: [u64; 14] = [
     0, 5, 10, 20, 40, 60, 90, 130, 200, 300, 450, 700, 1_200, 2_500,
 ];
 
+/// System calls in which the daemon is killed by the test that runs by hand: each write and
+/// sync of the database, each datagram, each answer to a client.
+const POSITIONS: u32 = 200;
+/// Of those, the ones that are tried each time.
+const EACH_TIME: usize = 10;
+
+/// Kills the daemon in the `position`-th such call of a thread.
+fn killed_in_call(position: u32) -> Vec<String> {
+    let calls = "fdatasync,pwrite64,sendto,sendmsg,writev";
+    let inject = format!("inject={calls}:signal=SIGKILL:when={position}");
+    [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &format!("trace={calls}"),
+        "-e",
+        &inject,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+fn positions(positions: impl Iterator<Item = u32> + Send) {
+    let (tried, killed) = (AtomicU32::new(0), AtomicU32::new(0));
+    let left = Mutex::new(positions);
+    thread::scope(|all| {
+        for _ in 0..4 {
+            all.spawn(|| {
+                loop {
+                    let next = left.lock().unwrap().next();
+                    let Some(position) = next else { return };
+                    let died = one_round(position, &Kill::InCall(position));
+                    tried.fetch_add(1, Ordering::Relaxed);
+                    killed.fetch_add(u32::from(died), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (tried, killed) = (tried.into_inner(), killed.into_inner());
+    println!("{killed} of {tried} were killed in a call, the others after the story");
+    assert!(
+        killed * 2 > tried,
+        "only {killed} of {tried} were killed in a call"
+    );
+}
+
+#[test]
+fn a_kill_in_a_system_call_loses_nothing_and_calls_nobody_twice() {
+    positions((1..=POSITIONS).step_by(POSITIONS as usize / EACH_TIME));
+}
+
+#[test]
+#[ignore = "ten minutes; run by hand: cargo test --test all crash -- --ignored"]
+fn a_kill_in_any_of_two_hundred_system_calls_loses_nothing_and_calls_nobody_twice() {
+    positions(1..=POSITIONS);
+}
+
+/// When the daemon dies.
+#[derive(Debug)]
+enum Kill {
+    After(Duration),
+    InCall(u32),
+}
+
 #[test]
 fn a_kill_between_any_two_steps_loses_nothing_and_calls_nobody_twice() {
-    for (round, moment) in MOMENTS_MS.into_iter().enumerate() {
-        one_round(round, Duration::from_millis(moment));
+    for (round, moment) in (0..).zip(MOMENTS_MS) {
+        one_round(round, &Kill::After(Duration::from_millis(moment)));
     }
 }
 
-fn one_round(round: usize, moment: Duration) {
+/// One daemon's death and what is left; whether it died where it was meant to.
+fn one_round(round: u32, kill: &Kill) -> bool {
     let trunk_port = free_port();
     let trunk = format!(
         "[[trunk]]\nname = \"sipp\"\ntarget = \"127.0.0.1:{trunk_port}\"\ncaller_id = \"+442079460000\"\ncalls_per_second = 50.0\n"
@@ -42,17 +112,27 @@ fn one_round(round: usize, moment: Duration) {
         .arg(&messages)
         .args(["-p", &trunk_port.to_string()]);
     let sipp = Program::start(command, &daemon.dir.path().join("sipp.log"));
-    daemon.start();
-    let asked: Vec<String> = (0..3)
-        .map(|n| {
-            daemon.ask(&format!("+44207946{:04}", 100 + round * 10 + n))["id"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        })
-        .collect();
-    sleep(moment);
-    daemon.kill();
+    let (asked, died) = match kill {
+        Kill::After(moment) => {
+            daemon.start();
+            let asked = ask(&daemon, round);
+            assert_eq!(asked.len(), 3, "{}", daemon.log());
+            sleep(*moment);
+            daemon.kill();
+            (asked, true)
+        }
+        Kill::InCall(position) => {
+            // The tables are made before.
+            let data = daemon.dir.path().join("data");
+            fs::create_dir(&data).unwrap();
+            fs::write(data.join("helpline.db"), empty_line()).unwrap();
+            daemon.under = killed_in_call(*position);
+            daemon.spawn();
+            let seen = until_it_dies(&mut daemon, round);
+            daemon.under = Vec::new();
+            seen
+        }
+    };
     daemon.start();
     // Long enough for a daemon that would call again at once to be caught doing so.
     sleep(Duration::from_millis(1_500));
@@ -63,12 +143,12 @@ fn one_round(round: usize, moment: Duration) {
         .map(|row| row[0].clone())
         .collect();
     for id in &asked {
-        assert!(stored.contains(id), "killed after {moment:?}: {id} is lost");
+        assert!(stored.contains(id), "{kill:?}: {id} is lost");
     }
     for (number, calls) in invites(&fs::read_to_string(&messages).unwrap_or_default()) {
         assert!(
             calls.len() <= 1,
-            "killed after {moment:?}: {number} was called by {calls:?}\n{}",
+            "{kill:?}: {number} was called by {calls:?}\n{}",
             daemon.log()
         );
     }
@@ -78,6 +158,59 @@ fn one_round(round: usize, moment: Duration) {
     assert!(acks.is_empty(), "second acknowledgement: {acks:?}");
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
     drop(sipp);
+    died
+}
+
+/// The database of a daemon that has done nothing yet.
+fn empty_line() -> &'static [u8] {
+    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let mut daemon = Daemon::new("");
+        daemon.start();
+        assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+        fs::read(daemon.dir.path().join("data/helpline.db")).unwrap()
+    })
+}
+
+/// Three customers ask; those who were told yes.
+fn ask(daemon: &Daemon, round: u32) -> Vec<String> {
+    let mut asked = Vec::new();
+    for n in 0..3 {
+        let body = format!(
+            "{{\"phone\":\"+44207946{:04}\",\"email\":\"ada@cust.test\"}}",
+            100 + round % 90 * 10 + n
+        );
+        if let Ok(answer) = daemon.post_json(&body, &[])
+            && answer.status == 201
+        {
+            let json: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+            asked.push(json["id"].as_str().unwrap().to_owned());
+        }
+    }
+    asked
+}
+
+/// Customers ask while the daemon starts, runs and dies; who was told yes, and whether it died
+/// by itself.
+fn until_it_dies(daemon: &mut Daemon, round: u32) -> (Vec<String>, bool) {
+    let pid = daemon.program().id();
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut asked = Vec::new();
+    while asked.is_empty() && Instant::now() < end && !daemon.program().ends(Duration::ZERO) {
+        asked = ask(daemon, round);
+        sleep(Duration::from_millis(20));
+    }
+    let died = daemon.program().ends(Duration::from_secs(4));
+    if !died {
+        // The story was over before: its end is a kill like any other.
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
+            let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+        }
+        daemon.program().ends(Duration::from_secs(5));
+    }
+    (asked, died)
 }
 
 /// Called user to the Call-IDs of its INVITEs, from SIPp's message log.

@@ -16,14 +16,14 @@ use crate::support::smtp::{asking, deliver};
 const BACK: Duration = Duration::from_secs(10);
 
 /// A PostgreSQL of its own on a port that stays the same.
-struct Database {
+pub(super) struct Database {
     dir: PathBuf,
     port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Database {
-    fn start() -> Database {
+    pub(super) fn start() -> Database {
         let folder = tempfile::tempdir().unwrap();
         // The server runs as another user when the tests run as root.
         Command::new("chmod")
@@ -72,9 +72,9 @@ impl Drop for Database {
     }
 }
 
-/// A daemon on `database` with a trunk that refuses at `trunk_port`.
-fn daemon_on(database: &Database, trunk_port: u16) -> Daemon {
-    let daemon = Daemon::new(&trunk_config(trunk_port, "", ""));
+/// A daemon on `database`.
+pub(super) fn daemon_on(database: &Database, config: &str) -> Daemon {
+    let daemon = Daemon::new(config);
     let url = daemon.dir.path().join("db-url");
     let port = database.port;
     fs::write(
@@ -105,7 +105,7 @@ fn until(limit: Duration, what: &str, mut try_it: impl FnMut() -> bool) -> Durat
 fn while_the_database_is_gone_nothing_is_promised_and_afterwards_everything_is_kept() {
     let database = Database::start();
     let trunk_port = free_port();
-    let mut daemon = daemon_on(&database, trunk_port);
+    let mut daemon = daemon_on(&database, &trunk_config(trunk_port, "", ""));
     let messages = daemon.dir.path().join("messages");
     let _sipp = refusing_trunk(trunk_port, "486 Busy Here", &messages);
     daemon.start();

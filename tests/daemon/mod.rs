@@ -11,6 +11,7 @@ mod flood;
 mod ivr;
 mod line;
 mod mail;
+mod nodes;
 mod operator;
 mod readme;
 mod reload;

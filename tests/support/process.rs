@@ -53,6 +53,18 @@ impl Program {
         )
     }
 
+    /// Whether it ends by itself within `limit`.
+    pub(crate) fn ends(&mut self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            if self.child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
     /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -121,6 +133,8 @@ pub(crate) struct Daemon {
     pub(crate) sip: u16,
     /// Environment of the next start.
     pub(crate) env: Vec<(String, String)>,
+    /// A program that starts it, with its arguments.
+    pub(crate) under: Vec<String>,
     program: Option<Program>,
     starts: u32,
 }
@@ -135,6 +149,7 @@ impl Daemon {
             smtp: free_port(),
             sip: free_port(),
             env: Vec::new(),
+            under: Vec::new(),
             program: None,
             starts: 0,
         };
@@ -173,8 +188,14 @@ impl Daemon {
 
     /// Starts it without waiting.
     pub(crate) fn spawn(&mut self) -> &mut Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_helpline"));
-        command.arg("serve").arg("--config").arg(self.config_path());
+        let binary = env!("CARGO_BIN_EXE_helpline").to_owned();
+        let mut words = self.under.iter().chain([&binary]);
+        let mut command = Command::new(words.next().unwrap());
+        command
+            .args(words)
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config_path());
         command.env("HELPLINE_LOG", "helpline=debug");
         command.envs(self.env.iter().cloned());
         self.starts += 1;

@@ -2,6 +2,9 @@
 //! The metadata of the `phonenumber` crate, corrected where it loses the leading zero
 //! of national numbers that keep theirs (Italy and others).
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
 use phonenumber::{Mode, Type, country, metadata::DATABASE};
 
 /// Calling codes of two digits (ITU-T E.164 assignments); 1 and 7 have one, all others three.
@@ -45,8 +48,30 @@ pub(crate) fn calling_code(digits: &str) -> &str {
     digits.get(..length).unwrap_or(digits)
 }
 
+/// Numbers whose assignment is remembered, a thread.
+const REMEMBERED: usize = 64;
+
+thread_local! {
+    /// A number is looked up when it is read, and again each time its rules are checked.
+    static LAST: RefCell<VecDeque<(String, Option<Assignment>)>> = const { RefCell::new(VecDeque::new()) };
+}
+
 /// What the plan knows about E.164 digits (without `+`); `None` if no such number can exist.
 pub(crate) fn assignment(digits: &str) -> Option<Assignment> {
+    LAST.with_borrow_mut(|last| {
+        if let Some((_, known)) = last.iter().find(|(number, _)| number == digits) {
+            return *known;
+        }
+        let assignment = look_up(digits);
+        if last.len() >= REMEMBERED {
+            last.pop_back();
+        }
+        last.push_front((digits.to_owned(), assignment));
+        assignment
+    })
+}
+
+fn look_up(digits: &str) -> Option<Assignment> {
     let (code, national) = digits.split_at_checked(calling_code(digits).len())?;
     if !(7..=15).contains(&digits.len()) || national.len() < 7 || code.starts_with('0') {
         return None;

@@ -6,7 +6,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 /// Largest answer read.
@@ -59,39 +58,17 @@ async fn send(
         request = request.header(*name, HeaderValue::from_str(value)?);
     }
     let request = request.body(Full::new(Bytes::from(body)))?;
-    Poster::new().send(request).await
-}
-
-/// A client that keeps its connection.
-pub(super) struct Poster(Client<HttpConnector, Full<Bytes>>);
-
-impl Poster {
-    pub(super) fn new() -> Poster {
-        Poster(Client::builder(TokioExecutor::new()).build_http())
-    }
-
-    /// POST of JSON.
-    pub(super) async fn json(&self, url: &str, body: String) -> anyhow::Result<Answer> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(url)
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))?;
-        self.send(request).await
-    }
-
-    async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
-        let answer = self.0.request(request).await.context("no connection")?;
-        let (parts, body) = answer.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?
-            .to_bytes();
-        Ok(Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-        })
-    }
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let answer = client.request(request).await.context("no connection")?;
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?
+        .to_bytes();
+    Ok(Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+    })
 }

@@ -227,40 +227,60 @@ fn read_back(answer: &str) -> Result<Entered, StoreError> {
     })
 }
 
-/// The checks that need rows, before anything but a bucket is written.
+/// Takes a request in by two statements, its limits and its row; only when those do not store
+/// it is it looked at closer.
 async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptError>, StoreError> {
-    let number = &entry.request.number;
-    let door = limit::at_the_door(tx, &entry.request.queue, number).await?;
-    let now = door.now;
-    if door.is_suppressed {
-        return Ok(Err(AcceptError::NotAllowed));
+    let (queue, number) = (&entry.request.queue, &entry.request.number);
+    let address = entry.address.filter(|a| !a.is_loopback()).map(network);
+    let day = (NUMBER_DAY, number.as_str());
+    let limits = [
+        address.as_deref().map(|network| (ADDRESS_HOUR, network)),
+        Some((NUMBER_MINUTE, number.as_str())),
+        Some(day),
+    ];
+    let taken = limit::take_all(tx, limits).await?;
+    let now = taken.now;
+    let [from_address, by_minute, by_day] = taken.granted;
+    for (granted, limit) in [from_address, by_minute].into_iter().zip(limits) {
+        if let Some((limit, whose)) = limit.filter(|_| !granted) {
+            let retry_after = limit::wait(tx, limit, whose).await?;
+            return Ok(Err(AcceptError::TooMany { retry_after }));
+        }
     }
     let times = match times(entry, now) {
         Ok(times) => times,
         Err(why) => return Ok(Err(AcceptError::BadTime(why))),
     };
-    if let Some(address) = entry.address.filter(|a| !a.is_loopback())
-        && let Err(retry_after) = limit::take(tx, ADDRESS_HOUR, &network(address)).await?
+    let most = entry.line.waiting_max;
+    let is_full = entry.line.seen.may_hold(most) && request::standing(tx, queue).await? >= most;
+    if by_day
+        && !is_full
+        && let Some(entered) = stand(tx, entry, &times, now).await?
     {
-        return Ok(Err(AcceptError::TooMany { retry_after }));
+        return Ok(Ok(entered));
     }
-    if let Err(retry_after) = limit::take(tx, NUMBER_MINUTE, number.as_str()).await? {
-        return Ok(Err(AcceptError::TooMany { retry_after }));
+    if by_day {
+        // Only a request that is stored counts for its day.
+        limit::give_back(tx, day.0, day.1).await?;
+    }
+    let door = limit::at_the_door(tx, queue, number).await?;
+    if door.is_suppressed {
+        return Ok(Err(AcceptError::NotAllowed));
     }
     if door.stands
-        && let Some(open) = request::open_of(tx, &entry.request.queue, number).await?
+        && let Some(open) = request::open_of(tx, queue, number).await?
     {
         return merge(tx, entry, open, now).await.map(Ok);
     }
-    if let Err(retry_after) = limit::take(tx, NUMBER_DAY, number.as_str()).await? {
-        return Ok(Err(AcceptError::TooMany { retry_after }));
-    }
-    let most = entry.line.waiting_max;
-    if entry.line.seen.may_hold(most) && request::standing(tx, &entry.request.queue).await? >= most
-    {
+    if is_full {
         return Ok(Err(AcceptError::Full));
     }
-    stand(tx, entry, &times, now).await.map(Ok)
+    if !by_day {
+        let retry_after = limit::wait(tx, day.0, day.1).await?;
+        return Ok(Err(AcceptError::TooMany { retry_after }));
+    }
+    // Another node took a request of this number in the same instant: run again.
+    Err(StoreError::Conflict)
 }
 
 /// An address for limits; of IPv6 the /64 that one customer has.
@@ -336,13 +356,14 @@ fn times(entry: &Entry, now: Wall) -> Result<Times, String> {
     })
 }
 
-/// A new row at the end of the line, and its acknowledgement.
+/// A new row at the end of the line, and its acknowledgement; nothing if the number may not
+/// be called, or stands in this line already.
 async fn stand(
     tx: &mut Conn,
     entry: &Entry,
     times: &Times,
     now: Wall,
-) -> Result<Entered, StoreError> {
+) -> Result<Option<Entered>, StoreError> {
     let queue = &entry.request.queue;
     // A caller keeps the place of the moment the call began, never one before that.
     let place_at = entry
@@ -377,10 +398,9 @@ async fn stand(
         ..new_row(entry, &promise, now)?
     };
     if !request::insert(tx, &new).await? {
-        // Another node took a request of this number in the same instant: run again.
-        return Err(StoreError::Conflict);
+        return Ok(None);
     }
-    answer(tx, entry, position, promise).await
+    answer(tx, entry, position, promise).await.map(Some)
 }
 
 /// The number already stands in line: the new row points to that one, and the answer is

@@ -27,7 +27,7 @@ pub(crate) struct Suppression {
 
 /// The form in which a number stands on the do-not-call list: no digits to read, and it
 /// stays when the customer's data is erased.
-fn hash(number: &PhoneNumber) -> String {
+pub(super) fn hash(number: &PhoneNumber) -> String {
     let digest = Sha256::new_with_prefix(b"do-not-call:")
         .chain_update(number.as_str())
         .finalize();
@@ -59,14 +59,84 @@ pub(crate) async fn take(
     if row.is_some() {
         return Ok(Ok(()));
     }
+    wait(tx, limit, whose).await.map(Err)
+}
+
+/// How long an empty bucket is waited for.
+pub(crate) async fn wait(tx: &mut Conn, limit: Limit, whose: &str) -> Result<Duration, Error> {
+    let key = format!("{}:{whose}", limit.name);
     let wait = tx
         .int(
             "select tat - {now} - $2 from bucket where key = $1",
-            args![&key, limit.interval * limit.burst.saturating_sub(1)],
+            args![key, limit.interval * limit.burst.saturating_sub(1)],
         )
         .await?;
     let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
-    Ok(Err(wait.max(Duration::from_secs(1))))
+    Ok(wait.max(Duration::from_secs(1)))
+}
+
+/// Puts back what was taken from a bucket.
+pub(crate) async fn give_back(tx: &mut Conn, limit: Limit, whose: &str) -> Result<(), Error> {
+    let key = format!("{}:{whose}", limit.name);
+    tx.run(
+        "update bucket set tat = tat - $2 where key = $1",
+        args![key, limit.interval],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// What came of [`take_all`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) now: Wall,
+    /// Of each bucket asked for.
+    pub(crate) granted: [bool; 3],
+}
+
+/// Takes one from each of these buckets that can give one, by one statement. At least one
+/// has to be asked for.
+pub(crate) async fn take_all(
+    tx: &mut Conn,
+    limits: [Option<(Limit, &str)>; 3],
+) -> Result<Taken, Error> {
+    let keys = limits.map(|l| l.map(|(limit, whose)| format!("{}:{whose}", limit.name)));
+    let [a, b, c] = limits.map(|l| {
+        let limit = l.map(|(limit, _)| limit);
+        let spare = |l: Limit| l.interval * l.burst.saturating_sub(1);
+        (limit.map(|l| l.interval), limit.map(spare))
+    });
+    let [first, second, third] = keys.clone();
+    let rows = tx
+        .rows(
+            "insert into bucket (key, tat, created_at)
+               select q.key, now_ms + q.step, now_ms from clock, (
+                 select $1 as key, $2 as step union all select $4, $5 union all select $7, $8) q
+               where q.key is not null
+             on conflict (key) do update
+               set tat = excluded.tat - {now} + case when bucket.tat > {now} then bucket.tat else {now} end
+               where bucket.tat <= {now} + case when bucket.key = $1 then $3
+                 when bucket.key = $4 then $6 else $9 end
+             returning key, {now}",
+            args![first, a.0, a.1, second, b.0, b.1, third, c.0, c.1],
+        )
+        .await?;
+    let mut granted = keys.map(|key| (key, false));
+    let mut now = None;
+    for row in &rows {
+        let key = row.text(0)?;
+        now = Some(row.wall(1)?);
+        for (asked, is_granted) in &mut granted {
+            *is_granted |= asked.as_ref() == Some(&key);
+        }
+    }
+    Ok(Taken {
+        now: match now {
+            Some(now) => now,
+            None => tx.now().await?,
+        },
+        granted: granted.map(|(_, is_granted)| is_granted),
+    })
 }
 
 /// Takes one of `places`, each free again `period` after it was taken: never more than that
@@ -106,7 +176,6 @@ pub(crate) async fn is_suppressed(tx: &mut Conn, number: &PhoneNumber) -> Result
 /// What is known of a number at the door, by one statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AtTheDoor {
-    pub(crate) now: Wall,
     /// It may not be called.
     pub(crate) is_suppressed: bool,
     /// It has an open request in the queue, a talk in progress aside.
@@ -121,7 +190,7 @@ pub(crate) async fn at_the_door(
 ) -> Result<AtTheDoor, Error> {
     let row = tx
         .row(
-            "select now_ms,
+            "select
                (select count(*) from suppressed where number_hash = $1
                   and (until is null or until > now_ms)),
                (select count(*) from request where queue = $2 and number = $3 and open = 1
@@ -132,9 +201,8 @@ pub(crate) async fn at_the_door(
         .await?
         .ok_or(Error::NotFound)?;
     Ok(AtTheDoor {
-        now: row.wall(0)?,
-        is_suppressed: row.int(1)? > 0,
-        stands: row.int(2)? > 0,
+        is_suppressed: row.int(0)? > 0,
+        stands: row.int(1)? > 0,
     })
 }
 

@@ -76,7 +76,7 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 /// The database behind a store.
 #[derive(Clone)]
 enum Db {
-    /// One writer task; readers of their own.
+    /// One writer; readers of their own.
     Sqlite {
         writer: writer::Writer,
         readers: SqlitePool,
@@ -139,7 +139,7 @@ impl Store {
                 .max_connections(READERS)
                 .acquire_timeout(OPERATION_LIMIT)
                 .connect_lazy_with(writer::options(&file, false).pragma("query_only", "on"));
-            let writer = writer::Writer::start(conn, file);
+            let writer = writer::Writer::start(conn, file)?;
             Db::Sqlite { writer, readers }
         };
         Ok(Store::over(db, clock, Some(Arc::new(lock))))

@@ -11,7 +11,7 @@ use helpline_core::request::HelpRequest;
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
-use super::{Conn, Error, caller};
+use super::{Conn, Error, caller, limit};
 
 /// Rows looked at in one transaction.
 const LOOK_MAX: i64 = 500;
@@ -152,7 +152,8 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|e| Error::Damaged(e.to_string()))
 }
 
-/// Writes a request; false if the number already has an open one in this queue.
+/// Writes a request; false if the number already has an open one in this queue, or may not be
+/// called.
 pub(crate) async fn insert(tx: &mut Conn, new: &NewRequest) -> Result<bool, Error> {
     let r = &new.request;
     let row = tx
@@ -161,8 +162,10 @@ pub(crate) async fn insert(tx: &mut Conn, new: &NewRequest) -> Result<bool, Erro
                number, channel, name, email, page, note, language, zone, token, ack_json,
                promise_json, stale_at, parent, consent_at, consent_address, accepted_at, created_at,
                estimate_json)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-               $18, $19, $20, $21, $22, $23, $24, {now}, $25)
+             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+               $18, $19, $20, $21, $22, $23, $24, {now}, $25
+             where not exists (select 1 from suppressed where number_hash = $26
+               and (until is null or until > {now}))
              on conflict do nothing returning id",
             args![
                 new.id.as_str(),
@@ -190,6 +193,7 @@ pub(crate) async fn insert(tx: &mut Conn, new: &NewRequest) -> Result<bool, Erro
                 new.address.clone(),
                 new.accepted_at,
                 new.forecast.as_ref().map(json).transpose()?,
+                limit::hash(&r.number),
             ],
         )
         .await?;

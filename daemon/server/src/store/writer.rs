@@ -33,7 +33,7 @@ enum Order {
     Close(oneshot::Sender<()>),
 }
 
-/// Handle of the writer task.
+/// Handle of the writer.
 #[derive(Clone)]
 pub(super) struct Writer {
     to: mpsc::Sender<Order>,
@@ -65,11 +65,20 @@ pub(super) async fn connect(file: &Path, virtual_clock: bool) -> Result<Conn, Er
 }
 
 impl Writer {
-    /// Starts the task; it ends when every handle is gone or at [`Writer::close`].
-    pub(super) fn start(conn: Conn, file: PathBuf) -> Writer {
+    /// Starts the writer; it ends when every handle is gone or at [`Writer::close`]. It has a
+    /// thread of its own: each statement is a turn of two threads, and those of the runtime
+    /// take twice as long to be woken.
+    pub(super) fn start(conn: Conn, file: PathBuf) -> Result<Writer, Error> {
         let (to, from) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(serve(Some(conn), file, from));
-        Writer { to }
+        let runtime = tokio::runtime::Handle::current();
+        let serve = move || {
+            let _inside = runtime.enter();
+            block_on(serve(Some(conn), file, from));
+        };
+        let thread = std::thread::Builder::new().name("store-writer".into());
+        let started = thread.spawn(serve);
+        started.map_err(|e| Error::Unavailable(format!("no thread for the store: {e}")))?;
+        Ok(Writer { to })
     }
 
     /// Runs `op` in the next batch; the answer comes after the commit.
