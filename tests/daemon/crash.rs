@@ -162,7 +162,7 @@ fn one_round(round: u32, kill: &Kill) -> bool {
 }
 
 /// The database of a daemon that has done nothing yet.
-fn empty_line() -> &'static [u8] {
+pub(super) fn empty_line() -> &'static [u8] {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
     FILE.get_or_init(|| {
         let mut daemon = Daemon::new("");

@@ -1,9 +1,11 @@
 //! The built binary as a whole, with real peers around it.
 
 mod calls;
+mod clock;
 mod crash;
 mod crash_mail;
 mod database;
+mod disk;
 mod dtmf;
 mod ewt;
 mod faults;

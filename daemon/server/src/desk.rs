@@ -74,6 +74,8 @@ pub struct Desk {
     node: Mutex<NodeId>,
     chance: Mutex<Rng>,
     last_id_at: Mutex<Wall>,
+    /// The database's clock at the last look.
+    last_look: Mutex<Wall>,
     estimators: BTreeMap<String, Estimator>,
     /// By queue.
     doubts: Mutex<BTreeMap<String, Doubts>>,
@@ -134,6 +136,7 @@ impl Desk {
             node: Mutex::new(node),
             chance: Mutex::new(chance),
             last_id_at: Mutex::default(),
+            last_look: Mutex::default(),
             ended: Mutex::default(),
             replies_withheld: AtomicU64::new(0),
             line_changed: Arc::new(Notify::new()),

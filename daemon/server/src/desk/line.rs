@@ -11,8 +11,10 @@ use super::accept::follow_up;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
 use crate::store::{Claimed, Conn, Orphan, Timer};
-use crate::store::{call, caller, claim, limit, mail, node, request, trunk};
+use crate::store::{call, caller, claim, limit, mail, node, request, step as clock_step, trunk};
 
+/// A clock that is further back than this was stepped.
+const STEP: Duration = Duration::from_secs(2);
 /// Bookings that fall due within this time have a call kept free for them.
 const RESERVE_AHEAD: Duration = Duration::from_secs(120);
 
@@ -63,6 +65,8 @@ impl Desk {
                     trunk::configure(tx, &trunks).await?;
                     if alone {
                         mail::end_leases(tx).await?;
+                        // Nobody knows how the clock went meanwhile.
+                        clock_step::mend(tx).await?;
                     }
                     limit::sweep(tx).await
                 })
@@ -181,7 +185,22 @@ impl Desk {
         if mailed {
             self.wake_mail();
         }
+        self.mend_after_step(look.now).await?;
         Ok(look)
+    }
+
+    /// A clock that went back would let everybody wait until it comes round again.
+    async fn mend_after_step(&self, now: Wall) -> Result<(), StoreError> {
+        let last = std::mem::replace(&mut *locked(&self.last_look), now);
+        if last.since(now) < STEP {
+            return Ok(());
+        }
+        tracing::warn!(back = ?last.since(now), "the clock was stepped back");
+        self.store
+            .write(|tx| Box::pin(clock_step::mend(tx)))
+            .await?;
+        self.wake_line();
+        Ok(())
     }
 
     /// Takes what may be called now from a queue.

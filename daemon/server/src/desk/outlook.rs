@@ -13,6 +13,7 @@ use helpline_core::queue::ewt::{
     queue_length,
 };
 use helpline_core::time::Wall;
+use tokio::sync::MutexGuard;
 
 use super::{Desk, StoreError, locked};
 use crate::config::Queue;
@@ -106,8 +107,13 @@ impl Estimator {
         if pace.rest_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }
-        if pace.next.since(now) > LOOK_EVERY * BURST {
+        let ahead = pace.next.since(now);
+        if ahead > LOOK_EVERY * BURST && ahead <= LOOK_EVERY * (BURST + 1) {
             return false;
+        }
+        if ahead > LOOK_EVERY * BURST {
+            // The clock was stepped back.
+            pace.next = now;
         }
         pace.next = pace.next.max(now) + LOOK_EVERY;
         true
@@ -172,7 +178,13 @@ impl Desk {
         if seen.is_some() && !estimator.may_look(self.clock.wall()) {
             return seen.unwrap_or_default();
         }
-        match self.look_ahead(config, estimator).await {
+        // Somebody who looks at the moment is not waited for, if anything was seen before.
+        let study = match (&seen, estimator.study.try_lock()) {
+            (_, Ok(study)) => study,
+            (Some(_), Err(_)) => return seen.unwrap_or_default(),
+            (None, Err(_)) => estimator.study.lock().await,
+        };
+        match self.look_ahead(config, estimator, study).await {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::debug!(%error, queue, "the wait is estimated from an earlier look");
@@ -185,8 +197,8 @@ impl Desk {
         &self,
         queue: &Queue,
         estimator: &Estimator,
+        mut study: MutexGuard<'_, Study>,
     ) -> Result<Arc<Seen>, StoreError> {
-        let mut study = estimator.study.lock().await;
         if let Some(seen) = estimator.seen()
             && self.still_stands(&queue.name, &seen).await?
         {

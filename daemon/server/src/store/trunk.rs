@@ -14,7 +14,7 @@ const FAILURES_IN_A_ROW: i64 = 3;
 const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 /// First pause of an open breaker; doubled each time up to the second.
 const PAUSE: i64 = 10_000;
-const PAUSE_MAX: i64 = 300_000;
+pub(super) const PAUSE_MAX: i64 = 300_000;
 
 /// A trunk as the dialler sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,88 @@
+//! The disk is full for a while: nothing is acknowledged that is not kept, and service comes
+//! back by itself.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::crash::empty_line;
+use crate::support::process::Daemon;
+
+/// Writes of a thread that fail, by their number since its start. The file is opened anew after
+/// a failure, by a thread of its own: the disk is full again and again.
+const FULL: &str = "60..70";
+/// So often it was full and had room again.
+const SPELLS: u32 = 5;
+/// Service is back within this after the disk has room again.
+const BACK: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_full_disk_is_told_loses_nothing_and_is_forgotten() {
+    let mut daemon = Daemon::new("");
+    // The tables are made before.
+    let data = daemon.dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("helpline.db"), empty_line()).unwrap();
+    let calls = "pwrite64,fdatasync";
+    let inject = format!("inject={calls}:error=ENOSPC:when={FULL}");
+    let words = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &format!("trace={calls}"),
+        "-e",
+        &inject,
+    ];
+    daemon.under = words.map(str::to_owned).to_vec();
+    daemon.start();
+    let (mut kept, mut refused, mut n) = (Vec::new(), 0, 0);
+    let (mut is_full, mut spells) = (false, 0);
+    let mut since = Instant::now();
+    while spells < SPELLS {
+        assert!(
+            since.elapsed() < BACK,
+            "{} kept, {refused} refused\n{}",
+            kept.len(),
+            daemon.log()
+        );
+        n += 1;
+        let body = format!("{{\"phone\":\"+44207947{n:04}\"}}");
+        match daemon.post_json(&body, &[]) {
+            Ok(answer) if answer.status == 201 => {
+                let json: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+                kept.push(json["id"].as_str().unwrap().to_owned());
+                spells += u32::from(is_full);
+                if std::mem::take(&mut is_full) {
+                    since = Instant::now();
+                }
+            }
+            Ok(answer) => {
+                assert_eq!(answer.status, 503, "{}", answer.body);
+                let head = answer.head.to_ascii_lowercase();
+                assert!(head.contains("\r\nretry-after: "), "{head}");
+                (refused, is_full) = (refused + 1, true);
+                sleep(Duration::from_millis(50));
+            }
+            Err(error) => panic!("the daemon is gone: {error}\n{}", daemon.log()),
+        }
+    }
+    println!("{} kept, {refused} refused", kept.len());
+    let rows = daemon.rows("select id from request");
+    for id in &kept {
+        assert!(
+            rows.iter().any(|row| row[0] == *id),
+            "{id} was acknowledged and is lost"
+        );
+    }
+    // strace hands the order on to nobody: the daemon ends with its parent's child.
+    let parent = daemon.program().id();
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    for child in children.unwrap().split_whitespace() {
+        let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
+        nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+    assert_eq!(daemon.program().exit_code(BACK), 0, "{}", daemon.log());
+}
