@@ -22,12 +22,14 @@ const POSITIONS: u32 = 200;
 /// Of those, the ones that are tried each time.
 const EACH_TIME: usize = 10;
 
-/// Kills the daemon in the `position`-th such call of a thread.
+/// Kills the daemon in the `position`-th such call of a thread. By `-D` the program that is
+/// started is the daemon itself, and strace ends with it.
 fn killed_in_call(position: u32) -> Vec<String> {
     let calls = "fdatasync,pwrite64,sendto,sendmsg,writev";
     let inject = format!("inject={calls}:signal=SIGKILL:when={position}");
     [
         "strace",
+        "-D",
         "-f",
         "-qq",
         "-o",
@@ -193,7 +195,6 @@ fn ask(daemon: &Daemon, round: u32) -> Vec<String> {
 /// Customers ask while the daemon starts, runs and dies; who was told yes, and whether it died
 /// by itself.
 fn until_it_dies(daemon: &mut Daemon, round: u32) -> (Vec<String>, bool) {
-    let pid = daemon.program().id();
     let end = Instant::now() + Duration::from_secs(20);
     let mut asked = Vec::new();
     while asked.is_empty() && Instant::now() < end && !daemon.program().ends(Duration::ZERO) {
@@ -201,15 +202,8 @@ fn until_it_dies(daemon: &mut Daemon, round: u32) -> (Vec<String>, bool) {
         sleep(Duration::from_millis(20));
     }
     let died = daemon.program().ends(Duration::from_secs(4));
-    if !died {
-        // The story was over before: its end is a kill like any other.
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        for child in children.unwrap_or_default().split_whitespace() {
-            let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
-            let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
-        }
-        daemon.program().ends(Duration::from_secs(5));
-    }
+    // The story was over before: its end is a kill like any other.
+    daemon.kill();
     (asked, died)
 }
 

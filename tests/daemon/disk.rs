@@ -27,6 +27,7 @@ fn a_full_disk_is_told_loses_nothing_and_is_forgotten() {
     let inject = format!("inject={calls}:error=ENOSPC:when={FULL}");
     let words = [
         "strace",
+        "-D",
         "-f",
         "-qq",
         "-o",
@@ -77,12 +78,5 @@ fn a_full_disk_is_told_loses_nothing_and_is_forgotten() {
             "{id} was acknowledged and is lost"
         );
     }
-    // strace hands the order on to nobody: the daemon ends with its parent's child.
-    let parent = daemon.program().id();
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-    for child in children.unwrap().split_whitespace() {
-        let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
-        nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGTERM).unwrap();
-    }
-    assert_eq!(daemon.program().exit_code(BACK), 0, "{}", daemon.log());
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }
