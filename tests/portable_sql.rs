@@ -106,11 +106,17 @@ fn faults(sql: &str) -> Vec<String> {
         .filter(|(word, _)| squeezed.contains(word))
         .map(|(word, why)| format!("{word:?}: {why}"))
         .collect();
-    let inserts_select = squeezed.contains("insert into")
-        && squeezed.contains("on conflict")
-        && !squeezed.contains(" values ");
-    if inserts_select && !squeezed.contains("where true") {
-        faults.push("insert ... select ... on conflict needs `where true` in SQLite".into());
+    // Without one SQLite reads "on conflict" as the condition of a join.
+    let has_where =
+        |(insert, _): (&str, &str)| insert.contains(" where ") || insert.contains(" values ");
+    let insert = squeezed.split_once("insert into").map(|(_, insert)| insert);
+    if insert
+        .and_then(|i| i.split_once("on conflict"))
+        .is_some_and(|i| !has_where(i))
+    {
+        faults.push(
+            "insert ... select ... on conflict needs a where (`where true`) in SQLite".into(),
+        );
     }
     for function in ["max(", "min("] {
         let arguments = squeezed.split(function).nth(1);
