@@ -5,9 +5,9 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::crash::invites;
 use crate::support::phone::{refusing_trunk, trunk_config};
 use crate::support::process::{Daemon, free_port, http};
+use crate::support::sipp::invites;
 
 /// The library of Debian's faketime.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -36,10 +36,7 @@ fn a_clock_stepped_by_an_hour_either_way_stops_nobody_and_repeats_nothing() {
         daemon.env.push((name.into(), value.into()));
     }
     daemon.start();
-    let called = |n: u32| {
-        let log = fs::read_to_string(&messages).unwrap_or_default();
-        invites(&log).get(&number(n)).map_or(0, Vec::len)
-    };
+    let called = |n: u32| invites(&messages).get(&number(n)).map_or(0, Vec::len);
     let is_called = |daemon: &Daemon, n: u32, when: &str| {
         let end = Instant::now() + SOON;
         while called(n) == 0 {

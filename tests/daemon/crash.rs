@@ -1,14 +1,13 @@
 //! kill -9 at any moment: no acknowledged request is lost, no attempt is called twice.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use crate::support::process::{Daemon, Program, free_port};
+use crate::support::sipp::invites;
 
 /// Moments of the kill after the first request, in milliseconds: through accept, claim,
 /// intent, INVITE, ringing, answer, talk, end and mail.
@@ -21,27 +20,6 @@ const MOMENTS_MS: [u64; 14] = [
 const POSITIONS: u32 = 200;
 /// Of those, the ones that are tried each time.
 const EACH_TIME: usize = 10;
-
-/// Kills the daemon in the `position`-th such call of a thread. By `-D` the program that is
-/// started is the daemon itself, and strace ends with it.
-fn killed_in_call(position: u32) -> Vec<String> {
-    let calls = "fdatasync,pwrite64,sendto,sendmsg,writev";
-    let inject = format!("inject={calls}:signal=SIGKILL:when={position}");
-    [
-        "strace",
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &format!("trace={calls}"),
-        "-e",
-        &inject,
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
 
 fn positions(positions: impl Iterator<Item = u32> + Send) {
     let (tried, killed) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -82,6 +60,7 @@ fn a_kill_in_any_of_two_hundred_system_calls_loses_nothing_and_calls_nobody_twic
 #[derive(Debug)]
 enum Kill {
     After(Duration),
+    /// In this system call of a thread.
     InCall(u32),
 }
 
@@ -124,14 +103,12 @@ fn one_round(round: u32, kill: &Kill) -> bool {
             (asked, true)
         }
         Kill::InCall(position) => {
-            // The tables are made before.
-            let data = daemon.dir.path().join("data");
-            fs::create_dir(&data).unwrap();
-            fs::write(data.join("helpline.db"), empty_line()).unwrap();
-            daemon.under = killed_in_call(*position);
+            daemon.with_tables();
+            let calls = "fdatasync,pwrite64,sendto,sendmsg,writev";
+            daemon.tamper(calls, &format!("signal=SIGKILL:when={position}"));
             daemon.spawn();
             let seen = until_it_dies(&mut daemon, round);
-            daemon.under = Vec::new();
+            daemon.leave_alone();
             seen
         }
     };
@@ -147,7 +124,7 @@ fn one_round(round: u32, kill: &Kill) -> bool {
     for id in &asked {
         assert!(stored.contains(id), "{kill:?}: {id} is lost");
     }
-    for (number, calls) in invites(&fs::read_to_string(&messages).unwrap_or_default()) {
+    for (number, calls) in invites(&messages) {
         assert!(
             calls.len() <= 1,
             "{kill:?}: {number} was called by {calls:?}\n{}",
@@ -161,17 +138,6 @@ fn one_round(round: u32, kill: &Kill) -> bool {
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
     drop(sipp);
     died
-}
-
-/// The database of a daemon that has done nothing yet.
-pub(super) fn empty_line() -> &'static [u8] {
-    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
-    FILE.get_or_init(|| {
-        let mut daemon = Daemon::new("");
-        daemon.start();
-        assert_eq!(daemon.stop(), 0, "{}", daemon.log());
-        fs::read(daemon.dir.path().join("data/helpline.db")).unwrap()
-    })
 }
 
 /// Three customers ask; those who were told yes.
@@ -205,26 +171,4 @@ fn until_it_dies(daemon: &mut Daemon, round: u32) -> (Vec<String>, bool) {
     // The story was over before: its end is a kill like any other.
     daemon.kill();
     (asked, died)
-}
-
-/// Called user to the Call-IDs of its INVITEs, from SIPp's message log.
-pub(super) fn invites(log: &str) -> BTreeMap<String, Vec<String>> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut user = None;
-    for line in log.lines() {
-        if let Some(rest) = line.strip_prefix("INVITE sip:") {
-            user = rest.split('@').next().map(str::to_owned);
-        } else if line.starts_with("SIP/2.0") || line.starts_with("-----") {
-            user = None;
-        } else if line.to_ascii_lowercase().starts_with("call-id:")
-            && let Some(user) = user.take()
-        {
-            let id = line[8..].trim().to_owned();
-            let calls = found.entry(user).or_default();
-            if !calls.contains(&id) {
-                calls.push(id);
-            }
-        }
-    }
-    found
 }

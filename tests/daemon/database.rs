@@ -7,9 +7,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::crash::invites;
 use crate::support::phone::{refusing_trunk, trunk_config};
 use crate::support::process::{Daemon, free_port, http};
+use crate::support::sipp::invites;
 use crate::support::smtp::{asking, deliver};
 
 /// The daemon works again so long after its database answers, at the latest.
@@ -92,7 +92,7 @@ pub(super) fn daemon_on(database: &Database, config: &str) -> Daemon {
 }
 
 /// Repeats `try_it` until it is true; how long that took.
-fn until(limit: Duration, what: &str, mut try_it: impl FnMut() -> bool) -> Duration {
+pub(super) fn until(limit: Duration, what: &str, mut try_it: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !try_it() {
         assert!(begun.elapsed() < limit, "{what} not within {limit:?}");
@@ -115,7 +115,7 @@ fn while_the_database_is_gone_nothing_is_promised_and_afterwards_everything_is_k
         let from = format!("c{n}@cust.test");
         deliver(daemon.smtp, &from, &asking(&from, &number(n))).unwrap()
     };
-    let called = || invites(&fs::read_to_string(&messages).unwrap_or_default());
+    let called = || invites(&messages);
 
     let mut pages = Vec::new();
     for n in 0..4 {

@@ -1,11 +1,9 @@
 //! The disk is full for a while: nothing is acknowledged that is not kept, and service comes
 //! back by itself.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::crash::empty_line;
 use crate::support::process::Daemon;
 
 /// Writes of a thread that fail, by their number since its start. The file is opened anew after
@@ -19,25 +17,8 @@ const BACK: Duration = Duration::from_secs(30);
 #[test]
 fn a_full_disk_is_told_loses_nothing_and_is_forgotten() {
     let mut daemon = Daemon::new("");
-    // The tables are made before.
-    let data = daemon.dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    fs::write(data.join("helpline.db"), empty_line()).unwrap();
-    let calls = "pwrite64,fdatasync";
-    let inject = format!("inject={calls}:error=ENOSPC:when={FULL}");
-    let words = [
-        "strace",
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &format!("trace={calls}"),
-        "-e",
-        &inject,
-    ];
-    daemon.under = words.map(str::to_owned).to_vec();
+    daemon.with_tables();
+    daemon.tamper("pwrite64,fdatasync", &format!("error=ENOSPC:when={FULL}"));
     daemon.start();
     let (mut kept, mut refused, mut n) = (Vec::new(), 0, 0);
     let (mut is_full, mut spells) = (false, 0);

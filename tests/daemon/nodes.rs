@@ -1,7 +1,6 @@
 //! Two daemons on one PostgreSQL: one is killed, the other frozen, and the line goes on.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread::{self, sleep};
@@ -10,10 +9,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::database::{Database, daemon_on};
+use super::database::{Database, daemon_on, until};
 use crate::support::phone::{sipp_trunk, trunk_config};
 use crate::support::process::{Daemon, Program, free_port, http};
-use crate::support::sipp::Script;
+use crate::support::sipp::{Invite, Script, invites};
 
 /// Clients that ask at once.
 const CLIENTS: u32 = 8;
@@ -27,13 +26,6 @@ const LIMIT: Duration = Duration::from_secs(400);
 const FROZEN: Duration = Duration::from_secs(40);
 /// A call whose outcome nobody knows is not repeated before this (two minutes).
 const UNKNOWN_REST: Duration = Duration::from_secs(119);
-
-/// An INVITE as the trunk saw it.
-#[derive(Debug)]
-struct Invite {
-    call_id: String,
-    at: Duration,
-}
 
 #[test]
 fn of_two_daemons_one_dies_and_one_freezes_and_nobody_is_called_twice() {
@@ -67,7 +59,7 @@ fn story(requests: u32) {
             all.spawn(move || ask(client, requests, ports));
         }
         let called = |share: u32| {
-            until("many are called", || {
+            until(LIMIT, "many are called", || {
                 invites(&messages).len() as u32 > requests / share
             });
             println!("one of {share} is called after {:?}", begun.elapsed());
@@ -82,7 +74,7 @@ fn story(requests: u32) {
         b.program().signal(Signal::SIGCONT);
     });
     println!("all acknowledged after {:?}", begun.elapsed());
-    until("everybody is called", || {
+    until(LIMIT, "everybody is called", || {
         invites(&messages).len() as u32 >= requests
     });
     println!("all called after {:?}", begun.elapsed());
@@ -177,47 +169,4 @@ fn requests(daemon: &Daemon) -> Vec<Value> {
         (text("accepted_at"), text("id"))
     });
     rows
-}
-
-/// INVITEs by number, each Call-ID once, from SIPp's log of messages.
-fn invites(messages: &Path) -> BTreeMap<String, Vec<Invite>> {
-    let log = fs::read_to_string(messages).unwrap_or_default();
-    let mut found: BTreeMap<String, Vec<Invite>> = BTreeMap::new();
-    let (mut at, mut user) = (Duration::ZERO, None);
-    for line in log.lines() {
-        if let Some(stamp) = line.strip_prefix("-----------------------------------------------") {
-            (at, user) = (moment(stamp).unwrap_or(at), None);
-        } else if let Some(rest) = line.strip_prefix("INVITE sip:") {
-            user = rest.split('@').next().map(str::to_owned);
-        } else if let Some(id) = line
-            .strip_prefix("Call-ID:")
-            .or(line.strip_prefix("Call-Id:"))
-            && let Some(user) = user.take()
-        {
-            let calls = found.entry(user).or_default();
-            let call_id = id.trim().to_owned();
-            if calls.iter().all(|call| call.call_id != call_id) {
-                calls.push(Invite { call_id, at });
-            }
-        }
-    }
-    found
-}
-
-/// `2026-11-27 09:30:22.852047`, since the begin of the month.
-fn moment(stamp: &str) -> Option<Duration> {
-    let mut words = stamp.trim().split([' ', '\t']);
-    let day: f64 = words.next()?.rsplit('-').next()?.parse().ok()?;
-    let mut parts = words.next()?.split(':');
-    let mut next = || parts.next()?.parse::<f64>().ok();
-    let seconds = next()? * 3_600.0 + next()? * 60.0 + next()?;
-    Some(Duration::from_secs_f64(day * 86_400.0 + seconds))
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(Instant::now() < end, "{what} not within {LIMIT:?}");
-        sleep(Duration::from_millis(500));
-    }
 }

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -134,7 +135,7 @@ pub(crate) struct Daemon {
     /// Environment of the next start.
     pub(crate) env: Vec<(String, String)>,
     /// A program that starts it, with its arguments.
-    pub(crate) under: Vec<String>,
+    under: Vec<String>,
     program: Option<Program>,
     starts: u32,
 }
@@ -201,6 +202,44 @@ impl Daemon {
         self.starts += 1;
         let log = self.dir.path().join(format!("log.{}", self.starts));
         self.program.insert(Program::start(command, &log))
+    }
+
+    /// From the next start on strace does this to its system calls (`inject` of strace(1)). By
+    /// `-D` the program that is started is the daemon itself, and strace ends with it.
+    pub(crate) fn tamper(&mut self, calls: &str, inject: &str) {
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{inject}"));
+        let words = [
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &trace,
+            "-e",
+            &inject,
+        ];
+        self.under = words.map(str::to_owned).to_vec();
+    }
+
+    /// The next start is an ordinary one.
+    pub(crate) fn leave_alone(&mut self) {
+        self.under.clear();
+    }
+
+    /// Gives it the database of a daemon that has done nothing yet, before its first start.
+    pub(crate) fn with_tables(&self) {
+        static FILE: OnceLock<Vec<u8>> = OnceLock::new();
+        let file = FILE.get_or_init(|| {
+            let mut daemon = Daemon::new("");
+            daemon.start();
+            assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+            fs::read(daemon.dir.path().join("data/helpline.db")).unwrap()
+        });
+        let data = self.dir.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("helpline.db"), file).unwrap();
     }
 
     /// Starts it and waits until it is ready.

@@ -1,9 +1,11 @@
 //! Scenarios of SIPp, written in the test they belong to: what is sent and what is
 //! expected, without the header fields that every message has.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A description of SIPp's side; the words are the version in `o=` and the direction.
 pub(crate) fn sdp(version: u32, direction: &str) -> String {
@@ -217,4 +219,47 @@ fn kind_of(body: &str) -> String {
     } else {
         "Content-Type: message/sipfrag\n".into()
     }
+}
+
+/// An INVITE as SIPp saw it.
+#[derive(Debug)]
+pub(crate) struct Invite {
+    pub(crate) call_id: String,
+    /// Since the begin of the month.
+    pub(crate) at: Duration,
+}
+
+/// INVITEs by number, each Call-ID once, from SIPp's log of messages.
+pub(crate) fn invites(messages: &Path) -> BTreeMap<String, Vec<Invite>> {
+    let log = fs::read_to_string(messages).unwrap_or_default();
+    let mut found: BTreeMap<String, Vec<Invite>> = BTreeMap::new();
+    let (mut at, mut user) = (Duration::ZERO, None);
+    for line in log.lines() {
+        if let Some(stamp) = line.strip_prefix("-----------------------------------------------") {
+            (at, user) = (moment(stamp).unwrap_or(at), None);
+        } else if let Some(rest) = line.strip_prefix("INVITE sip:") {
+            user = rest.split('@').next().map(str::to_owned);
+        } else if let Some(id) = line
+            .strip_prefix("Call-ID:")
+            .or(line.strip_prefix("Call-Id:"))
+            && let Some(user) = user.take()
+        {
+            let calls = found.entry(user).or_default();
+            let call_id = id.trim().to_owned();
+            if calls.iter().all(|call| call.call_id != call_id) {
+                calls.push(Invite { call_id, at });
+            }
+        }
+    }
+    found
+}
+
+/// `2026-11-27 09:30:22.852047`, since the begin of the month.
+fn moment(stamp: &str) -> Option<Duration> {
+    let mut words = stamp.trim().split([' ', '\t']);
+    let day: f64 = words.next()?.rsplit('-').next()?.parse().ok()?;
+    let mut parts = words.next()?.split(':');
+    let mut next = || parts.next()?.parse::<f64>().ok();
+    let seconds = next()? * 3_600.0 + next()? * 60.0 + next()?;
+    Some(Duration::from_secs_f64(day * 86_400.0 + seconds))
 }

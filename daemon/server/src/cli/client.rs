@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
@@ -61,14 +62,17 @@ async fn send(
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let answer = client.request(request).await.context("no connection")?;
     let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?
-        .to_bytes();
+    let body = whole(body).await?;
     Ok(Answer {
         status: parts.status.as_u16(),
         headers: parts.headers,
         body,
     })
+}
+
+/// The whole body of an answer.
+pub(super) async fn whole(body: Incoming) -> anyhow::Result<Bytes> {
+    let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let read = read.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+    Ok(read.to_bytes())
 }

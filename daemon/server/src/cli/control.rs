@@ -4,17 +4,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use super::client;
 use crate::config::Config;
 use crate::web::control::SOCKET;
-
-/// Longest answer read.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Sends an order; the status and the JSON of the answer.
 pub(super) async fn order(
@@ -56,12 +54,7 @@ async fn send(
         )))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
-    let body = body
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?
-        .to_bytes();
+    let body = client::whole(answer.into_body()).await?;
     connection.abort();
     Ok((status, body))
 }

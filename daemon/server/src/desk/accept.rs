@@ -263,13 +263,10 @@ async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptErr
         // Only a request that is stored counts for its day.
         limit::give_back(tx, day.0, day.1).await?;
     }
-    let door = limit::at_the_door(tx, queue, number).await?;
-    if door.is_suppressed {
+    if limit::is_suppressed(tx, number).await? {
         return Ok(Err(AcceptError::NotAllowed));
     }
-    if door.stands
-        && let Some(open) = request::open_of(tx, queue, number).await?
-    {
+    if let Some(open) = request::open_of(tx, queue, number).await? {
         return merge(tx, entry, open, now).await.map(Ok);
     }
     if is_full {

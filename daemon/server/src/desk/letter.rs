@@ -5,7 +5,7 @@ use helpline_core::queue::ewt::Promise;
 use helpline_core::time::Wall;
 use url::form_urlencoded;
 
-use super::{AckTo, StoreError};
+use super::{AckTo, Desk, StoreError};
 use crate::store::outbox::MailBody;
 use crate::store::{Conn, NewOutbox, RequestRow, outbox};
 
@@ -56,6 +56,32 @@ pub(super) struct Letters {
     pub(super) domain: String,
     /// Title of the queue.
     pub(super) title: String,
+}
+
+/// The letters of every queue.
+#[derive(Clone, Debug)]
+pub(super) struct AllLetters {
+    queues: Vec<(String, Letters)>,
+    /// For a queue that is no longer configured.
+    other: Letters,
+}
+
+impl Desk {
+    pub(super) fn all_letters(&self) -> AllLetters {
+        let queues = self.config.queue.iter();
+        let letters = |name: &String| (name.clone(), self.letters(name));
+        AllLetters {
+            queues: queues.map(|queue| letters(&queue.name)).collect(),
+            other: self.letters(""),
+        }
+    }
+}
+
+impl AllLetters {
+    pub(super) fn of(&self, queue: &str) -> &Letters {
+        let own = self.queues.iter().find(|(name, _)| name == queue);
+        own.map_or(&self.other, |(_, letters)| letters)
+    }
 }
 
 impl Letters {

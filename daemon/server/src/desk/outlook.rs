@@ -71,9 +71,10 @@ pub(super) struct Seen {
     is_sure: bool,
     /// There is a trunk to call with.
     can_call: bool,
-    /// How many stood in line, and how many requests stood or waited for a time.
+    /// How many stood in line.
     present: u32,
-    requests: u32,
+    /// How many requests stood in it or waited for a time; nothing before the first look.
+    requests: Option<u32>,
     /// Requests that came since.
     since: AtomicU32,
     /// Median wait at the end of the line: simulated, and by Erlang's formula.
@@ -137,8 +138,9 @@ impl Seen {
     /// Whether so many requests may stand by now; other daemons take some too.
     pub(super) fn may_hold(&self, most: u32) -> bool {
         let since = self.since.load(Ordering::Relaxed);
-        let grown = self.requests.saturating_add(since.saturating_mul(2));
-        self.took.is_zero() || grown.saturating_add(most / 10 + 1) >= most
+        let spare = since.saturating_mul(2).saturating_add(most / 10 + 1);
+        let grown = self.requests.map(|seen| seen.saturating_add(spare));
+        grown.is_none_or(|grown| grown >= most)
     }
 
     /// The promise at a place, and the estimate it was made of. `zone`: the customer's.
@@ -325,7 +327,7 @@ fn foresee(
         is_sure: experience.is_sure(),
         can_call,
         present: line.present,
-        requests: line.requests,
+        requests: Some(line.requests),
         since: AtomicU32::new(0),
         against_formula,
         took: Duration::ZERO,

@@ -7,8 +7,9 @@ use helpline_core::phone::PhoneNumber;
 use helpline_core::queue::{Event, State, step};
 
 use super::accept::follow_up;
+use super::letter::AllLetters;
 use super::{Desk, StoreError};
-use crate::store::{Suppression, limit, request};
+use crate::store::{Conn, RequestRow, Suppression, limit, request};
 
 /// What became of an order of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,27 +45,19 @@ impl Desk {
         event: Event,
         reason: &'static str,
     ) -> Result<Ordered, StoreError> {
-        let letters: Vec<_> = self.config.queue.iter().map(|q| q.name.clone()).collect();
-        let letters: Vec<_> = letters.into_iter().map(|q| (self.letters(&q), q)).collect();
-        let fallback = self.letters("");
+        let letters = self.all_letters();
         let id = id.clone();
         let done = self.store.write(move |tx| {
-            let (id, event) = (id.clone(), event.clone());
-            let (letters, fallback) = (letters.clone(), fallback.clone());
+            let (id, event, letters) = (id.clone(), event.clone(), letters.clone());
             Box::pin(async move {
                 let Some(row) = request::by_id(tx, &id).await? else {
                     return Ok((Ordered::NotFound, None));
                 };
-                let now = tx.now().await?;
-                let (state, effects) = step(&row.facts(), &event, now);
-                if state == row.state && effects.not_before.is_none() {
-                    return Ok((Ordered::Meaningless(state), None));
-                }
-                request::apply(tx, &row, state, &effects).await?;
-                let own = letters.iter().find(|(_, queue)| *queue == row.queue);
-                let letters = own.map_or(&fallback, |(letters, _)| letters);
-                follow_up(tx, letters, &row, state, &effects, reason).await?;
-                Ok((Ordered::Done(state), effects.hang_up.then_some(id)))
+                let done = advance(tx, &letters, &row, &event, reason).await?;
+                Ok(match done {
+                    Some((state, hang_up)) => (Ordered::Done(state), hang_up),
+                    None => (Ordered::Meaningless(row.state), None),
+                })
             })
         });
         let (answer, hang_up) = done.await?;
@@ -83,20 +76,17 @@ impl Desk {
         period: Option<Duration>,
     ) -> Result<usize, StoreError> {
         let number = number.clone();
-        let fallback = self.letters("");
+        let letters = self.all_letters();
         let done = self.store.write(move |tx| {
-            let (number, letters) = (number.clone(), fallback.clone());
+            let (number, letters) = (number.clone(), letters.clone());
             Box::pin(async move {
                 let reason = "staff";
                 limit::suppress(tx, &number, Suppression { period, reason }).await?;
-                let now = tx.now().await?;
                 let open = request::all_open_of(tx, &number).await?;
                 let mut hang_up = Vec::new();
                 for row in &open {
-                    let (state, effects) = step(&row.facts(), &Event::DoNotCall, now);
-                    request::apply(tx, row, state, &effects).await?;
-                    follow_up(tx, &letters, row, state, &effects, "do_not_call").await?;
-                    hang_up.extend(effects.hang_up.then(|| row.id.clone()));
+                    let done = advance(tx, &letters, row, &Event::DoNotCall, "do_not_call");
+                    hang_up.extend(done.await?.and_then(|(_, hang_up)| hang_up));
                 }
                 Ok((open.len(), hang_up))
             })
@@ -120,7 +110,8 @@ impl Desk {
             .await
     }
 
-    fn end_calls(&self, requests: impl IntoIterator<Item = RequestId>) {
+    /// Ends the live calls of requests that were taken out of the line.
+    pub(super) fn end_calls(&self, requests: impl IntoIterator<Item = RequestId>) {
         for id in requests {
             // Nobody listens when no call of this daemon is on.
             let _ = self.cancelled.send(id);
@@ -128,6 +119,26 @@ impl Desk {
         self.wake_line();
         self.wake_mail();
     }
+}
+
+/// A step of the life cycle that somebody orders; the state, and the request if a live call of
+/// it has to be ended. `None`: the order means nothing now.
+pub(super) async fn advance(
+    tx: &mut Conn,
+    letters: &AllLetters,
+    row: &RequestRow,
+    event: &Event,
+    reason: &'static str,
+) -> Result<Option<(State, Option<RequestId>)>, StoreError> {
+    let now = tx.now().await?;
+    let (state, effects) = step(&row.facts(), event, now);
+    if state == row.state {
+        return Ok(None);
+    }
+    request::apply(tx, row, state, &effects).await?;
+    let letters = letters.of(&row.queue);
+    follow_up(tx, letters, row, state, &effects, reason).await?;
+    Ok(Some((state, effects.hang_up.then(|| row.id.clone()))))
 }
 
 #[cfg(test)]

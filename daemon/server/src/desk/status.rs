@@ -1,8 +1,8 @@
 //! What a customer may see of a request, and taking it back.
 
-use helpline_core::queue::{Event, HeldReason, State, step};
+use helpline_core::queue::{Event, HeldReason, State};
 
-use super::accept::follow_up;
+use super::staff::advance;
 use super::{Desk, StatusView, StoreError};
 use crate::store::{Conn, RequestRow, request};
 
@@ -61,44 +61,26 @@ impl Desk {
             return Ok(Cancelled::NotFound);
         }
         let secret = token.to_owned();
-        let queues: Vec<_> = self.config.queue.iter().map(|q| q.name.clone()).collect();
-        let letters: Vec<_> = queues
-            .iter()
-            .map(|q| (q.clone(), self.letters(q)))
-            .collect();
-        let fallback = self.letters("");
-        let done = self
-            .store
-            .write(move |tx| {
-                let (secret, letters, fallback) =
-                    (secret.clone(), letters.clone(), fallback.clone());
-                Box::pin(async move {
-                    let Some((own, row)) = find(tx, &secret).await? else {
-                        return Ok((Cancelled::NotFound, None));
-                    };
-                    if !row.state.is_open() || !may_cancel(&own, &row) {
-                        return Ok((Cancelled::AlreadyOver, None));
-                    }
-                    let now = tx.now().await?;
-                    let (state, effects) = step(&row.facts(), &Event::Cancelled, now);
-                    request::apply(tx, &row, state, &effects).await?;
-                    let letters = letters
-                        .iter()
-                        .find(|(queue, _)| *queue == row.queue)
-                        .map_or(&fallback, |(_, letters)| letters);
-                    follow_up(tx, letters, &row, state, &effects, "cancelled").await?;
-                    Ok((Cancelled::Done, Some((row, effects.hang_up))))
+        let letters = self.all_letters();
+        let done = self.store.write(move |tx| {
+            let (secret, letters) = (secret.clone(), letters.clone());
+            Box::pin(async move {
+                let Some((own, row)) = find(tx, &secret).await? else {
+                    return Ok((Cancelled::NotFound, None));
+                };
+                if !may_cancel(&own, &row) {
+                    return Ok((Cancelled::AlreadyOver, None));
+                }
+                let done = advance(tx, &letters, &row, &Event::Cancelled, "cancelled").await?;
+                Ok(match done {
+                    Some((_, hang_up)) => (Cancelled::Done, hang_up),
+                    None => (Cancelled::AlreadyOver, None),
                 })
             })
-            .await?;
-        let (answer, over) = done;
-        if let Some((row, hang_up)) = over {
-            if hang_up {
-                // Nobody listens when no call of this daemon is on.
-                let _ = self.cancelled.send(row.id);
-            }
-            self.wake_line();
-            self.wake_mail();
+        });
+        let (answer, hang_up) = done.await?;
+        if answer == Cancelled::Done {
+            self.end_calls(hang_up);
         }
         Ok(answer)
     }

@@ -101,6 +101,29 @@ pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
     })
 }
 
+/// After one moment, up to and with another.
+#[derive(Clone, Copy, Debug)]
+struct Span<'a> {
+    queue: &'a str,
+    after: Wall,
+    until: Wall,
+}
+
+impl Span<'_> {
+    /// What rows of a query with these three values teach, and when each happened.
+    async fn lessons(
+        &self,
+        tx: &mut Conn,
+        sql: &'static str,
+        lesson: impl Fn(&Row) -> Result<(Wall, Lesson), Error>,
+    ) -> Result<Vec<(Wall, Lesson)>, Error> {
+        let rows = tx
+            .rows(sql, args![self.queue, self.after, self.until])
+            .await?;
+        rows.iter().map(lesson).collect()
+    }
+}
+
 /// Something that happened, for the estimate to learn from. Times are seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Lesson {
@@ -134,100 +157,56 @@ pub(crate) async fn lessons(
     after: Wall,
     until: Wall,
 ) -> Result<Vec<Lesson>, Error> {
-    let mut lessons = ended(tx, queue, after, until).await?;
-    lessons.extend(first_calls(tx, queue, after, until).await?);
-    lessons.extend(
-        pairs(
-            tx,
-            "select accepted_at, ended_at from request
-             where queue = $1 and state = 'cancelled' and tries = 0 and due_at is null
-               and ended_at > $2 and ended_at <= $3",
-            (queue, after, until),
-            Lesson::Withdrawn,
-        )
-        .await?,
-    );
-    lessons.extend(
-        pairs(
-            tx,
-            "select served_at, ended_at from inbound
-             where queue = $1 and served_at is not null and ended_at > $2 and ended_at <= $3",
-            (queue, after, until),
-            Lesson::Handled,
-        )
-        .await?,
-    );
+    let span = Span {
+        queue,
+        after,
+        until,
+    };
+    let mut lessons = span.lessons(tx, ENDED, ended).await?;
+    lessons.extend(span.lessons(tx, FIRST_CALLS, first_call).await?);
+    let withdrawn = |row: &Row| length(row, Lesson::Withdrawn);
+    lessons.extend(span.lessons(tx, WITHDRAWN, withdrawn).await?);
+    let served = |row: &Row| length(row, Lesson::Handled);
+    lessons.extend(span.lessons(tx, SERVED, served).await?);
     lessons.sort_by_key(|(at, _)| *at);
     Ok(lessons.into_iter().map(|(_, lesson)| lesson).collect())
 }
 
-/// Lessons of a span of time, given by when it ended and how long it was.
-async fn pairs(
-    tx: &mut Conn,
-    sql: &'static str,
-    (queue, after, until): (&str, Wall, Wall),
-    lesson: fn(f64) -> Lesson,
-) -> Result<Vec<(Wall, Lesson)>, Error> {
-    let rows = tx.rows(sql, args![queue, after, until]).await?;
-    let span = |row: &Row| {
-        let (from, to) = (row.wall(0)?, row.wall(1)?);
-        Ok((to, lesson(to.since(from).as_secs_f64())))
-    };
-    rows.iter().map(span).collect()
+const ENDED: &str = "select a.intent_at, a.end_at, a.answer_at, a.attempt_no,
+    case when r.state = 'backoff' and r.tries = a.attempt_no then r.not_before end
+  from attempt a join request r on r.id = a.request_id
+  where a.queue = $1 and a.live = 0 and a.end_at > $2 and a.end_at <= $3
+    and (a.answer_at is not null or a.ring_at is not null)";
+const FIRST_CALLS: &str = "select r.accepted_at, a.intent_at, r.estimate_json
+  from attempt a join request r on r.id = a.request_id
+  where a.queue = $1 and a.attempt_no = 1 and r.due_at is null
+    and a.intent_at > $2 and a.intent_at <= $3";
+const WITHDRAWN: &str = "select accepted_at, ended_at from request
+  where queue = $1 and state = 'cancelled' and tries = 0 and due_at is null
+    and ended_at > $2 and ended_at <= $3";
+const SERVED: &str = "select served_at, ended_at from inbound
+  where queue = $1 and served_at is not null and ended_at > $2 and ended_at <= $3";
+
+/// A row's first two columns as a length of time, and its end.
+fn length(row: &Row, lesson: fn(f64) -> Lesson) -> Result<(Wall, Lesson), Error> {
+    let (from, to) = (row.wall(0)?, row.wall(1)?);
+    Ok((to, lesson(to.since(from).as_secs_f64())))
 }
 
-async fn ended(
-    tx: &mut Conn,
-    queue: &str,
-    after: Wall,
-    until: Wall,
-) -> Result<Vec<(Wall, Lesson)>, Error> {
-    let rows = tx
-        .rows(
-            "select a.intent_at, a.end_at, a.answer_at, a.attempt_no,
-               case when r.state = 'backoff' and r.tries = a.attempt_no then r.not_before end
-             from attempt a join request r on r.id = a.request_id
-             where a.queue = $1 and a.live = 0 and a.end_at > $2 and a.end_at <= $3
-               and (a.answer_at is not null or a.ring_at is not null)",
-            args![queue, after, until],
-        )
-        .await?;
-    let lesson = |row: &Row| {
-        let end = row.wall(1)?;
-        let took = end.since(row.wall(0)?).as_secs_f64();
-        let lesson = match row.opt_wall(2)? {
-            Some(_) => Lesson::Handled(took),
-            None => {
-                let again = row.opt_wall(4)?.map(|at| at.since(end).as_secs_f64());
-                Lesson::Unanswered(row.count(3)?, took, again)
-            }
-        };
-        Ok((end, lesson))
-    };
-    rows.iter().map(lesson).collect()
+fn ended(row: &Row) -> Result<(Wall, Lesson), Error> {
+    if row.opt_wall(2)?.is_some() {
+        return length(row, Lesson::Handled);
+    }
+    let (attempt, end) = (row.count(3)?, row.wall(1)?);
+    let took = end.since(row.wall(0)?).as_secs_f64();
+    let again = row.opt_wall(4)?.map(|at| at.since(end).as_secs_f64());
+    Ok((end, Lesson::Unanswered(attempt, took, again)))
 }
 
-async fn first_calls(
-    tx: &mut Conn,
-    queue: &str,
-    after: Wall,
-    until: Wall,
-) -> Result<Vec<(Wall, Lesson)>, Error> {
-    let rows = tx
-        .rows(
-            "select r.accepted_at, a.intent_at, r.estimate_json
-             from attempt a join request r on r.id = a.request_id
-             where a.queue = $1 and a.attempt_no = 1 and r.due_at is null
-               and a.intent_at > $2 and a.intent_at <= $3",
-            args![queue, after, until],
-        )
-        .await?;
-    let lesson = |row: &Row| {
-        let called = row.wall(1)?;
-        let wait = called.since(row.wall(0)?).as_secs_f64();
-        let told = row.opt_text(2)?;
-        let told = told.and_then(|json| serde_json::from_str(&json).ok());
-        Ok((called, Lesson::Waited(wait, told)))
-    };
-    rows.iter().map(lesson).collect()
+fn first_call(row: &Row) -> Result<(Wall, Lesson), Error> {
+    let called = row.wall(1)?;
+    let wait = called.since(row.wall(0)?).as_secs_f64();
+    let told = row.opt_text(2)?;
+    let told = told.and_then(|json| serde_json::from_str(&json).ok());
+    Ok((called, Lesson::Waited(wait, told)))
 }

@@ -40,23 +40,10 @@ pub(crate) async fn take(
     limit: Limit,
     whose: &str,
 ) -> Result<Result<(), Duration>, Error> {
-    let key = format!("{}:{whose}", limit.name);
-    let row = tx
-        .row(
-            "insert into bucket (key, tat, created_at) select $1, now_ms + $2, now_ms from clock
-               where true
-             on conflict (key) do update
-               set tat = $2 + case when bucket.tat > {now} then bucket.tat else {now} end
-               where bucket.tat <= {now} + $3
-             returning tat",
-            args![
-                &key,
-                limit.interval,
-                limit.interval * limit.burst.saturating_sub(1)
-            ],
-        )
-        .await?;
-    if row.is_some() {
+    let [is_granted, ..] = take_all(tx, [Some((limit, whose)), None, None])
+        .await?
+        .granted;
+    if is_granted {
         return Ok(Ok(()));
     }
     wait(tx, limit, whose).await.map(Err)
@@ -171,39 +158,6 @@ pub(crate) async fn is_suppressed(tx: &mut Conn, number: &PhoneNumber) -> Result
         )
         .await?;
     Ok(n > 0)
-}
-
-/// What is known of a number at the door, by one statement.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AtTheDoor {
-    /// It may not be called.
-    pub(crate) is_suppressed: bool,
-    /// It has an open request in the queue, a talk in progress aside.
-    pub(crate) stands: bool,
-}
-
-/// Looks at who asks.
-pub(crate) async fn at_the_door(
-    tx: &mut Conn,
-    queue: &str,
-    number: &PhoneNumber,
-) -> Result<AtTheDoor, Error> {
-    let row = tx
-        .row(
-            "select
-               (select count(*) from suppressed where number_hash = $1
-                  and (until is null or until > now_ms)),
-               (select count(*) from request where queue = $2 and number = $3 and open = 1
-                  and state <> 'connected')
-             from clock",
-            args![hash(number), queue, number.as_str()],
-        )
-        .await?
-        .ok_or(Error::NotFound)?;
-    Ok(AtTheDoor {
-        is_suppressed: row.int(0)? > 0,
-        stands: row.int(1)? > 0,
-    })
 }
 
 /// Puts a number on the do-not-call list; a longer entry stays.

@@ -31,7 +31,7 @@ pub(crate) async fn told(tx: &mut Conn, queue: &str) -> Result<Vec<(RequestRow, 
             concat!(
                 "select ",
                 columns!(),
-                ", corrected from request where queue = $1 and open = 1
+                " from request where queue = $1 and open = 1
                    and (state in ('waiting', 'leased')
                      or (state = 'held' and held_reason = 'closed'))
                  order by rank, place_at, id limit $2"
@@ -48,7 +48,7 @@ pub(crate) async fn told(tx: &mut Conn, queue: &str) -> Result<Vec<(RequestRow, 
         let ahead = u32::try_from(callers)
             .unwrap_or(u32::MAX)
             .saturating_add(before);
-        if row.int(RequestRow::COLUMNS)? == 0 && request.due_at.is_none() {
+        if !request.corrected && request.due_at.is_none() {
             told.push((request, ahead));
         }
     }

@@ -66,6 +66,8 @@ pub(crate) struct RequestRow {
     pub(crate) forecast: Option<Forecast>,
     /// The promised time passed before the first call.
     pub(crate) missed: bool,
+    /// The promise was corrected by a mail.
+    pub(crate) corrected: bool,
 }
 
 /// What a timer needs to know about the queue of its rows.
@@ -83,15 +85,12 @@ macro_rules! columns {
     () => {
         "id, queue, state, held_reason, rank, place_at, not_before, due_at, not_after, number, \
          name, email, page, language, zone, token, ack_json, promise_json, attempts, tries, \
-         epoch, parent, accepted_at, estimate_json, missed"
+         epoch, parent, accepted_at, estimate_json, missed, corrected"
     };
 }
 pub(super) use columns;
 
 impl RequestRow {
-    /// How many columns it has.
-    pub(super) const COLUMNS: usize = 25;
-
     pub(super) fn read(row: &Row) -> Result<Self, Error> {
         let state = row.text(2)?;
         let (promise, forecast) = (row.opt_text(17)?, row.opt_text(23)?);
@@ -122,6 +121,7 @@ impl RequestRow {
             accepted_at: row.wall(22)?,
             forecast: forecast.and_then(|text| serde_json::from_str(&text).ok()),
             missed: row.int(24)? == 1,
+            corrected: row.int(25)? == 1,
         })
     }
 

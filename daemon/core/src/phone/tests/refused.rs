@@ -202,6 +202,11 @@ fn nothing_costly_special_or_foreign_is_dialled_in_any_spelling() {
             try_all(number, why);
         }
     }
+    // The spellings are such that a number is read: one that may be called would be.
+    for spelling in spellings("+493090182000") {
+        let number = PhoneNumber::parse(&spelling, Some("DE")).unwrap();
+        assert_eq!(rules.check(&number), Ok(()), "{spelling:?}");
+    }
     try_all("+4930555000", "our own number");
     try_all("+493066612345", "a prefix the operator refuses");
     assert!(tried.len() >= 300, "only {} were tried", tried.len());
