@@ -33,6 +33,8 @@ use super::{MediaEvent, MediaSource};
 
 /// A socket is emptied at least every so many slots; else one packet is read.
 const DRAIN_SLOTS: u64 = 32;
+/// More datagrams than a socket's buffer has room for.
+const WAITING_MAX: usize = 4_096;
 /// RTCP is read every so many slots.
 const RTCP_SLOTS: u64 = 12;
 /// Between two reports, times 0.5 to 1.5 (RFC 3550 §6.2).
@@ -65,6 +67,8 @@ pub(super) struct Leg {
     latch: Option<Latch>,
     /// The kernel lets only the peer's packets in.
     is_filtered: bool,
+    /// Whether the socket was found empty since then: what waited before is of anybody.
+    is_swept: bool,
     /// More than one packet may wait: none came in a slot, or several the last time.
     has_backlog: bool,
     /// Packets are encrypted.
@@ -97,6 +101,7 @@ impl Leg {
             negotiated: None,
             latch: None,
             is_filtered: false,
+            is_swept: false,
             has_backlog: false,
             srtp: None,
             hearing: Hearing::default(),
@@ -280,6 +285,7 @@ impl Leg {
             let signalled = source.signalled.unwrap_or(remote.ip());
             self.latch = Some(Latch::new(now, source.mode, remote, signalled));
             self.filter(now);
+            self.discard();
             self.no_rtp_at = None;
         }
         if negotiated.direction != Direction::SendRecv {
@@ -306,8 +312,7 @@ impl Leg {
         match peer.filter(|peer| !peer.ip().is_unspecified()) {
             Some(peer) => {
                 self.is_filtered = self.pair.rtp.connect(peer).is_ok();
-                // What waited since before is of anybody.
-                self.receive_any(now);
+                self.is_swept = false;
             }
             None if self.is_filtered => {
                 self.is_filtered = !realtime::disconnect(&self.pair.rtp);
@@ -324,8 +329,8 @@ impl Leg {
         {
             self.filter(now);
         }
-        if !self.is_filtered {
-            self.receive_any(now);
+        if !self.is_filtered || !self.is_swept {
+            self.is_swept = self.receive_any(now);
             return;
         }
         // One packet a slot is what comes; asking whether there is another costs as much
@@ -345,13 +350,29 @@ impl Leg {
         }
     }
 
-    /// Reads a socket at which anybody's datagrams may wait.
-    fn receive_any(&mut self, now: Time) {
+    /// Throws away what came before an agreement: it is of nobody, and must not stand before
+    /// what comes now.
+    fn discard(&mut self) {
+        let mut buffer = [0; 1];
+        for _ in 0..WAITING_MAX {
+            match self.pair.rtp.recv(&mut buffer) {
+                Ok(_) => {
+                    self.stats.wrong_source.add(1);
+                    self.shared.wrong_source.add(1);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Reads a socket at which anybody's datagrams may wait; whether it is empty now.
+    fn receive_any(&mut self, now: Time) -> bool {
         let mut buffer = [0; PACKET_BYTES_MAX + 1];
         for _ in 0..DATAGRAMS_MAX {
             let (length, from) = match self.pair.rtp.recv_from(&mut buffer) {
                 Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 // An answer "port unreachable" to what we sent, told here by the kernel.
                 Err(_) => continue,
             };
@@ -379,6 +400,7 @@ impl Leg {
                 }
             }
         }
+        false
     }
 
     /// A datagram of the peer.
