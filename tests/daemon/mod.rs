@@ -15,6 +15,7 @@ mod line;
 mod mail;
 mod nodes;
 mod operator;
+mod proxy;
 mod readme;
 mod reload;
 mod service;

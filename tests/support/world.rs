@@ -12,7 +12,7 @@ use helpline::config::{Config, Queue, Trunk};
 use helpline::desk::{
     AcceptError, Accepted, AckTo, Cancelled, Desk, IntakeKey, Origin, StatusView,
 };
-use helpline::dispatch::Dispatch;
+use helpline::dispatch::{Dispatch, Means};
 use helpline::services::Services;
 use helpline::store::Store;
 use helpline::voice::{Call, CallCommand, CallEvent, CallPlan, Voice, VoiceRequest};
@@ -194,8 +194,8 @@ impl World {
                 calls.clone(),
             );
             let dispatch = Dispatch::new(
-                (Arc::clone(&desk), assist),
-                voice,
+                Arc::clone(&desk),
+                Some(Means { voice, assist }),
                 config,
                 clock.clone(),
                 calls,

@@ -29,6 +29,8 @@ pub struct Config {
     pub site: Site,
     /// Where requests are kept.
     pub store: Store,
+    /// What this daemon does, where several share a store.
+    pub node: Node,
     /// The public web listener.
     pub http: Http,
     /// Health and metrics, for the operator only.
@@ -85,6 +87,42 @@ pub struct Store {
     pub dir: PathBuf,
     /// File that holds a PostgreSQL address (`postgres://...`); without it the embedded SQLite is used.
     pub postgres_url_file: Option<PathBuf>,
+}
+
+/// One of several daemons on one store.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// `all`, `intake` (web, mail; calls nobody) or `voice` (calls; takes requests from
+    /// callers alone). Other than `all` needs `store.postgres_url_file`.
+    pub role: Role,
+}
+
+/// Which part of the work a daemon does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    #[default]
+    All,
+    /// Takes requests by web and mail and shows how they stand; has no SIP socket.
+    Intake,
+    /// Calls and is called; has no public web listener and no SMTP receiver.
+    Voice,
+}
+
+impl Role {
+    /// Whether it takes requests by web and mail.
+    #[must_use]
+    pub const fn takes(self) -> bool {
+        matches!(self, Role::All | Role::Intake)
+    }
+
+    /// Whether it calls and is called.
+    #[must_use]
+    pub const fn calls(self) -> bool {
+        matches!(self, Role::All | Role::Voice)
+    }
 }
 
 /// The public web listener.

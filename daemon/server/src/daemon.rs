@@ -6,6 +6,7 @@
 mod notify_systemd;
 mod observe;
 mod parts;
+mod telephony;
 mod watch;
 
 use std::future::Future;
@@ -20,7 +21,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::assist::Assist;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::Desk;
@@ -32,10 +32,10 @@ use crate::page::{self, Pages};
 use crate::services::Services;
 use crate::store::Store;
 use crate::voice::flows::Flows;
-use crate::voice::media::{Media, MediaConfig};
 use crate::voice::prompts::PromptTable;
-use crate::voice::{Engine, EngineConfig, EngineHandle};
 use crate::web;
+
+use telephony::{Telephony, Ties};
 
 pub use parts::{Parts, check};
 
@@ -45,14 +45,14 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 /// Where the daemon listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// Web listener for customers.
-    pub http: SocketAddr,
+    /// Web listener for customers, if this node takes requests.
+    pub http: Option<SocketAddr>,
     /// Health and metrics.
     pub ops: SocketAddr,
     /// SMTP receiver, if there is one.
     pub smtp: Option<SocketAddr>,
-    /// SIP socket.
-    pub sip: SocketAddr,
+    /// SIP socket, if this node carries calls.
+    pub sip: Option<SocketAddr>,
 }
 
 /// A running daemon.
@@ -60,8 +60,7 @@ pub struct Daemon {
     addresses: Addresses,
     store: Store,
     desk: Arc<Desk>,
-    engine: EngineHandle,
-    media: Media,
+    telephony: Option<Telephony>,
     notifier: Arc<Notifier>,
     config: Arc<Config>,
     flows: Arc<Flows>,
@@ -82,7 +81,7 @@ pub struct Daemon {
 
 /// The sockets, bound before anything is opened, served when everything is.
 struct Sockets {
-    http: TcpListener,
+    http: Option<TcpListener>,
     ops: TcpListener,
     smtp: Option<TcpListener>,
 }
@@ -121,18 +120,9 @@ impl Daemon {
             desk.look_at_lines().await.context("store")?;
         }
 
-        let media = start_media(&config)?;
         let recordings = config.recordings();
         std::fs::create_dir_all(&recordings)
             .with_context(|| format!("store.dir: folder {}", recordings.display()))?;
-        let (voice, callers, engine) = start_engine(
-            &config,
-            (&flows, Arc::clone(&prompts)),
-            &desk,
-            &media,
-            &clock,
-        )
-        .await?;
         let (stop, cut, end) = (
             CancellationToken::new(),
             CancellationToken::new(),
@@ -140,17 +130,26 @@ impl Daemon {
         );
         let calls = TaskTracker::new();
         let services = Arc::new(Services::new(&config, clock.clone()).context("ivr.http_hosts")?);
-        let assist = Assist::new(
-            Arc::clone(&desk),
-            Arc::clone(&services),
-            voice.clone(),
-            Some(engine.clone()),
-            Arc::clone(&config),
-            calls.clone(),
-        );
+        let ties = Ties {
+            config: &config,
+            flows: &flows,
+            prompts: &prompts,
+            desk: &desk,
+            services: &services,
+            clock: &clock,
+            calls: &calls,
+            cut: &cut,
+        };
+        let (telephony, means) = match config.node.role.calls() {
+            true => ties
+                .start()
+                .await
+                .map(|(t, means)| (Some(t), Some(means)))?,
+            false => (None, None),
+        };
         let dispatch = Dispatch::new(
-            (Arc::clone(&desk), Arc::clone(&assist)),
-            voice,
+            Arc::clone(&desk),
+            means,
             Arc::clone(&config),
             clock.clone(),
             calls.clone(),
@@ -158,14 +157,6 @@ impl Daemon {
             cut.clone(),
         );
         let dialler = tokio::spawn(dispatch.run());
-        calls.spawn(intake::phone::serve(
-            callers,
-            (Arc::clone(&desk), assist),
-            Arc::clone(&config),
-            clock.clone(),
-            calls.clone(),
-            cut.clone(),
-        ));
         let notifier = Notifier::new(
             store.clone(),
             templates,
@@ -175,13 +166,12 @@ impl Daemon {
             clock.clone(),
             seed()?,
         );
-        let addresses = sockets.addresses(engine.sip_address())?;
+        let addresses = sockets.addresses(telephony.as_ref())?;
         let mut daemon = Daemon {
             addresses,
             store,
             desk,
-            engine,
-            media,
+            telephony,
             notifier,
             config: Arc::clone(&config),
             flows,
@@ -217,8 +207,7 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let watchdog = tokio::spawn(notify_systemd::watchdog(
             self.store.clone(),
-            self.media.clone(),
-            self.engine.clone(),
+            self.telephony.clone(),
             self.end.clone(),
         ));
         // Before READY: a SIGHUP that nobody handles would end the process.
@@ -263,10 +252,12 @@ impl Daemon {
         self.stop.cancel();
         self.intakes.close();
         self.intakes.wait().await;
-        // The second order to stop ends the draining at once.
-        tokio::select! {
-            () = self.engine.drain(drain_limit) => {}
-            () = self.cut.cancelled() => self.engine.drain(Duration::ZERO).await,
+        if let Some(Telephony { engine, .. }) = &self.telephony {
+            // The second order to stop ends the draining at once.
+            tokio::select! {
+                () = engine.drain(drain_limit) => {}
+                () = self.cut.cancelled() => engine.drain(Duration::ZERO).await,
+            }
         }
         self.cut.cancel();
         self.calls.close();
@@ -306,28 +297,10 @@ impl Daemon {
     /// Spawns everything that listens or loops.
     fn serve(&mut self, config: &Arc<Config>, sockets: Sockets) -> anyhow::Result<()> {
         let metrics = web::metrics::Metrics::default();
-        let pages = Arc::new(Pages::new(&config.site, &config.public_url())?);
-        let http = intake::http::HttpIntake::new(
-            config,
-            Arc::clone(&pages),
-            self.clock.clone(),
-            Arc::clone(&self.desk),
-        )?;
-        let status = web::status::StatusPage::new(
-            pages,
-            self.clock.clone(),
-            &config.site.zone,
-            Arc::clone(&self.desk),
-        );
-        let routes = Router::new()
-            .merge(http.router())
-            .merge(status.router())
-            .merge(page::assets());
-        let routes = page::secure(routes, config.public_url().starts_with("https:"));
-        let routes = web::health::instrument(routes, &metrics, &self.clock);
-        let limits = web::Limits::default();
-        self.intakes
-            .spawn(web::serve(sockets.http, routes, limits, self.stop.clone()));
+        let http = match sockets.http {
+            Some(listener) => Some(self.serve_customers(config, listener, &metrics)?),
+            None => None,
+        };
         if let Some(listener) = sockets.smtp {
             let receiver = intake::smtp::Receiver::new(
                 &config.smtp,
@@ -337,18 +310,19 @@ impl Daemon {
             self.intakes
                 .spawn(receiver.serve(listener, self.stop.clone()));
         }
-        self.intakes.spawn(intake::mail::work(
-            Arc::clone(&self.desk),
-            Arc::clone(config),
-            self.stop.clone(),
-        ));
+        if config.node.role.takes() {
+            self.intakes.spawn(intake::mail::work(
+                Arc::clone(&self.desk),
+                Arc::clone(config),
+                self.stop.clone(),
+            ));
+        }
         self.rest
             .spawn(Arc::clone(&self.notifier).run(self.end.clone()));
         let seen = observe::Seen {
             desk: Arc::clone(&self.desk),
             store: self.store.clone(),
-            engine: self.engine.clone(),
-            media: self.media.clone(),
+            telephony: self.telephony.clone(),
             notifier: Arc::clone(&self.notifier),
             http,
             flows: Arc::clone(&self.flows),
@@ -379,35 +353,70 @@ impl Daemon {
         self.rest.spawn(web::serve(
             sockets.ops,
             health.router(),
-            limits,
+            web::Limits::default(),
             self.end.clone(),
         ));
         Ok(())
+    }
+    /// Spawns the public web listener: form, API and status pages.
+    fn serve_customers(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        metrics: &web::metrics::Metrics,
+    ) -> anyhow::Result<Arc<intake::http::HttpIntake>> {
+        let pages = Arc::new(Pages::new(&config.site, &config.public_url())?);
+        let http = intake::http::HttpIntake::new(
+            config,
+            Arc::clone(&pages),
+            self.clock.clone(),
+            Arc::clone(&self.desk),
+        )?;
+        let status = web::status::StatusPage::new(
+            pages,
+            self.clock.clone(),
+            &config.site.zone,
+            Arc::clone(&self.desk),
+        );
+        let routes = Router::new()
+            .merge(http.router())
+            .merge(status.router())
+            .merge(page::assets());
+        let routes = page::secure(routes, config.public_url().starts_with("https:"));
+        let routes = web::health::instrument(routes, metrics, &self.clock);
+        let limits = web::Limits::default();
+        self.intakes
+            .spawn(web::serve(listener, routes, limits, self.stop.clone()));
+        Ok(http)
     }
 }
 
 impl Sockets {
     async fn bind(config: &Config) -> anyhow::Result<Sockets> {
+        let takes = config.node.role.takes();
         Ok(Sockets {
-            http: bind("http.listen", config.http.listen).await?,
+            http: match takes {
+                true => Some(bind("http.listen", config.http.listen).await?),
+                false => None,
+            },
             ops: bind("ops.listen", config.ops.listen).await?,
-            smtp: match config.smtp.enabled {
+            smtp: match takes && config.smtp.enabled {
                 true => Some(bind("smtp.listen", config.smtp.listen).await?),
                 false => None,
             },
         })
     }
 
-    fn addresses(&self, sip: SocketAddr) -> anyhow::Result<Addresses> {
+    fn addresses(&self, telephony: Option<&Telephony>) -> anyhow::Result<Addresses> {
+        let of = |listener: &Option<TcpListener>| {
+            let address = listener.as_ref().map(TcpListener::local_addr);
+            address.transpose()
+        };
         Ok(Addresses {
-            http: self.http.local_addr()?,
+            http: of(&self.http)?,
             ops: self.ops.local_addr()?,
-            smtp: self
-                .smtp
-                .as_ref()
-                .map(TcpListener::local_addr)
-                .transpose()?,
-            sip,
+            smtp: of(&self.smtp)?,
+            sip: telephony.map(|t| t.engine.sip_address()),
         })
     }
 }
@@ -416,66 +425,6 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{key}: {address} cannot be bound"))
-}
-
-fn start_media(config: &Config) -> anyhow::Result<Media> {
-    let voice = &config.voice;
-    let address = voice
-        .public_address
-        .filter(|_| voice.sip_listen.ip().is_unspecified());
-    let media = Media::start(MediaConfig {
-        address: address.unwrap_or_else(|| voice.sip_listen.ip()),
-        ports: voice.rtp_ports.0,
-        threads: voice.media_threads,
-        no_rtp: voice.no_rtp_hangup.0,
-    });
-    media.context("voice.rtp_ports: the media threads could not start")
-}
-
-async fn start_engine(
-    config: &Arc<Config>,
-    (flows, prompts): (&Arc<Flows>, PromptTable),
-    desk: &Arc<Desk>,
-    media: &Media,
-    clock: &Clock,
-) -> anyhow::Result<(
-    crate::voice::Voice,
-    tokio::sync::mpsc::Receiver<crate::voice::Incoming>,
-    EngineHandle,
-)> {
-    let (open_desk, open_clock, queue) = (
-        Arc::clone(desk),
-        clock.clone(),
-        config.default_queue().to_owned(),
-    );
-    let seen_desk = Arc::clone(desk);
-    let engine = EngineConfig {
-        dial: config.dial_rules(),
-        voice: config.voice.clone(),
-        phones: config.phone.clone(),
-        trunks: config.trunk.clone(),
-        language: config.site.language.clone(),
-        region: config.dial.region.clone(),
-        queue: config.default_queue().to_owned(),
-        zone: config.site.zone.clone(),
-        env: config.env(),
-        recordings: config.recordings(),
-        tts: (config.ivr.tts.clone(), config.spoken()),
-        codecs: parts::codecs(config),
-        hours: Arc::new(move || open_desk.hours(&queue, open_clock.wall())),
-        queues: Arc::new(move || seen_desk.queues()),
-    };
-    let flows = Arc::clone(flows);
-    Engine::start(
-        engine,
-        media.clone(),
-        prompts,
-        Arc::new(move || flows.current()),
-        clock.clone(),
-        seed()?,
-    )
-    .await
-    .with_context(|| format!("voice.sip_listen: {}", config.voice.sip_listen))
 }
 
 /// A seed from the operating system; everything random that guards nothing derives from one.

@@ -4,6 +4,7 @@
 mod accept;
 mod attempt;
 mod board;
+mod booking;
 mod budget;
 mod callback;
 mod caller;
@@ -48,6 +49,7 @@ use crate::store::{Counts, Store};
 pub(crate) use crate::store::Claimed;
 pub use crate::store::Error as StoreError;
 pub(crate) use attempt::{Live, LiveProgress, Order, OrderReply, Placed, Trace};
+pub use booking::Moved;
 pub(crate) use callback::Caller;
 pub(crate) use caller::{Stood, Turn};
 pub use honesty::{ERROR_BOUNDS, Record};

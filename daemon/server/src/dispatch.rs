@@ -37,12 +37,20 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 const PAUSE_FAILED: Duration = Duration::from_secs(1);
 const PAUSE_NO_ROOM: Duration = Duration::from_millis(100);
 
+/// What calls are placed with.
+#[derive(Clone)]
+pub struct Means {
+    /// Places calls.
+    pub voice: Voice,
+    /// Serves what their flows ask for.
+    pub assist: Arc<Assist>,
+}
+
 /// The dialler of one daemon.
 #[derive(Clone)]
 pub struct Dispatch {
     desk: Arc<Desk>,
-    assist: Arc<Assist>,
-    voice: Voice,
+    means: Option<Means>,
     config: Arc<Config>,
     clock: Clock,
     calls: TaskTracker,
@@ -71,11 +79,11 @@ struct Pulse {
 
 impl Dispatch {
     /// A dialler. `stop`: claim no more, calls go on. `cut`: end the calls too. Every call
-    /// is a task of `calls`.
+    /// is a task of `calls`. Without `means` it keeps the timers of the line and calls nobody.
     #[must_use]
     pub fn new(
-        (desk, assist): (Arc<Desk>, Arc<Assist>),
-        voice: Voice,
+        desk: Arc<Desk>,
+        means: Option<Means>,
         config: Arc<Config>,
         clock: Clock,
         calls: TaskTracker,
@@ -84,8 +92,7 @@ impl Dispatch {
     ) -> Dispatch {
         Dispatch {
             desk,
-            assist,
-            voice,
+            means,
             config,
             clock,
             calls,
@@ -161,6 +168,9 @@ impl Dispatch {
         if shared && self.clock.time().since(pulse.beat) >= BEAT_DOUBT {
             return Ok(pause.min(PAUSE_FAILED));
         }
+        let Some(means) = &self.means else {
+            return Ok(pause);
+        };
         for queue in &self.config.queue {
             let callable = look.callable.contains(&queue.name);
             if !callable
@@ -169,7 +179,7 @@ impl Dispatch {
             {
                 continue;
             }
-            if let Some(wait) = self.fill(&queue.name, &mut pulse.owed).await? {
+            if let Some(wait) = self.fill(means, &queue.name, &mut pulse.owed).await? {
                 pause = pause.min(wait);
             }
         }
@@ -180,6 +190,7 @@ impl Dispatch {
     /// What was taken and not placed is in `owed` when this fails.
     async fn fill(
         &self,
+        means: &Means,
         queue: &str,
         owed: &mut Vec<Claimed>,
     ) -> Result<Option<Duration>, StoreError> {
@@ -197,7 +208,7 @@ impl Dispatch {
             match self.desk.place(request).await? {
                 Placed::Go(live) => {
                     owed.pop();
-                    let task = call::CallTask::new(self, *live);
+                    let task = call::CallTask::new(self, means, *live);
                     self.calls.spawn(task.run(withdrawals));
                 }
                 Placed::Gone => {

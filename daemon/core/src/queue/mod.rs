@@ -77,6 +77,11 @@ pub enum Event {
     AskedAgain,
     /// The operator wants it called as soon as its turn comes.
     Hastened,
+    /// The customer chose another time.
+    Rescheduled {
+        /// Not to be called before.
+        due: Wall,
+    },
     /// The customer phoned in and was helped.
     TalkedInbound,
     /// The number landed on the do-not-call list.
@@ -125,7 +130,7 @@ pub struct Effects {
     pub not_before: Option<Wall>,
     /// New rank: 0 for a booking that is due.
     pub rank: Option<i64>,
-    /// New booked time.
+    /// New booked time; the end of a window told before falls away with it.
     pub due_at: Option<Wall>,
     /// Why it is held.
     pub held_reason: Option<HeldReason>,
@@ -151,6 +156,13 @@ impl Effects {
         Effects {
             not_before: Some(not_before),
             ..Effects::default()
+        }
+    }
+
+    fn booked(due: Wall) -> Self {
+        Effects {
+            due_at: Some(due),
+            ..Effects::at(due)
         }
     }
 
@@ -194,6 +206,9 @@ pub fn step(request: &RequestFacts, event: &Event, now: Wall) -> (State, Effects
             (S::Waiting, Effects::at(now))
         }
         (S::Scheduled | S::Backoff | S::Held, Event::Hastened) => (S::Waiting, Effects::at(now)),
+        (S::Waiting | S::Scheduled | S::Backoff | S::Held, Event::Rescheduled { due }) => {
+            (S::Scheduled, Effects::booked(*due))
+        }
         (_, Event::TalkedInbound) => (
             S::SettledInbound,
             Effects {
@@ -219,7 +234,8 @@ pub fn step(request: &RequestFacts, event: &Event, now: Wall) -> (State, Effects
             | Event::Connected
             | Event::Ended { .. }
             | Event::AskedAgain
-            | Event::Hastened,
+            | Event::Hastened
+            | Event::Rescheduled { .. },
         ) => stay(),
     }
 }
@@ -292,13 +308,7 @@ fn ended(
     let (state, effects) = match next {
         retry::Next::Done => (S::Done, Effects::default()),
         retry::Next::Retry { after } => (S::Backoff, Effects::at(now + *after)),
-        retry::Next::At(at) => (
-            S::Scheduled,
-            Effects {
-                due_at: Some(*at),
-                ..Effects::at(*at)
-            },
-        ),
+        retry::Next::At(at) => (S::Scheduled, Effects::booked(*at)),
         retry::Next::Again => (S::Waiting, Effects::at(now)),
         retry::Next::Hold(reason) => {
             let until = match reason {

@@ -35,6 +35,8 @@ fn events() -> Vec<Event> {
         Event::AskedAgain,
         Event::TalkedInbound,
         Event::DoNotCall,
+        Event::Hastened,
+        Event::Rescheduled { due: NOW },
     ];
     for disposition in Disposition::ALL {
         let mut rng = crate::rng::Rng::new(1);
@@ -42,6 +44,21 @@ fn events() -> Vec<Event> {
         all.push(Event::Ended { disposition, next });
     }
     all
+}
+
+#[test]
+fn another_time_is_chosen_before_a_call_and_not_during_one() {
+    let due = NOW + Duration::from_secs(3_600);
+    for state in State::ALL {
+        let request = facts(state);
+        let (next, effects) = step(&request, &Event::Rescheduled { due }, NOW);
+        if state.is_open() && !state.has_call() && state != State::Leased {
+            assert_eq!(next, State::Scheduled, "{state:?}");
+            assert_eq!((effects.due_at, effects.not_before), (Some(due), Some(due)));
+        } else {
+            assert_eq!((next, effects), (state, Effects::default()), "{state:?}");
+        }
+    }
 }
 
 #[test]

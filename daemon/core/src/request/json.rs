@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{Channel, FieldError, HelpRequest};
 
-pub use check::{BOOKING_AHEAD_MAX, EMAIL_BYTES_MAX, PHONE_CHARS_MAX, ReadContext};
+pub use check::{BOOKING_AHEAD_MAX, EMAIL_BYTES_MAX, PHONE_CHARS_MAX, ReadContext, local_instant};
 pub(super) use check::{Raw, RawWhen, check};
 
 /// Largest body of `POST /api/requests`, in bytes.

@@ -36,7 +36,7 @@ impl Serve {
         }
         let daemon = Daemon::start(loaded.config, Clock::system()).await?;
         let at = daemon.addresses();
-        tracing::info!(http = %at.http, ops = %at.ops, smtp = ?at.smtp, sip = %at.sip, "serving");
+        tracing::info!(http = ?at.http, ops = %at.ops, smtp = ?at.smtp, sip = ?at.sip, "serving");
         let terminate = Arc::new(Mutex::new(signal(SignalKind::terminate())?));
         let interrupt = Arc::new(Mutex::new(signal(SignalKind::interrupt())?));
         daemon

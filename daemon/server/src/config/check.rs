@@ -10,7 +10,7 @@ use helpline_core::calendar::{Calendar, zone_named};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::sip::place::Place;
 
-use super::{Config, Mailbox, Queue, RelayTls, SrtpUse, TransportName, Trunk};
+use super::{Config, Mailbox, Queue, RelayTls, Role, SrtpUse, TransportName, Trunk};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -109,6 +109,11 @@ struct Check<'a> {
 impl Check<'_> {
     fn all(&mut self, config: &Config) {
         self.site(config);
+        if config.node.role != Role::All && config.store.postgres_url_file.is_none() {
+            let why = "the embedded database serves one daemon alone, which must do everything; \
+                       set store.postgres_url_file or role = \"all\"";
+            self.fault("node.role", "role", why);
+        }
         self.addresses(config);
         self.mail(config);
         self.numbers(config);
@@ -280,7 +285,7 @@ impl Check<'_> {
     }
 
     fn trunks(&mut self, config: &Config) {
-        if config.trunk.is_empty() {
+        if config.node.role.calls() && config.trunk.is_empty() {
             self.warnings
                 .push("no [[trunk]] is configured: requests wait and nobody is called".into());
         }
@@ -504,6 +509,7 @@ mod tests {
     fn each_bad_value_names_key_and_line() {
         for (text, key, line) in [
             ("[site]\nzone = \"Mars/Olympus\"", "site.zone", 2),
+            ("[node]\nrole = \"voice\"", "node.role", 2),
             ("[queue]\n", "sequence", 1),
             ("[[queue]]\nname = \"Help Desk\"", "queue.name", 2),
             ("[[queue]]\ncalendar = \"office\"", "queue.calendar", 2),

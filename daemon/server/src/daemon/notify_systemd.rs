@@ -6,9 +6,8 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
+use super::telephony::Telephony;
 use crate::store::Store;
-use crate::voice::EngineHandle;
-use crate::voice::media::Media;
 
 /// Between two signs of life; the unit's limit is three times this.
 const EVERY: Duration = Duration::from_secs(10);
@@ -33,12 +32,7 @@ pub(super) fn stopping() {
 }
 
 /// Feeds the watchdog as long as the event loop, the media threads and the store task live.
-pub(super) async fn watchdog(
-    store: Store,
-    media: Media,
-    engine: EngineHandle,
-    end: CancellationToken,
-) {
+pub(super) async fn watchdog(store: Store, telephony: Option<Telephony>, end: CancellationToken) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
@@ -47,9 +41,11 @@ pub(super) async fn watchdog(
         let store_lives = tokio::time::timeout(STORE_LIMIT, store.ping())
             .await
             .is_ok();
-        let media_lives = media.tick_age() < MEDIA_LIMIT;
+        let telephony = telephony.as_ref();
+        let media_lives = telephony.is_none_or(|t| t.media.tick_age() < MEDIA_LIMIT);
         if store_lives && media_lives {
-            let status = format!("{} calls", engine.active_calls());
+            let calls = telephony.map_or(0, |t| t.engine.active_calls());
+            let status = format!("{calls} calls");
             tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
         } else {
             tracing::error!(store_lives, media_lives, "a part does not answer");

@@ -8,13 +8,13 @@ use std::time::Duration;
 use helpline_core::ivr::measure::{KEY_BOUNDS, TRIES_BOUNDS, Tally};
 use tokio_util::sync::CancellationToken;
 
+use super::telephony::Telephony;
 use crate::desk::{Desk, Snapshot};
 use crate::intake::http::HttpIntake;
 use crate::notify::Notifier;
 use crate::store::Store;
 use crate::voice::EngineHandle;
 use crate::voice::flows::Flows;
-use crate::voice::media::Media;
 use crate::web::health::{Check, Readiness};
 use crate::web::metrics::Metrics;
 
@@ -26,10 +26,9 @@ const EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Seen {
     pub(super) desk: Arc<Desk>,
     pub(super) store: Store,
-    pub(super) engine: EngineHandle,
-    pub(super) media: Media,
+    pub(super) telephony: Option<Telephony>,
     pub(super) notifier: Arc<Notifier>,
-    pub(super) http: Arc<HttpIntake>,
+    pub(super) http: Option<Arc<HttpIntake>>,
     pub(super) flows: Arc<Flows>,
     pub(super) trunks: Vec<String>,
     pub(super) stop: CancellationToken,
@@ -69,8 +68,27 @@ pub(super) fn readiness(seen: &Seen) -> Readiness {
             }
         }
     });
-    for name in seen.trunks.clone() {
-        let engine = seen.engine.clone();
+    if let Some(telephony) = &seen.telephony {
+        trunk_checks(&mut readiness, &telephony.engine, &seen.trunks);
+    }
+    let (desk, telephony) = (Arc::clone(&seen.desk), seen.telephony.clone());
+    readiness.facts(move || {
+        let calls = telephony.as_ref().map_or(0, |t| t.engine.active_calls());
+        let desk = Arc::clone(&desk);
+        async move {
+            let mut facts = vec![("calls".to_owned(), calls.to_string())];
+            if let Ok(snapshot) = desk.snapshot().await {
+                facts.extend(people(&snapshot));
+            }
+            facts
+        }
+    });
+    readiness
+}
+
+fn trunk_checks(readiness: &mut Readiness, engine: &EngineHandle, trunks: &[String]) {
+    for name in trunks {
+        let (name, engine) = (name.clone(), engine.clone());
         readiness.check(format!("trunk:{name}"), move || {
             let up = engine.trunk_up(&name);
             async move {
@@ -81,8 +99,8 @@ pub(super) fn readiness(seen: &Seen) -> Readiness {
             }
         });
     }
-    for name in seen.trunks.clone() {
-        let engine = seen.engine.clone();
+    for name in trunks {
+        let (name, engine) = (name.clone(), engine.clone());
         if engine.trunk_registered(&name).is_none() {
             continue;
         }
@@ -96,18 +114,6 @@ pub(super) fn readiness(seen: &Seen) -> Readiness {
             }
         });
     }
-    let (desk, engine) = (Arc::clone(&seen.desk), seen.engine.clone());
-    readiness.facts(move || {
-        let (desk, calls) = (Arc::clone(&desk), engine.active_calls());
-        async move {
-            let mut facts = vec![("calls".to_owned(), calls.to_string())];
-            if let Ok(snapshot) = desk.snapshot().await {
-                facts.extend(people(&snapshot));
-            }
-            facts
-        }
-    });
-    readiness
 }
 
 fn people(snapshot: &Snapshot) -> Vec<(String, String)> {
@@ -140,7 +146,9 @@ pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken
             }
         }
         promises::show(&metrics, &seen.desk);
-        voice(&metrics, &seen);
+        if let Some(telephony) = &seen.telephony {
+            voice(&metrics, telephony, &seen.trunks);
+        }
         metrics.set(
             "helpline_flow_reload_failed_total",
             &[],
@@ -149,7 +157,7 @@ pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken
         for (result, n) in seen.notifier.counts() {
             metrics.set("helpline_mail_sent_total", &[result], number(n));
         }
-        for (channel, outcome, n) in seen.http.counts() {
+        for (channel, outcome, n) in seen.http.iter().flat_map(|http| http.counts()) {
             metrics.set("helpline_requests_total", &[channel, outcome], number(n));
         }
         tokio::select! {
@@ -352,72 +360,73 @@ fn line(metrics: &Metrics, snapshot: &Snapshot) {
     );
 }
 
-fn voice(metrics: &Metrics, seen: &Seen) {
-    let calls = u64::try_from(seen.engine.active_calls()).unwrap_or(u64::MAX);
+fn voice(metrics: &Metrics, telephony: &Telephony, trunks: &[String]) {
+    let Telephony { engine, media } = telephony;
+    let calls = u64::try_from(engine.active_calls()).unwrap_or(u64::MAX);
     metrics.set("helpline_calls_active", &[], number(calls));
-    for trunk in &seen.trunks {
-        let up = seen.engine.trunk_up(trunk).unwrap_or(false);
+    for trunk in trunks {
+        let up = engine.trunk_up(trunk).unwrap_or(false);
         metrics.set("helpline_trunk_up", &[trunk], f64::from(u8::from(up)));
-        if let Some(registered) = seen.engine.trunk_registered(trunk) {
+        if let Some(registered) = engine.trunk_registered(trunk) {
             let registered = f64::from(u8::from(registered));
             metrics.set("helpline_trunk_registered", &[trunk], registered);
         }
     }
-    let (streams, _) = seen.engine.sip_streams();
+    let (streams, _) = engine.sip_streams();
     let streams = u64::try_from(streams).unwrap_or(u64::MAX);
     metrics.set("helpline_sip_streams", &[], number(streams));
-    let engine = seen.engine.counters();
+    let counters = engine.counters();
     for (direction, result, n) in [
-        ("out", "answered", engine.answered),
-        ("out", "refused", engine.refused),
-        ("out", "unreachable", engine.unreachable),
-        ("out", "unanswered", engine.unanswered),
-        ("in", "answered", engine.incoming),
-        ("in", "refused", engine.incoming_refused),
+        ("out", "answered", counters.answered),
+        ("out", "refused", counters.refused),
+        ("out", "unreachable", counters.unreachable),
+        ("out", "unanswered", counters.unanswered),
+        ("in", "answered", counters.incoming),
+        ("in", "refused", counters.incoming_refused),
     ] {
         metrics.set("helpline_calls_total", &[direction, result], number(n));
     }
-    for (reason, n) in engine.gate {
+    for (reason, n) in counters.gate {
         metrics.set("helpline_sip_gate_total", &[reason], number(n));
     }
     metrics.set(
         "helpline_flow_say_errors_total",
         &[],
-        number(engine.say_errors),
+        number(counters.say_errors),
     );
-    flows(metrics, &engine.flows);
-    let media = seen.media.counters();
+    flows(metrics, &counters.flows);
+    let heard = media.counters();
     for (method, n) in [
-        ("rfc4733", media.digits_rfc4733),
-        ("info", media.digits_info),
-        ("inband", media.digits_inband),
+        ("rfc4733", heard.digits_rfc4733),
+        ("info", heard.digits_info),
+        ("inband", heard.digits_inband),
     ] {
         metrics.set("helpline_dtmf_total", &[method], number(n));
     }
     metrics.set(
         "helpline_rtp_packets_sent_total",
         &[],
-        number(media.packets_sent),
+        number(heard.packets_sent),
     );
     metrics.set(
         "helpline_rtp_packets_lost_total",
         &[],
-        number(media.packets_lost),
+        number(heard.packets_lost),
     );
     metrics.set(
         "helpline_rtp_late_ticks_total",
         &[],
-        number(media.late_ticks),
+        number(heard.late_ticks),
     );
     metrics.set(
         "helpline_rtp_wrong_source_total",
         &[],
-        number(media.wrong_source),
+        number(heard.wrong_source),
     );
     metrics.set(
         "helpline_media_realtime",
         &[],
-        f64::from(u8::from(seen.media.realtime())),
+        f64::from(u8::from(media.realtime())),
     );
 }
 

@@ -10,10 +10,11 @@ use helpline_core::id::RequestId;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::queue::order::Key;
 use helpline_core::queue::{Effects, Event, State, step};
-use helpline_core::request::{Channel, HelpRequest, When};
+use helpline_core::request::{Channel, HelpRequest};
 use helpline_core::time::Wall;
 use serde::{Deserialize, Serialize};
 
+use super::booking::{Asked, Hours, Times};
 use super::letter::{Letter, Letters, stale_at};
 use super::outlook::Seen;
 use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, budget};
@@ -39,8 +40,6 @@ const ADDRESS_HOUR: Limit = Limit {
     interval: Duration::from_secs(36),
     burst: 100,
 };
-/// Furthest booking.
-const BOOKING_AHEAD_MAX: Duration = Duration::from_secs(14 * 86_400);
 
 /// A request at the door, with everything the transaction needs; it may run twice.
 #[derive(Clone, Debug)]
@@ -61,7 +60,7 @@ pub(super) struct Entry {
 struct Line {
     waiting_max: u32,
     zone: String,
-    calendar: Option<helpline_core::calendar::Calendar>,
+    hours: Hours,
     seen: Arc<Seen>,
     /// How many stand before the end of a long line.
     ahead: Option<u32>,
@@ -134,7 +133,7 @@ impl Desk {
             ahead: seen.comes().filter(|_| origin.place_at.is_none()),
             waiting_max: queue.waiting_max,
             zone: self.zone_of(request.zone.as_deref()).to_owned(),
-            calendar: self.calendars.get(&request.queue).cloned(),
+            hours: self.booking_hours(queue),
             seen,
         };
         Ok(Entry {
@@ -169,13 +168,13 @@ impl Desk {
     }
 }
 
-impl Line {
-    fn is_open(&self, at: Wall) -> bool {
-        self.calendar.as_ref().is_none_or(|c| c.is_open(at))
-    }
-
-    fn next_open(&self, at: Wall) -> Option<Wall> {
-        self.calendar.as_ref().map_or(Some(at), |c| c.next_open(at))
+impl Entry {
+    /// Whether whoever asks can choose again at once.
+    fn asked(&self) -> Asked {
+        match self.request.channel {
+            Channel::Form | Channel::Json => Asked::Directly,
+            _ => Asked::ByLetter,
+        }
     }
 }
 
@@ -247,7 +246,12 @@ async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptErr
             return Ok(Err(AcceptError::TooMany { retry_after }));
         }
     }
-    let times = match times(entry, now) {
+    let hours = &entry.line.hours;
+    let times = match Times::of(entry.request.when, hours, entry.asked(), now) {
+        Ok(times) => times,
+        Err(why) => return Ok(Err(AcceptError::BadTime(why))),
+    };
+    let times = match hours.reserve(tx, times, entry.asked()).await? {
         Ok(times) => times,
         Err(why) => return Ok(Err(AcceptError::BadTime(why))),
     };
@@ -292,65 +296,6 @@ fn network(address: IpAddr) -> String {
             }
         },
     }
-}
-
-/// When the request may be called.
-struct Times {
-    state: State,
-    not_before: Wall,
-    due_at: Option<Wall>,
-    not_after: Option<Wall>,
-}
-
-/// A booked time has to lie ahead, not too far, and inside opening hours. A mail cannot
-/// be asked while it is sent, so its window moves to the next opening instead.
-fn times(entry: &Entry, now: Wall) -> Result<Times, String> {
-    let soon = |not_after| Times {
-        state: State::Waiting,
-        not_before: now,
-        due_at: None,
-        not_after,
-    };
-    let When::Window {
-        not_before,
-        not_after,
-    } = entry.request.when
-    else {
-        return Ok(soon(None));
-    };
-    let by_mail = entry.request.channel == Channel::Smtp;
-    if not_after.is_some_and(|end| end <= now || end < not_before) {
-        return match by_mail {
-            true => Ok(soon(None)),
-            false => Err("this time has passed; choose a later one".into()),
-        };
-    }
-    if not_before <= now {
-        let passed = not_after.is_none() && now.since(not_before) > Duration::from_secs(60);
-        return match passed && !by_mail {
-            true => Err("this time has passed; choose a later one".into()),
-            false => Ok(soon(not_after)),
-        };
-    }
-    if not_before.since(now) > BOOKING_AHEAD_MAX {
-        return Err("this time is too far ahead; choose one within 14 days".into());
-    }
-    let mut due = not_before;
-    let mut end = not_after;
-    if !entry.line.is_open(due) {
-        let opens = entry.line.next_open(due);
-        match (opens, end) {
-            (Some(at), Some(end)) if at <= end => due = at,
-            (Some(at), _) if by_mail => (due, end) = (at, None),
-            _ => return Err("we are closed at this time; choose one in opening hours".into()),
-        }
-    }
-    Ok(Times {
-        state: State::Scheduled,
-        not_before: due,
-        due_at: Some(due),
-        not_after: end,
-    })
 }
 
 /// A new row at the end of the line, and its acknowledgement; nothing if the number may not

@@ -49,20 +49,23 @@ struct Clocked {
 }
 
 impl Desk {
-    /// Registers this daemon, brings the trunks up to date, and ends what an earlier
+    /// Registers this daemon, brings the trunks up to date if it calls, and ends what an earlier
     /// incarnation left behind: nobody who may have answered is called again at once.
     ///
     /// # Errors
     /// [`StoreError`]; the daemon must not serve before this succeeded.
     pub async fn start(&self) -> Result<(), StoreError> {
         let alone = !self.store.is_shared();
-        let (node, trunks) = (self.node(), self.config.trunk.clone());
+        let calls = self.config.node.role.calls();
+        let (node, trunks) = (self.node(), calls.then(|| self.config.trunk.clone()));
         self.store
             .write(move |tx| {
                 let (node, trunks) = (node.clone(), trunks.clone());
                 Box::pin(async move {
                     node::start(tx, &node, alone).await?;
-                    trunk::configure(tx, &trunks).await?;
+                    if let Some(trunks) = trunks {
+                        trunk::configure(tx, &trunks).await?;
+                    }
                     if alone {
                         mail::end_leases(tx).await?;
                         // Nobody knows how the clock went meanwhile.

@@ -68,7 +68,7 @@ impl Desk {
                 let Some((own, row)) = find(tx, &secret).await? else {
                     return Ok((Cancelled::NotFound, None));
                 };
-                if !may_cancel(&own, &row) {
+                if !may_change(&own, &row) {
                     return Ok((Cancelled::AlreadyOver, None));
                 }
                 let done = advance(tx, &letters, &row, &Event::Cancelled, "cancelled").await?;
@@ -87,7 +87,10 @@ impl Desk {
 }
 
 /// The row of a secret, and the one whose state counts: for a merged row its parent.
-async fn find(tx: &mut Conn, token: &str) -> Result<Option<(RequestRow, RequestRow)>, StoreError> {
+pub(super) async fn find(
+    tx: &mut Conn,
+    token: &str,
+) -> Result<Option<(RequestRow, RequestRow)>, StoreError> {
     let Some(own) = request::by_token(tx, token).await? else {
         return Ok(None);
     };
@@ -104,9 +107,9 @@ async fn find(tx: &mut Conn, token: &str) -> Result<Option<(RequestRow, RequestR
     Ok(Some((own, row)))
 }
 
-/// Whoever asked for the same number a second time may take the first request back only
-/// with the same mail address: else a stranger could withdraw somebody's call.
-fn may_cancel(own: &RequestRow, row: &RequestRow) -> bool {
+/// Whoever asked for the same number a second time may take the first request back, or move
+/// it, only with the same mail address: else a stranger could do so with somebody's call.
+pub(super) fn may_change(own: &RequestRow, row: &RequestRow) -> bool {
     own.id == row.id || own.email == row.email
 }
 

@@ -14,12 +14,12 @@ use tokio::sync::broadcast;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Dispatch;
-use crate::assist::{Asking, Assist};
+use super::{Dispatch, Means};
+use crate::assist::Asking;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::{Caller, Desk, Live, LiveProgress, Order, OrderReply, StoreError, Trace};
-use crate::voice::{Call, CallCommand, CallEvent, CallPlan, Voice};
+use crate::voice::{Call, CallCommand, CallEvent, CallPlan};
 
 /// Trace lines kept of one call.
 const TRACE_LINES_MAX: u32 = 2_000;
@@ -42,8 +42,7 @@ enum Write {
 /// The owner of one call.
 pub(super) struct CallTask {
     desk: Arc<Desk>,
-    assist: Arc<Assist>,
-    voice: Voice,
+    means: Means,
     config: Arc<Config>,
     clock: Clock,
     cut: CancellationToken,
@@ -59,11 +58,10 @@ pub(super) struct CallTask {
 }
 
 impl CallTask {
-    pub(super) fn new(dispatch: &Dispatch, live: Live) -> CallTask {
+    pub(super) fn new(dispatch: &Dispatch, means: &Means, live: Live) -> CallTask {
         CallTask {
             desk: Arc::clone(&dispatch.desk),
-            assist: Arc::clone(&dispatch.assist),
-            voice: dispatch.voice.clone(),
+            means: means.clone(),
             config: Arc::clone(&dispatch.config),
             began_at: dispatch.clock.wall(),
             clock: dispatch.clock.clone(),
@@ -84,7 +82,7 @@ impl CallTask {
             self.finish(Write::NotPlaced).await;
             return;
         };
-        let call = match self.voice.place(plan).await {
+        let call = match self.means.voice.place(plan).await {
             Ok(call) => call,
             Err(error) => {
                 tracing::warn!(%error, call.id = %self.live.call_id, "a call was not placed");
@@ -187,8 +185,8 @@ impl CallTask {
                 let reply = self.order(op, order).await;
                 self.tell(commands, CallCommand::Stored(op, reply));
             }
-            Some(CallEvent::Ask(op, ask)) => self.assist.ask(asking, op, ask),
-            Some(CallEvent::Webhook(order)) => self.assist.webhook(asking, order),
+            Some(CallEvent::Ask(op, ask)) => self.means.assist.ask(asking, op, ask),
+            Some(CallEvent::Webhook(order)) => self.means.assist.webhook(asking, order),
             // The flow has heard of these itself; a place that is held is left by the end.
             Some(
                 CallEvent::Answerer(..)

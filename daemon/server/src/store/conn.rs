@@ -148,6 +148,12 @@ fn sqlite_rows(rows: Vec<sqlx::sqlite::SqliteRow>) -> Vec<Row> {
     rows.into_iter().map(Row::Sqlite).collect()
 }
 
+fn empty(column: usize) -> Error {
+    Error::Damaged(format!(
+        "column {column} of a row is empty where it must not be"
+    ))
+}
+
 /// One getter a type; a column is named by its place in the statement.
 macro_rules! getter {
     ($name:ident, $opt:ident, $type:ty) => {
@@ -160,19 +166,31 @@ macro_rules! getter {
 
         #[allow(dead_code)] // not every type is read without null
         pub(super) fn $name(&self, column: usize) -> Result<$type, Error> {
-            self.$opt(column)?.ok_or_else(|| {
-                Error::Damaged(format!(
-                    "column {column} of a row is empty where it must not be"
-                ))
-            })
+            self.$opt(column)?.ok_or_else(|| empty(column))
         }
     };
 }
 
 impl Row {
     getter!(text, opt_text, String);
-    getter!(int, opt_int, i64);
     getter!(bytes, opt_bytes, Vec<u8>);
+
+    pub(super) fn opt_int(&self, column: usize) -> Result<Option<i64>, Error> {
+        Ok(match self {
+            Row::Sqlite(row) => row.try_get(column)?,
+            // A number that stands in the statement is an int4 there.
+            Row::Postgres(row) => match row.try_get(column) {
+                Err(sqlx::Error::ColumnDecode { .. }) => {
+                    row.try_get::<Option<i32>, _>(column)?.map(i64::from)
+                }
+                read => read?,
+            },
+        })
+    }
+
+    pub(super) fn int(&self, column: usize) -> Result<i64, Error> {
+        self.opt_int(column)?.ok_or_else(|| empty(column))
+    }
 
     pub(super) fn wall(&self, column: usize) -> Result<Wall, Error> {
         self.int(column).map(Wall::from_millis)

@@ -203,6 +203,8 @@ pub(crate) async fn sweep(tx: &mut Conn) -> Result<(), Error> {
         vec![],
     )
     .await?;
+    tx.run("delete from slot where start_at < {now} - 86400000", vec![])
+        .await?;
     tx.run("delete from suppressed where until < {now}", vec![])
         .await
         .map(|_| ())

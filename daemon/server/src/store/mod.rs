@@ -26,6 +26,7 @@ pub mod peek;
 pub(crate) mod promise;
 pub mod report;
 pub(crate) mod request;
+pub(crate) mod slot;
 pub(crate) mod step;
 #[cfg(test)]
 pub(crate) mod tests;

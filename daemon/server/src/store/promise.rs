@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use helpline_core::id::RequestId;
+use helpline_core::queue::ewt::Promise;
 use helpline_core::time::Wall;
 
 use super::conn::args;
@@ -66,4 +67,19 @@ pub(crate) async fn corrected(tx: &mut Conn, id: &RequestId) -> Result<bool, Err
         )
         .await?;
     Ok(row.is_some())
+}
+
+/// Puts another promise in place of the one told, because the customer chose another time;
+/// how often that was done.
+pub(crate) async fn renew(tx: &mut Conn, id: &RequestId, promise: &Promise) -> Result<u32, Error> {
+    let text = serde_json::to_string(promise).map_err(|e| Error::Damaged(e.to_string()))?;
+    tx.row(
+        "update request set promise_json = $2, estimate_json = null, stale_at = null,
+           moved = moved + 1
+         where id = $1 returning moved",
+        args![id.as_str(), text],
+    )
+    .await?
+    .ok_or(Error::NotFound)?
+    .count(0)
 }

@@ -414,7 +414,8 @@ pub(crate) async fn apply(
     tx.row(
         "update request set state = $3, open = $4, held_reason = $5,
            not_before = coalesce($6, not_before), rank = coalesce($7, rank),
-           due_at = coalesce($8, due_at), attempts = attempts + $9,
+           due_at = coalesce($8, due_at),
+           not_after = case when $8 is null then not_after else null end, attempts = attempts + $9,
            owner = case when $10 = 1 then owner else null end,
            lease_until = case when $10 = 1 then lease_until else null end,
            ended_at = case when $4 = 0 then {now} else null end

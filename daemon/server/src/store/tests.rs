@@ -916,6 +916,16 @@ async fn waiting_operations_share_a_commit_and_one_failure_hurts_nobody() {
 }
 
 #[tokio::test]
+async fn a_line_is_seen_on_both_databases() {
+    for bench in benches().await {
+        let store = &bench.store;
+        assert!(insert(store, new_request(1)).await);
+        let seen = on!(store, tx => estimate::line(tx, "help")).unwrap();
+        assert_eq!((seen.present, seen.requests), (1, 1), "{}", bench.name);
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_went_away_heals_by_itself() {
     let url = postgres_url().await;
     let store = Store::open_postgres(&url, &Clock::system()).await.unwrap();

@@ -1,23 +1,30 @@
-//! The status page of a request. Who holds its token may look and cancel; the address is never
-//! logged, and only the masked number is shown.
+//! The status page of a request. Who holds its token may look, cancel and choose another time;
+//! the address is never logged, and only the masked number is shown.
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use helpline_core::queue::ewt::Promise;
+use helpline_core::request::json::{BOOKING_AHEAD_MAX, local_instant};
 use helpline_core::time::Wall;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::desk::{Desk, StatusView};
-use crate::page::{Pages, Problem, Sender, Words, promise_json, sender, time_in_words};
+use crate::desk::{Desk, Moved, StatusView};
+use crate::page::{
+    Pages, Problem, Sender, Words, promise_json, read_body, sender, time_for_input, time_in_words,
+    zone_in_words,
+};
 
 /// Longest token that is looked up, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
+/// Largest form that chooses a time, in bytes.
+const FORM_BYTES_MAX: usize = 1_024;
 
 /// What the status routes need.
 pub struct StatusPage {
@@ -39,12 +46,14 @@ impl StatusPage {
         })
     }
 
-    /// `/s/{token}`, `/s/{token}/status` (JSON) and `POST /s/{token}/cancel`.
+    /// `/s/{token}`, `/s/{token}/status` (JSON), `POST /s/{token}/cancel` and
+    /// `/s/{token}/time`.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/s/{token}", get(show))
             .route("/s/{token}/status", get(as_json))
             .route("/s/{token}/cancel", post(cancel))
+            .route("/s/{token}/time", get(ask_time).post(choose_time))
             .with_state(Arc::clone(self))
     }
 
@@ -92,12 +101,8 @@ async fn show(
             page(&status, &token, &view, &language)
         }
         Err(code) => {
-            let text = match code {
-                StatusCode::NOT_FOUND => "not_found_text",
-                _ => "error_text",
-            };
             let language = words.choose(wanted.as_deref(), accept);
-            status.pages.error(code, &language, text)
+            status.pages.error(code, &language, text_of(code))
         }
     };
     private(answer)
@@ -128,28 +133,15 @@ async fn as_json(State(status): State<Arc<StatusPage>>, Path(token): Path<String
     private(answer)
 }
 
-/// Cancels, then shows the page again. The token in the address is the right to do so; a
-/// foreign page that knows it somehow is refused all the same. Our own page sends no usable
-/// `Origin` without `Sec-Fetch-Site`, because its referrer policy hides the address.
+/// Cancels, then shows the page again.
 async fn cancel(
     State(status): State<Arc<StatusPage>>,
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let accept = headers.get(header::ACCEPT_LANGUAGE);
-    let accept = accept.and_then(|v| v.to_str().ok());
-    let language = status.pages.words().choose(None, accept);
-    let hidden = headers.get(header::ORIGIN).is_some_and(|o| o == "null")
-        && !headers.contains_key("sec-fetch-site");
-    if sender(&headers, status.pages.public_url()) == Sender::Foreign && !hidden {
-        let answer = status
-            .pages
-            .error(StatusCode::FORBIDDEN, &language, "foreign_text");
+    let language = language_of(&status, &headers);
+    if let Some(answer) = status.refuses(&token, &headers, &language) {
         return private(answer);
-    }
-    if !is_token(&token) {
-        let code = StatusCode::NOT_FOUND;
-        return private(status.pages.error(code, &language, "not_found_text"));
     }
     match status.desk.cancel(&token).await {
         // Whatever it came to, the page shows it.
@@ -160,6 +152,108 @@ async fn cancel(
             return private(status.pages.error(code, &language, "error_text"));
         }
     }
+    shown_again(&token)
+}
+
+/// Shows the form that chooses another time.
+async fn ask_time(
+    State(status): State<Arc<StatusPage>>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let language = language_of(&status, &headers);
+    private(match status.find(&token).await {
+        Ok(view) if may_move(&view.state) => time_page(&status, &token, &view, &language, false),
+        Ok(_) => return shown_again(&token),
+        Err(code) => status.pages.error(code, &language, text_of(code)),
+    })
+}
+
+/// Books the call for another time, then shows the page again; with the reason, if it cannot be
+/// called then.
+async fn choose_time(
+    State(status): State<Arc<StatusPage>>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let language = language_of(&status, &headers);
+    if let Some(answer) = status.refuses(&token, &headers, &language) {
+        return private(answer);
+    }
+    let answer = match status.choose(&token, &headers, body).await {
+        Ok(Moved::BadTime(_)) => match status.find(&token).await {
+            Ok(view) => time_page(&status, &token, &view, &language, true),
+            Err(code) => status.pages.error(code, &language, text_of(code)),
+        },
+        Ok(Moved::Done(_) | Moved::TooLate | Moved::NotFound) => return shown_again(&token),
+        Err(code) => status.pages.error(code, &language, text_of(code)),
+    };
+    private(answer)
+}
+
+impl StatusPage {
+    /// An answer if nothing may be done: the token in the address is the right to act, but a
+    /// foreign page that knows it somehow is refused all the same. Our own page sends no usable
+    /// `Origin` without `Sec-Fetch-Site`, because its referrer policy hides the address.
+    fn refuses(&self, token: &str, headers: &HeaderMap, language: &str) -> Option<Response> {
+        let hidden = headers.get(header::ORIGIN).is_some_and(|o| o == "null")
+            && !headers.contains_key("sec-fetch-site");
+        let (code, text) = if sender(headers, self.pages.public_url()) == Sender::Foreign && !hidden
+        {
+            (StatusCode::FORBIDDEN, "foreign_text")
+        } else if !is_token(token) {
+            (StatusCode::NOT_FOUND, "not_found_text")
+        } else {
+            return None;
+        };
+        Some(self.pages.error(code, language, text))
+    }
+
+    /// Reads the time of the form, in the zone in which the page told its times.
+    async fn choose(
+        &self,
+        token: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Moved, StatusCode> {
+        let view = self.find(token).await?;
+        let body = read_body(headers, body, FORM_BYTES_MAX)
+            .await
+            .map_err(|fault| fault.status())?;
+        let mut fields = url::form_urlencoded::parse(&body);
+        let at = fields.find(|(name, _)| name == "at");
+        let Some(Ok(at)) = at.map(|(_, at)| local_instant(&at, self.zone_of(&view))) else {
+            return Ok(Moved::BadTime("no time was given".to_owned()));
+        };
+        let moved = self.desk.reschedule(token, at).await;
+        moved.map_err(|error| {
+            tracing::error!(%error, "another time could not be stored");
+            StatusCode::SERVICE_UNAVAILABLE
+        })
+    }
+
+    fn zone_of<'a>(&'a self, view: &'a StatusView) -> &'a str {
+        view.promise.as_ref().map_or(&self.zone, |p| &p.zone)
+    }
+}
+
+fn language_of(status: &StatusPage, headers: &HeaderMap) -> String {
+    let accept = headers.get(header::ACCEPT_LANGUAGE);
+    let accept = accept.and_then(|v| v.to_str().ok());
+    status.pages.words().choose(None, accept)
+}
+
+/// The sentence of an error page.
+fn text_of(code: StatusCode) -> &'static str {
+    match code {
+        StatusCode::NOT_FOUND => "not_found_text",
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large_text",
+        _ => "error_text",
+    }
+}
+
+fn shown_again(token: &str) -> Response {
     let location = [(header::LOCATION, format!("/s/{token}"))];
     private((StatusCode::SEE_OTHER, location).into_response())
 }
@@ -197,13 +291,18 @@ fn waits(state: &str) -> bool {
     matches!(state, "waiting" | "leased" | "held" | "backoff")
 }
 
+/// Whether another time can be chosen: a call that is on, or comes at once, is not moved.
+fn may_move(state: &str) -> bool {
+    matches!(state, "waiting" | "held" | "backoff" | "scheduled")
+}
+
 fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> Response {
     let words = status.pages.words();
     let now = status.clock.wall();
     let state = view.state.as_str();
     let (headline, _, tone) = wording(state);
     let told = |promise: &Promise| promise.text(None, now, language);
-    let zone = view.promise.as_ref().map_or(&status.zone, |p| &p.zone);
+    let zone = status.zone_of(view);
     let time = |at: Wall| time_in_words(at, zone, language);
     let estimate = view.estimate.as_ref().filter(|_| waits(state)).map(told);
     let promise = view
@@ -226,12 +325,43 @@ fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> 
         "number": view.number_masked,
         "can_cancel": view.open,
         "cancel_href": format!("/s/{token}/cancel"),
+        "move_href": may_move(state).then(|| format!("/s/{token}/time")),
         "can_ask": !view.open && !matches!(state, "refused" | "suppressed"),
         "again_href": "/help",
     });
     status
         .pages
         .answer(StatusCode::OK, "status", language, data)
+}
+
+/// The form that chooses another time; it does not renew itself. With `refused`, the time
+/// chosen before is not to be had.
+fn time_page(
+    status: &StatusPage,
+    token: &str,
+    view: &StatusView,
+    language: &str,
+    refused: bool,
+) -> Response {
+    let words = status.pages.words();
+    let now = status.clock.wall();
+    let zone = status.zone_of(view);
+    let data = json!({
+        "title": words.get(language, "move"),
+        "due": view.due_at.map(|at| time_in_words(at, zone, language)),
+        "fault": refused.then(|| words.get(language, "err_time-refused")),
+        "move_href": format!("/s/{token}/time"),
+        "back_href": format!("/s/{token}"),
+        "at": view.due_at.map(|at| time_for_input(at, zone)),
+        "at_min": time_for_input(now, zone),
+        "at_max": time_for_input(now + BOOKING_AHEAD_MAX, zone),
+        "zone_name": zone_in_words(zone),
+    });
+    let code = match refused {
+        false => StatusCode::OK,
+        true => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    status.pages.answer(code, "time", language, data)
 }
 
 /// The sentence below the headline.
@@ -252,6 +382,12 @@ fn view_json(view: &StatusView, now: Wall) -> Value {
     let state = view.state.as_str();
     let position = view.position.filter(|_| waits(state));
     let promise = |promise: &Promise| promise_json(promise, position, now, &view.language);
+    let can = [(view.open, "cancel"), (may_move(state), "reschedule")];
+    let can: Vec<_> = can
+        .iter()
+        .filter(|(can, _)| *can)
+        .map(|(_, word)| word)
+        .collect();
     let tail: String = view
         .number_masked
         .chars()
@@ -267,7 +403,7 @@ fn view_json(view: &StatusView, now: Wall) -> Value {
         "due_at": view.due_at.map(Wall::rfc3339),
         "next_try_at": view.not_before.filter(|_| state == "backoff").map(Wall::rfc3339),
         "phone_tail": tail.chars().rev().collect::<String>(),
-        "can": if view.open { vec!["cancel"] } else { Vec::new() },
+        "can": can,
     })
 }
 

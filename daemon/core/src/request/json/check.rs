@@ -363,7 +363,10 @@ fn is_rfc3339(text: &str) -> bool {
 
 /// A `datetime-local` value in `zone`. A time that a clock change skips moves on by the gap, one
 /// that comes twice is the first: the customer is then waiting, not yet gone.
-fn local_instant(text: &str, zone: &str) -> Result<Wall, FieldError> {
+///
+/// # Errors
+/// What stands there is no time, or the zone is none.
+pub fn local_instant(text: &str, zone: &str) -> Result<Wall, FieldError> {
     let bad = || error("when", "bad-time", "choose a day and a time");
     let text = text.trim();
     if text.is_empty() || text.len() > 23 || !text.contains('T') || text.contains('[') {

@@ -37,7 +37,8 @@ impl Dial {
             trunk.calls_per_second = 1_000.0;
         }
         let daemon = Daemon::start(config, Clock::system()).await?;
-        let url = format!("http://{}/api/requests", daemon.addresses().http);
+        let http = daemon.addresses().http.context("no web listener")?;
+        let url = format!("http://{http}/api/requests");
         let mut invite_ms = Vec::new();
         let mut answer_ms = Vec::new();
         for n in 0..self.count {

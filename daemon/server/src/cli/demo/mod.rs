@@ -95,13 +95,10 @@ impl Demo {
         };
         if !self.exit {
             let at = daemon.addresses();
+            let http = at.http.context("no web listener")?;
+            println!("\nThe daemon stays up. Open http://{http}/help, or ask:");
             println!(
-                "\nThe daemon stays up. Open http://{}/help, or ask:",
-                at.http
-            );
-            println!(
-                "  curl -sS http://{}/api/requests -H 'Content-Type: application/json' -d '{{\"phone\":\"+442079460103\"}}'",
-                at.http
+                "  curl -sS http://{http}/api/requests -H 'Content-Type: application/json' -d '{{\"phone\":\"+442079460103\"}}'"
             );
             println!(
                 "Health: http://{}/health   Files: {}   Ctrl-C ends it.",
@@ -140,12 +137,11 @@ async fn tell(story: &Story, dir: &Path) -> anyhow::Result<(Daemon, TestPhone)> 
     let daemon = Daemon::start(config, Clock::system()).await?;
     let at = daemon.addresses();
     let smtp = at.smtp.context("no SMTP receiver")?;
+    let http = at.http.context("no web listener")?;
+    let sip = at.sip.context("no SIP socket")?;
     story.step(
         "up",
-        &format!(
-            "helpline is up: web http://{}  mail smtp://{smtp}  SIP {}",
-            at.http, at.sip
-        ),
+        &format!("helpline is up: web http://{http}  mail smtp://{smtp}  SIP {sip}"),
     );
     story.note("one call at a time is allowed, so that the second customer has to wait");
 
@@ -157,7 +153,7 @@ async fn tell(story: &Story, dir: &Path) -> anyhow::Result<(Daemon, TestPhone)> 
     let ada_mail = mailbox::wait_for(&mails, ADA.email, PATIENCE).await?;
     story.quote("mail answered", "Ada gets this reply:", &ada_mail);
 
-    let base = format!("http://{}", at.http);
+    let base = format!("http://{http}");
     let ben_status = fill_in_form(&BEN, &base).await?;
     story.step(
         "form accepted",

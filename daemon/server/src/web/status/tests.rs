@@ -167,7 +167,7 @@ async fn json_view_is_for_programs() {
     assert_eq!(body["promise"]["kind"], "range");
     assert_eq!(body["promise"]["zone"], "Europe/Berlin");
     assert_eq!(body["estimate"], body["promise"], "nothing happened since");
-    assert_eq!(body["can"], json!(["cancel"]));
+    assert_eq!(body["can"], json!(["cancel", "reschedule"]));
     assert!(body["next_try_at"].is_null() && body["due_at"].is_null());
 }
 
@@ -244,4 +244,55 @@ async fn cancelling_twice_or_a_stranger_changes_nothing_else() {
     let snapshot = line.stage.desk.snapshot().await.unwrap();
     let cancelled = ("help".to_owned(), "waiting".to_owned(), 6);
     assert_eq!(snapshot.counts.requests, [cancelled]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_time_is_chosen_on_a_page_of_its_own() {
+    let line = line().await;
+    let path = format!("/s/{}/time", line.token);
+    let post = async |header: (&str, &str), body: String| {
+        let post = Request::post(&path).header(header.0, header.1);
+        line.ask(post.body(Body::from(body)).unwrap()).await
+    };
+    let own = ("sec-fetch-site", "same-origin");
+    let (status, _, html) = line.own("/time").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        !html.contains("http-equiv=\"refresh\""),
+        "it would lose what is typed"
+    );
+    assert!(html.contains("min=\"2026-11-23T14:20\""), "{html}");
+    for bad in [
+        "",
+        "at=",
+        "at=soon",
+        "at=2026-11-23T14:00",
+        "at=2027-11-23T16:00",
+        "at=2026-13-40T99:99",
+        "at=%00",
+    ] {
+        let (status, _, html) = post(own, bad.to_owned()).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
+        assert!(html.contains("id=\"at-error\""), "{bad}: {html}");
+        assert_eq!(line.state().await, "waiting", "{bad}");
+    }
+    let huge = format!("at={}", "0".repeat(2_000));
+    let (status, _, _) = post(own, huge).await;
+    assert_ne!(status, StatusCode::SEE_OTHER);
+    let good = "at=2026-11-23T16:00";
+    let (status, _, _) = post(("origin", "https://evil.example"), good.into()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(line.state().await, "waiting");
+    let (status, headers, _) = post(own, good.into()).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    assert_eq!(headers["location"], format!("/s/{}", line.token));
+    let (_, _, html) = line.own("").await;
+    assert!(html.contains("23 November 2026, 16:00"), "{html}");
+    // While the telephone rings it is too late.
+    line.turn("dialling").await;
+    let (status, _, _) = post(own, good.into()).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    assert_eq!(line.state().await, "dialling");
+    let (status, _, _) = line.own("/time").await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
 }
