@@ -16,6 +16,7 @@ mod mail;
 mod nodes;
 mod operator;
 mod proxy;
+mod reading;
 mod readme;
 mod reload;
 mod service;

@@ -174,6 +174,9 @@ pub struct Mail {
     pub relay: Option<Relay>,
     /// Folder whose templates override the built-in ones by file name.
     pub templates: Option<PathBuf>,
+    /// Relays of the operator's whose `Authentication-Results` are believed, by their
+    /// authserv-id (RFC 8601).
+    pub authserv_ids: Vec<String>,
 }
 
 /// An SMTP relay.
@@ -466,6 +469,7 @@ impl Config {
                 .filter_map(|n| PhoneNumber::parse(n, None).ok())
                 .collect(),
             refuse_prefixes: self.dial.refuse_prefixes.clone(),
+            any_region: false,
         }
     }
 

@@ -10,6 +10,7 @@ mod callback;
 mod caller;
 mod correct;
 pub mod customers;
+mod door;
 mod honesty;
 mod letter;
 mod line;
@@ -59,6 +60,7 @@ pub use staff::Ordered;
 pub use status::Cancelled;
 
 use correct::Doubts;
+use door::Door;
 use outlook::Estimator;
 
 /// Requests whose live call has to be ended and whose task has not looked yet.
@@ -68,6 +70,7 @@ const CANCELLED_MAX: usize = 1_024;
 /// requests.
 pub struct Desk {
     store: Store,
+    door: Arc<Door>,
     config: Arc<Config>,
     calendars: BTreeMap<String, Calendar>,
     rules: DialRules,
@@ -131,6 +134,7 @@ impl Desk {
             doubts: Mutex::default(),
             records: Mutex::default(),
             store,
+            door: Arc::default(),
             config,
             calendars,
             clock,

@@ -4,6 +4,7 @@
 //! desk writes both in one transaction; nobody else changes the state of a request.
 
 pub mod ewt;
+pub mod harass;
 pub mod order;
 pub mod pacing;
 pub mod retry;

@@ -10,6 +10,7 @@ mod dtmf;
 mod ewt;
 mod health;
 mod ivr;
+mod mail;
 mod numbers;
 mod queue;
 mod report;
@@ -59,9 +60,11 @@ enum Command {
     Ivr(ivr::Ivr),
     /// Try the wait estimator on what happened at a desk.
     Ewt(ewt::Ewt),
+    /// Show what is understood of a mail: kind, text, numbers, time.
+    Mail(mail::Mail),
     /// Find the DTMF keys in a recording.
     Dtmf(dtmf::Dtmf),
-    /// Print a JSON Schema: config, help-request, ivr-flow, ivr-test, openapi.
+    /// Print a JSON Schema: config, help-request, ivr-flow, ivr-test, mail, openapi.
     Schema(schema::Schema),
     /// Measure on this machine.
     Bench(bench::Bench),
@@ -110,6 +113,7 @@ impl Cli {
             Command::Call(call) => call.run().await,
             Command::Ivr(command) => command.run().await,
             Command::Ewt(ewt) => ewt.run(),
+            Command::Mail(mail) => mail.run(),
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,

@@ -22,6 +22,8 @@ enum Name {
     IvrFlow,
     /// A golden test of a call flow.
     IvrTest,
+    /// What `helpline mail` prints.
+    Mail,
     /// The HTTP API.
     Openapi,
 }
@@ -33,6 +35,7 @@ impl Schema {
             Name::HelpRequest => include_str!("../../../../schemas/help-request.json").to_owned(),
             Name::IvrFlow => include_str!("../../../../schemas/ivr-flow.json").to_owned(),
             Name::IvrTest => include_str!("../../../../schemas/ivr-test.json").to_owned(),
+            Name::Mail => include_str!("../../../../schemas/mail.json").to_owned(),
             Name::Openapi => include_str!("../../../../schemas/openapi.json").to_owned(),
         };
         println!("{}", text.trim_end());

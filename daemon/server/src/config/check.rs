@@ -331,6 +331,32 @@ impl Check<'_> {
                 );
             }
             self.secret("trunk.password_file", trunk.password_file.as_deref());
+            self.trunk_cost(trunk);
+        }
+    }
+
+    /// A cap on money needs the price of every call.
+    fn trunk_cost(&mut self, trunk: &Trunk) {
+        let is_money = |money: f64| (0.0..=1e6).contains(&money);
+        for (begin, rate) in &trunk.rates {
+            let digits = begin.strip_prefix('+');
+            if !digits.is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit())) {
+                let why = format!("{begin:?} begins no number; write \"+49\", or \"+\" for all");
+                self.fault("trunk.rates", begin, &why);
+            }
+            if !is_money(*rate) {
+                self.fault("trunk.rates", begin, "a price is 0 to 1000000");
+            }
+        }
+        let Some(cost) = trunk.cost_per_day else {
+            return;
+        };
+        if !is_money(cost) {
+            self.fault("trunk.cost_per_day", "cost_per_day", "must be 0 to 1000000");
+        }
+        if !trunk.rates.contains_key("+") {
+            let why = "needs the price of every number: rates = { \"+\" = 0.3 }";
+            self.fault("trunk.cost_per_day", "cost_per_day", why);
         }
     }
 

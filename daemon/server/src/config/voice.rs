@@ -1,5 +1,6 @@
 //! `[voice]`, `[[trunks]]` and `[[phones]]`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,12 +99,46 @@ pub struct Trunk {
     /// New calls a second.
     #[serde(default = "default_calls_per_second")]
     pub calls_per_second: f64,
+    /// Minutes of calls in a day (UTC); past that the trunk is left alone until midnight.
+    pub minutes_per_day: Option<u32>,
+    /// Money that its calls of a day (UTC) may cost, by `rates`.
+    pub cost_per_day: Option<f64>,
+    /// Price of a minute by the begin of the number, the longest that fits: `{ "+49" = 0.02, "+" = 0.3 }`.
+    #[serde(default)]
+    pub rates: BTreeMap<String, f64>,
     /// Codecs in order of preference: `pcmu`, `pcma`, `g722`, `opus`.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<CodecName>,
     /// From where its sound may come: `strict`, `address` or `nat`.
     #[serde(default)]
     pub media: MediaRule,
+}
+
+/// Parts of the unit of money in which prices are counted.
+const PRICE_PARTS: f64 = 10_000.0;
+
+impl Trunk {
+    /// Price of a minute to a number in E.164, in ten-thousandths, rounded up.
+    #[must_use]
+    pub fn price(&self, number: &str) -> i64 {
+        let fits = self
+            .rates
+            .iter()
+            .filter(|(begin, _)| number.starts_with(begin.as_str()));
+        let rate = fits.max_by_key(|(begin, _)| begin.len());
+        rate.map_or(0, |(_, rate)| price_parts(*rate))
+    }
+
+    /// The cap on the cost of a day, in ten-thousandths.
+    #[must_use]
+    pub fn cost_max(&self) -> Option<i64> {
+        self.cost_per_day.map(price_parts)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // clamped; a price has few digits
+fn price_parts(money: f64) -> i64 {
+    (money * PRICE_PARTS).ceil().clamp(0.0, 1e12) as i64
 }
 
 /// How a trunk is spoken to.
@@ -241,6 +276,9 @@ impl Default for Trunk {
             caller_id: String::new(),
             max_channels: default_channels(),
             calls_per_second: default_calls_per_second(),
+            minutes_per_day: None,
+            cost_per_day: None,
+            rates: BTreeMap::new(),
             codecs: default_codecs(),
             media: MediaRule::default(),
         }

@@ -197,6 +197,21 @@ fn declare(metrics: &Metrics) {
             &["trunk"],
         ),
         (
+            "helpline_trunk_minutes_today",
+            "Minutes of calls on the trunk since midnight UTC.",
+            &["trunk"],
+        ),
+        (
+            "helpline_trunk_cost_today",
+            "What the calls on the trunk cost since midnight UTC, by its rates.",
+            &["trunk"],
+        ),
+        (
+            "helpline_trunk_cap_reached",
+            "1 while minutes_per_day or cost_per_day keeps the trunk from more calls.",
+            &["trunk"],
+        ),
+        (
             "helpline_trunk_registered",
             "1 while the registration at the trunk holds.",
             &["trunk"],
@@ -352,6 +367,14 @@ fn line(metrics: &Metrics, snapshot: &Snapshot) {
     }
     for (disposition, n) in &snapshot.attempts {
         metrics.set("helpline_attempts_total", &[disposition], number(*n));
+    }
+    for (trunk, spent) in &snapshot.counts.spent {
+        let minutes = u64::try_from(spent.minutes).unwrap_or(0);
+        metrics.set("helpline_trunk_minutes_today", &[trunk], number(minutes));
+        let cost = number(u64::try_from(spent.cost).unwrap_or(0)) / 10_000.0;
+        metrics.set("helpline_trunk_cost_today", &[trunk], cost);
+        let is_over = f64::from(u8::from(spent.is_over));
+        metrics.set("helpline_trunk_cap_reached", &[trunk], is_over);
     }
     metrics.set(
         "helpline_replies_withheld_total",

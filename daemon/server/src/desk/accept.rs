@@ -19,23 +19,23 @@ use super::letter::{Letter, Letters, stale_at};
 use super::outlook::Seen;
 use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, budget};
 use crate::store::{Conn, KeyState, Limit, NewRequest, RequestRow};
-use crate::store::{key, limit, request};
+use crate::store::{key, limit, request, source};
 
 /// A number may ask so often, merged requests included.
-const NUMBER_MINUTE: Limit = Limit {
+pub(super) const NUMBER_MINUTE: Limit = Limit {
     name: "number-minute",
     interval: Duration::from_secs(12),
     burst: 5,
 };
 /// New requests of a number.
-const NUMBER_DAY: Limit = Limit {
+pub(super) const NUMBER_DAY: Limit = Limit {
     name: "number-day",
     interval: Duration::from_secs(4 * 3_600),
     burst: 6,
 };
 /// Requests from one network address; offices share one, so it is wide. The web
 /// listener has a limit of its own.
-const ADDRESS_HOUR: Limit = Limit {
+pub(super) const ADDRESS_HOUR: Limit = Limit {
     name: "address-hour",
     interval: Duration::from_secs(36),
     burst: 100,
@@ -44,29 +44,30 @@ const ADDRESS_HOUR: Limit = Limit {
 /// A request at the door, with everything the transaction needs; it may run twice.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    id: RequestId,
+    pub(super) id: RequestId,
     token: String,
-    request: HelpRequest,
+    pub(super) request: HelpRequest,
     key: Option<IntakeKey>,
     ack: Option<AckTo>,
     address: Option<IpAddr>,
     place_at: Option<Wall>,
-    line: Line,
+    pub(super) line: Line,
     letters: Letters,
 }
 
 /// What is known of a queue beside its rows.
 #[derive(Clone, Debug)]
-struct Line {
-    waiting_max: u32,
-    zone: String,
+pub(super) struct Line {
+    pub(super) waiting_max: u32,
+    pub(super) zone: String,
     hours: Hours,
-    seen: Arc<Seen>,
+    pub(super) seen: Arc<Seen>,
     /// How many stand before the end of a long line.
-    ahead: Option<u32>,
+    pub(super) ahead: Option<u32>,
 }
 
 /// What came of a request at the door.
+#[derive(Clone, Debug)]
 pub(super) struct Entered {
     pub(super) accepted: Accepted,
     /// No acknowledgement was written because the budget of replies is used up.
@@ -95,26 +96,11 @@ impl Desk {
         origin: Origin,
     ) -> Result<Accepted, AcceptError> {
         let entry = self.entry(request, origin).await?;
-        let done = self
-            .store
-            .write(move |tx| {
-                let entry = entry.clone();
-                Box::pin(async move { enter(tx, &entry).await })
-            })
-            .await;
-        match done {
-            Ok(Ok(entered)) => {
-                self.note_reply(entered.withheld);
-                self.wake_line();
-                self.wake_mail();
-                Ok(entered.accepted)
-            }
-            Ok(Err(refused)) => Err(refused),
-            Err(error) => {
-                tracing::error!(%error, "a request could not be stored");
-                Err(AcceptError::Unavailable)
-            }
-        }
+        let entered = self.door.enter(&self.store, entry).await?;
+        self.note_reply(entered.withheld);
+        self.wake_line();
+        self.wake_mail();
+        Ok(entered.accepted)
     }
 
     /// Checks what needs no row, and gathers what the transaction needs.
@@ -176,6 +162,28 @@ impl Entry {
             _ => Asked::ByLetter,
         }
     }
+
+    /// Whether nothing goes with it but its row: no key, no mail, no place of an earlier moment.
+    pub(super) fn is_bare(&self) -> bool {
+        self.key.is_none() && self.ack.is_none() && self.place_at.is_none()
+    }
+
+    /// Its address for limits, if it counts.
+    pub(super) fn network(&self) -> Option<String> {
+        self.address.filter(|a| !a.is_loopback()).map(network)
+    }
+
+    /// Whom the request counts for when it turns out to be harassment.
+    fn source(&self) -> Option<String> {
+        match self.request.channel {
+            Channel::Form | Channel::Json => {
+                let address = self.address.filter(|address| !address.is_loopback());
+                address.map(|address| source::of_address(&address.to_string()))
+            }
+            Channel::Smtp => self.request.email.as_deref().map(source::of_sender),
+            Channel::Phone => None,
+        }
+    }
 }
 
 /// The accepting transaction.
@@ -230,7 +238,7 @@ fn read_back(answer: &str) -> Result<Entered, StoreError> {
 /// it is it looked at closer.
 async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptError>, StoreError> {
     let (queue, number) = (&entry.request.queue, &entry.request.number);
-    let address = entry.address.filter(|a| !a.is_loopback()).map(network);
+    let address = entry.network();
     let day = (NUMBER_DAY, number.as_str());
     let limits = [
         address.as_deref().map(|network| (ADDRESS_HOUR, network)),
@@ -266,6 +274,11 @@ async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptErr
     if by_day {
         // Only a request that is stored counts for its day.
         limit::give_back(tx, day.0, day.1).await?;
+    }
+    if let Some(source) = entry.source()
+        && let Some(retry_after) = source::quarantined(tx, &source).await?
+    {
+        return Ok(Err(AcceptError::TooMany { retry_after }));
     }
     if limit::is_suppressed(tx, number).await? {
         return Ok(Err(AcceptError::NotAllowed));
@@ -377,7 +390,11 @@ async fn merge(
     answer(tx, entry, position, promise).await
 }
 
-fn new_row(entry: &Entry, promise: &Promise, now: Wall) -> Result<NewRequest, StoreError> {
+pub(super) fn new_row(
+    entry: &Entry,
+    promise: &Promise,
+    now: Wall,
+) -> Result<NewRequest, StoreError> {
     let ack_json = entry.ack.as_ref().map(serde_json::to_string).transpose();
     Ok(NewRequest {
         id: entry.id.clone(),
@@ -393,6 +410,7 @@ fn new_row(entry: &Entry, promise: &Promise, now: Wall) -> Result<NewRequest, St
         forecast: None,
         stale_at: stale_at(promise),
         address: entry.address.map(|a| a.to_string()),
+        source: entry.source(),
         parent: None,
         accepted_at: now,
     })
@@ -431,14 +449,19 @@ async fn answer(
     promise: Promise,
 ) -> Result<Entered, StoreError> {
     let withheld = !acknowledge(tx, entry, position).await?;
-    let accepted = Accepted {
+    let accepted = accepted(entry, position, promise);
+    Ok(Entered { accepted, withheld })
+}
+
+/// The answer to whoever asked.
+pub(super) fn accepted(entry: &Entry, position: Option<u32>, promise: Promise) -> Accepted {
+    Accepted {
         id: entry.id.clone(),
         token: entry.token.clone(),
         position,
         promise,
         fresh: true,
-    };
-    Ok(Entered { accepted, withheld })
+    }
 }
 
 /// What a step of the life cycle causes beside the row: mail and the do-not-call list.

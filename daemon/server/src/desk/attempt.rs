@@ -6,6 +6,7 @@ use helpline_core::call::{CallReport, Disposition, End, Settled, disposition};
 use helpline_core::id::{AttemptId, CallId, RequestId};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::queue::ewt::Kept;
+use helpline_core::queue::harass::Heard;
 use helpline_core::queue::retry::{self, History};
 use helpline_core::queue::{Event, Release, STOP_FOR, State, step};
 use helpline_core::rng::Rng;
@@ -14,8 +15,8 @@ use helpline_core::time::Wall;
 use super::accept::follow_up;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
-use crate::store::{AttemptRow, Claimed, Conn, Intent, IntentRefused, Outcome, Suppression};
-use crate::store::{attempt, call, claim, limit, request, trunk};
+use crate::store::{AttemptRow, Claimed, Conn, Intent, IntentRefused, Offer, Outcome, Suppression};
+use crate::store::{attempt, call, claim, limit, request, source, trunk};
 
 pub(crate) use crate::store::Progress as LiveProgress;
 pub(crate) use crate::store::TraceRow as Trace;
@@ -133,7 +134,7 @@ impl Desk {
             node: self.node(),
             number: row.number.clone(),
             call_id: self.new_id(CallId::new).to_string(),
-            trunks: self.config.trunk.iter().map(|t| t.name.clone()).collect(),
+            trunks: self.offers(&row.number),
             ring_limit: queue.ring_limit.0,
         };
         let allowed = self.rules.check(&row.number).is_ok();
@@ -169,6 +170,15 @@ impl Desk {
                 }))
             }
         })
+    }
+
+    fn offers(&self, number: &PhoneNumber) -> Vec<Offer> {
+        let trunks = self.config.trunk.iter();
+        let offer = |trunk: &crate::config::Trunk| Offer {
+            trunk: trunk.name.clone(),
+            price: trunk.price(number.as_str()),
+        };
+        trunks.map(offer).collect()
     }
 
     /// Holds a first call against what its customer was told.
@@ -428,6 +438,26 @@ async fn commit_intent(
     Ok(made)
 }
 
+/// After an unwelcome call: whoever asked for it may have asked for others to be troubled.
+async fn watch_source(
+    tx: &mut Conn,
+    request: &RequestId,
+    disposition: Disposition,
+) -> Result<(), StoreError> {
+    let mut this = Heard::default();
+    this.count(disposition);
+    if this == Heard::default() || this.talked > 0 {
+        return Ok(());
+    }
+    if let Some((source, heard)) = source::heard(tx, request).await?
+        && heard.is_harassment()
+    {
+        tracing::warn!(request.id = %request, "nothing is taken from the source of this request for a day");
+        source::quarantine(tx, &source).await?;
+    }
+    Ok(())
+}
+
 /// The transaction that ends an attempt: attempt, trunk, request, mail.
 async fn end(tx: &mut Conn, ending: &Ending) -> Result<State, StoreError> {
     let made = attempt::by_id(tx, &ending.attempt)
@@ -459,6 +489,7 @@ async fn end(tx: &mut Conn, ending: &Ending) -> Result<State, StoreError> {
         | Disposition::Later
         | Disposition::Stop => trunk::worked(tx, &made.trunk).await?,
     }
+    watch_source(tx, &made.request, disposition).await?;
     let now = tx.now().await?;
     let row = request::by_id(tx, &made.request)
         .await?

@@ -106,7 +106,7 @@ impl Desk {
         }
     }
 
-    async fn is_merged(&self, accepted: &Accepted) -> Result<bool, StoreError> {
+    pub(super) async fn is_merged(&self, accepted: &Accepted) -> Result<bool, StoreError> {
         let id = accepted.id.clone();
         let row = self
             .store

@@ -109,6 +109,85 @@ async fn positions_grow_and_a_full_line_refuses() {
     }
 }
 
+/// A desk whose lines are long.
+async fn wide(bench: &crate::store::tests::Bench) -> Arc<Desk> {
+    let mut config = (*config()).clone();
+    config.queue[0].waiting_max = 100_000;
+    let (clock, calendars) = (bench.store.test_clock(), config.calendars());
+    let desk = Desk::new(bench.store.clone(), Arc::new(config), calendars, clock, 3);
+    desk.start().await.unwrap();
+    Arc::new(desk)
+}
+
+#[tokio::test]
+async fn requests_that_come_at_once_enter_as_if_one_by_one() {
+    for bench in &benches().await {
+        let desk = wide(bench).await;
+        let blocked = request(59).number;
+        desk.block(&blocked, None).await.unwrap();
+        // Each number once, but for the fifth, which asks eight times: too often for a minute.
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in (0..60).chain([5; 7]) {
+            let desk = Arc::clone(&desk);
+            let origin = match n {
+                20..24 => keyed(&format!("k{n}"), "b"),
+                30..34 => Origin {
+                    address: Some(format!("192.0.2.{}", n / 2).parse().unwrap()),
+                    ..Origin::default()
+                },
+                _ => Origin::default(),
+            };
+            tasks.spawn(async move { (n, desk.accept(request(n), origin).await) });
+        }
+        let (mut places, mut ids, mut merged, mut refused) = (vec![], vec![], 0, vec![]);
+        while let Some(done) = tasks.join_next().await {
+            match done.unwrap() {
+                (n, Ok(accepted)) => {
+                    let place = accepted.position.unwrap();
+                    ids.push(accepted.id.clone());
+                    match desk.is_merged(&accepted).await.unwrap() {
+                        true => merged += 1,
+                        false => places.push((place, n)),
+                    }
+                }
+                (n, Err(error)) => refused.push((n, error)),
+            }
+        }
+        places.sort_unstable();
+        let numbers: std::collections::BTreeSet<u32> = places.iter().map(|(_, n)| *n).collect();
+        assert_eq!(numbers.len(), 59, "{}", bench.name);
+        assert_eq!(
+            (places.len(), merged),
+            (59, 4),
+            "{}: {refused:?}",
+            bench.name
+        );
+        let places: Vec<u32> = places.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, (1..=59).collect::<Vec<_>>(), "{}", bench.name);
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 63, "{}", bench.name);
+        let not_allowed = refused
+            .iter()
+            .filter(|(_, e)| *e == AcceptError::NotAllowed);
+        assert_eq!(not_allowed.map(|(n, _)| *n).collect::<Vec<_>>(), [59]);
+        let too_many = |e: &AcceptError| matches!(e, AcceptError::TooMany { .. });
+        assert_eq!(
+            refused
+                .iter()
+                .filter(|(n, e)| *n == 5 && too_many(e))
+                .count(),
+            3
+        );
+        let counts = desk.snapshot().await.unwrap().counts;
+        assert_eq!(
+            counts.requests,
+            [("help".to_owned(), "waiting".to_owned(), 59)]
+        );
+        assert_eq!(counts.outbox, 3, "an address gets three letters an hour");
+    }
+}
+
 #[tokio::test]
 async fn a_number_cannot_ask_without_end() {
     for (desk, bench) in &desks().await {
@@ -166,6 +245,55 @@ async fn a_call_goes_through_all_its_rows() {
             desk.cancel(&"x".repeat(10_000)).await,
             Ok(Cancelled::NotFound)
         );
+    }
+}
+
+/// Has the next one in line called, with this outcome.
+async fn called(desk: &Desk, report: &CallReport) -> State {
+    let claimed = desk.take("help").await.unwrap().claimed.remove(0);
+    let Placed::Go(live) = desk.place(&claimed).await.unwrap() else {
+        panic!("not placed");
+    };
+    desk.progress(&live, LiveProgress::Answered).await.unwrap();
+    desk.settle(&live, report).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_has_others_called_is_not_heard_for_a_day() {
+    let stop = CallReport {
+        end: End::HungUp { by_customer: false },
+        rang: true,
+        talked_for: Duration::from_secs(5),
+        settled: Some(Settled::Stop),
+        answerer: None,
+    };
+    for (desk, bench) in &desks().await {
+        let from = |address: &str| Origin {
+            address: Some(address.parse().unwrap()),
+            ..Origin::default()
+        };
+        let bad = "192.0.2.66";
+        desk.accept(request(1), from(bad)).await.unwrap();
+        assert_eq!(
+            called(desk, &stop).await,
+            State::Suppressed,
+            "{}",
+            bench.name
+        );
+        let Err(AcceptError::TooMany { retry_after }) = desk.accept(request(2), from(bad)).await
+        else {
+            panic!("{}: still heard", bench.name);
+        };
+        assert!(
+            retry_after > Duration::from_secs(23 * 3_600),
+            "{retry_after:?}"
+        );
+        // Others are, and the number of the person who was called is not called again.
+        assert!(desk.accept(request(2), from("192.0.2.67")).await.is_ok());
+        let again = desk.accept(request(1), from("192.0.2.67")).await;
+        assert_eq!(again, Err(AcceptError::NotAllowed));
+        let tomorrow = desk_at(bench, Duration::from_secs(25 * 3_600));
+        assert!(tomorrow.accept(request(3), from(bad)).await.is_ok());
     }
 }
 

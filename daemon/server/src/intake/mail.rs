@@ -223,7 +223,8 @@ pub fn read_mail(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (Stri
         dial,
         queue: config.default_queue(),
         received: mail.received_at,
-        envelope_from: mail.mail_from.as_deref(),
+        envelope: mail.mail_from.as_deref().into(),
+        authserv_ids: &config.mail.authserv_ids,
     };
     (content_hash(&mail.raw), read(&mail.raw, &context))
 }
@@ -274,7 +275,8 @@ mod tests {
             dial: &DialRules::default(),
             queue: "help",
             received: helpline_core::time::Wall::from_millis(0),
-            envelope_from: Some("a@cust.test"),
+            envelope: Some("a@cust.test").into(),
+            authserv_ids: &[],
         };
         assert_eq!(
             form_query(&read(raw, &context)),

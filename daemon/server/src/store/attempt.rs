@@ -8,6 +8,7 @@ use helpline_core::id::{AttemptId, RequestId};
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
+use super::trunk::{self, Offer};
 use super::{Conn, Error};
 
 /// An attempt.
@@ -157,20 +158,29 @@ pub(crate) async fn end(
     epoch: i64,
     outcome: &Outcome,
 ) -> Result<(), Error> {
-    tx.row(
-        "update attempt set state = 'ended', live = 0, disposition = $3, sip_code = $4,
-           q850 = $5, end_at = {now} where id = $1 and epoch = $2 and live = 1 returning id",
-        args![
-            id.as_str(),
-            epoch,
-            outcome.disposition.word(),
-            outcome.sip_code.map(i64::from),
-            outcome.q850.map(i64::from),
-        ],
-    )
-    .await?
-    .map(|_| ())
-    .ok_or(Error::Fenced)
+    let ended = tx
+        .row(
+            "update attempt set state = 'ended', live = 0, disposition = $3, sip_code = $4,
+               q850 = $5, end_at = {now} where id = $1 and epoch = $2 and live = 1
+             returning trunk, price, answer_at, end_at",
+            args![
+                id.as_str(),
+                epoch,
+                outcome.disposition.word(),
+                outcome.sip_code.map(i64::from),
+                outcome.q850.map(i64::from),
+            ],
+        )
+        .await?
+        .ok_or(Error::Fenced)?;
+    let offer = Offer {
+        trunk: ended.text(0)?,
+        price: ended.int(1)?,
+    };
+    let end = ended.wall(3)?;
+    let talk = ended.opt_wall(2)?.map(|answer| end.since(answer));
+    let minutes = talk.map_or(0, |talk| talk.as_secs().div_ceil(60).max(1));
+    trunk::settle(tx, &offer, i64::try_from(minutes).unwrap_or(i64::MAX)).await
 }
 
 /// Dispositions of a request's earlier attempts, oldest first.

@@ -10,6 +10,7 @@ use helpline_core::time::Wall;
 
 use super::conn::args;
 use super::request::{RequestRow, columns};
+use super::trunk::Offer;
 use super::{Conn, Error, limit, request, trunk};
 
 /// How long a claimed request may wait for its intent.
@@ -30,7 +31,7 @@ pub(crate) struct Intent {
     pub(crate) number: PhoneNumber,
     pub(crate) call_id: String,
     /// Trunks to choose from, best first.
-    pub(crate) trunks: Vec<String>,
+    pub(crate) trunks: Vec<Offer>,
     pub(crate) ring_limit: Duration,
 }
 
@@ -120,15 +121,15 @@ pub(crate) async fn intent(
     if on_another_call(tx, &intent.number).await? {
         return refuse(tx, intent, Release::NumberBusy).await;
     }
-    let trunk = match trunk::take(tx, &intent.trunks).await? {
-        Ok(trunk) => trunk,
+    let Offer { trunk, price } = match trunk::take(tx, &intent.trunks).await? {
+        Ok(offer) => offer,
         Err(why) => return refuse(tx, intent, why).await,
     };
     let made = tx
         .row(
             "insert into attempt (id, request_id, queue, attempt_no, epoch, node, trunk, number,
-               call_id, state, live, ring_limit_ms, intent_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'placing', 1, $10, {now})
+               call_id, state, live, ring_limit_ms, intent_at, price)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'placing', 1, $10, {now}, $11)
              on conflict do nothing returning id",
             args![
                 intent.attempt.as_str(),
@@ -141,6 +142,7 @@ pub(crate) async fn intent(
                 intent.number.as_str(),
                 &intent.call_id,
                 intent.ring_limit,
+                price,
             ],
         )
         .await?;

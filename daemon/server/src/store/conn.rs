@@ -1,5 +1,7 @@
 //! One connection of either database, plain SQL in, typed columns out.
 
+use std::sync::Arc;
+
 use helpline_core::time::Wall;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite, SqliteConnection};
@@ -50,6 +52,9 @@ macro_rules! bound {
     }};
 }
 
+/// What `{now}` stands for.
+pub(super) const NOW: &str = "(select now_ms from clock)";
+
 impl Conn {
     /// Whether this is PostgreSQL.
     pub(super) const fn is_postgres(&self) -> bool {
@@ -64,8 +69,7 @@ impl Conn {
         } else {
             ""
         };
-        sql.replace("{now}", "(select now_ms from clock)")
-            .replace("{lock}", lock)
+        sql.replace("{now}", NOW).replace("{lock}", lock)
     }
 
     /// Runs a statement; rows affected.
@@ -90,7 +94,16 @@ impl Conn {
         sql: &'static str,
         args: Vec<Val>,
     ) -> Result<Vec<Row>, Error> {
-        let text = self.text(sql);
+        let text = self.text(sql).into();
+        self.rows_of(text, args).await
+    }
+
+    /// Every row of a statement that was put together here.
+    pub(super) async fn rows_of(
+        &mut self,
+        text: Arc<str>,
+        args: Vec<Val>,
+    ) -> Result<Vec<Row>, Error> {
         Ok(match self {
             Conn::Sqlite(c) => sqlite_rows(bound!(Sqlite, text, args).fetch_all(c).await?),
             Conn::Reader(c) => sqlite_rows(bound!(Sqlite, text, args).fetch_all(&mut **c).await?),

@@ -1,12 +1,14 @@
 //! Rate limits and the do-not-call list: rows, so they hold across restarts and nodes.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use helpline_core::phone::PhoneNumber;
 use helpline_core::time::Wall;
 use sha2::{Digest as _, Sha256};
 
-use super::conn::args;
+use super::conn::{Val, args};
+use super::many::{self, Many};
 use super::{Conn, Error};
 
 /// `burst` at once, then one each `interval`.
@@ -79,6 +81,41 @@ pub(crate) struct Taken {
     pub(crate) now: Wall,
     /// Of each bucket asked for.
     pub(crate) granted: [bool; 3],
+}
+
+/// Takes one from the bucket of each of these, who are all different; whether it could give
+/// one, in order.
+pub(crate) async fn take_many(
+    tx: &mut Conn,
+    limit: Limit,
+    whose: &[&str],
+) -> Result<Vec<bool>, Error> {
+    const TAKE: Many = Many {
+        head: "insert into bucket (key, tat, created_at)
+               select q.key, now_ms + {0}, now_ms from clock, (",
+        each: "select ? as key",
+        between: " union all ",
+        tail: ") q where true on conflict (key) do update
+                 set tat = {0} + case when bucket.tat > {now} then bucket.tat else {now} end
+                 where bucket.tat <= {now} + {1}
+               returning key",
+    };
+    let millis = |period: Duration| i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+    let spare = limit.interval * limit.burst.saturating_sub(1);
+    let numbers = [millis(limit.interval), millis(spare)];
+    let keys: Vec<String> = whose
+        .iter()
+        .map(|whose| format!("{}:{whose}", limit.name))
+        .collect();
+    let mut granted = HashSet::new();
+    for chunk in many::chunks(&keys) {
+        let text = TAKE.text(chunk.len(), &numbers, tx);
+        let args = chunk.iter().map(|key| Val::from(key.as_str())).collect();
+        for row in tx.rows_of(text, args).await? {
+            granted.insert(row.text(0)?);
+        }
+    }
+    Ok(keys.iter().map(|key| granted.contains(key)).collect())
 }
 
 /// Takes one from each of these buckets that can give one, by one statement. At least one
@@ -204,6 +241,8 @@ pub(crate) async fn sweep(tx: &mut Conn) -> Result<(), Error> {
     )
     .await?;
     tx.run("delete from slot where start_at < {now} - 86400000", vec![])
+        .await?;
+    tx.run("delete from quarantine where until < {now}", vec![])
         .await?;
     tx.run("delete from suppressed where until < {now}", vec![])
         .await

@@ -11,7 +11,7 @@ const FILES: &[&str] = &[
     include_str!("../../../../schemas/sql/0001_init.sql"),
     include_str!("../../../../schemas/sql/0002_lookup.sql"),
     include_str!("../../../../schemas/sql/0003_promise.sql"),
-    include_str!("../../../../schemas/sql/0004_slot.sql"),
+    include_str!("../../../../schemas/sql/0004_limits.sql"),
 ];
 
 const VERSIONS: &str = "create table if not exists schema_version (

@@ -18,6 +18,7 @@ pub(crate) mod limit;
 #[cfg(test)]
 pub(crate) mod look;
 pub(crate) mod mail;
+mod many;
 mod migrate;
 pub(crate) mod node;
 mod numbers;
@@ -27,6 +28,7 @@ pub(crate) mod promise;
 pub mod report;
 pub(crate) mod request;
 pub(crate) mod slot;
+pub(crate) mod source;
 pub(crate) mod step;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -60,6 +62,8 @@ pub(crate) use node::Orphan;
 pub use numbers::Counts;
 pub(crate) use outbox::NewOutbox;
 pub(crate) use request::{NewRequest, RequestRow, Timer};
+pub(crate) use trunk::Offer;
+pub use trunk::Spent;
 
 pub(crate) use conn::Conn;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Conn, Error};
+use super::{Conn, Error, Spent};
 
 /// How the line, the outbox and the spool stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Counts {
     pub inbound: u32,
     /// Trunks: name, live calls, channels, whether the breaker is open.
     pub trunks: Vec<(String, u32, u32, bool)>,
+    /// What the calls of this day took of each trunk.
+    pub spent: Vec<(String, Spent)>,
 }
 
 /// Reads all counts.
@@ -79,6 +81,7 @@ pub(crate) async fn read(tx: &mut Conn) -> Result<Counts, Error> {
     }
     for trunk in super::trunk::all(tx).await? {
         let rests = trunk.open_until > now;
+        counts.spent.push((trunk.id.clone(), trunk.spent));
         counts
             .trunks
             .push((trunk.id, trunk.live, trunk.max_channels, rests));

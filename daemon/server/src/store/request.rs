@@ -1,5 +1,6 @@
 //! Requests: the rows of the line.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use helpline_core::id::RequestId;
@@ -10,7 +11,8 @@ use helpline_core::queue::{Effects, HeldReason, REQUEST_AGE_MAX, RequestFacts, S
 use helpline_core::request::HelpRequest;
 use helpline_core::time::Wall;
 
-use super::conn::{Row, args};
+use super::conn::{Row, Val, args};
+use super::many::{self, Many};
 use super::{Conn, Error, caller, limit};
 
 /// Rows looked at in one transaction.
@@ -33,6 +35,8 @@ pub(crate) struct NewRequest {
     pub(crate) forecast: Option<Forecast>,
     pub(crate) stale_at: Option<Wall>,
     pub(crate) address: Option<String>,
+    /// Whom it counts for, if it came by web or mail.
+    pub(crate) source: Option<String>,
     pub(crate) parent: Option<RequestId>,
     pub(crate) accepted_at: Wall,
 }
@@ -153,51 +157,106 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, Error> {
 }
 
 /// Writes a request; false if the number already has an open one in this queue, or may not be
-/// called.
+/// called, or nothing is taken from its source.
 pub(crate) async fn insert(tx: &mut Conn, new: &NewRequest) -> Result<bool, Error> {
+    let written = insert_many(tx, std::slice::from_ref(new)).await?;
+    Ok(!written.is_empty())
+}
+
+/// Writes requests; the ids of those that were written, see [`insert`].
+pub(crate) async fn insert_many(
+    tx: &mut Conn,
+    new: &[NewRequest],
+) -> Result<HashSet<String>, Error> {
+    const INSERT: Many = Many {
+        head: "insert into request (id, queue, state, open, place_at, not_before, due_at,
+                 not_after, number, channel, name, email, page, note, language, zone, token,
+                 ack_json, promise_json, stale_at, parent, consent_at, consent_address,
+                 accepted_at, estimate_json, created_at) values",
+        each: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        between: ", ",
+        tail: "on conflict do nothing returning id",
+    };
+    let barred = barred(tx, new).await?;
+    let is_free = |new: &&NewRequest| {
+        let is_barred = |name: &String| barred.contains(name);
+        !is_barred(&limit::hash(&new.request.number)) && !new.source.as_ref().is_some_and(is_barred)
+    };
+    let free: Vec<&NewRequest> = new.iter().filter(is_free).collect();
+    let mut written = HashSet::new();
+    for chunk in many::chunks(&free) {
+        let mut args = Vec::new();
+        for new in chunk {
+            args.extend(values(new)?);
+        }
+        let text = INSERT.text(chunk.len(), &[], tx);
+        for row in tx.rows_of(text, args).await? {
+            written.insert(row.text(0)?);
+        }
+    }
+    Ok(written)
+}
+
+/// Of the numbers and sources of these, those from or to which nothing is taken.
+async fn barred(tx: &mut Conn, new: &[NewRequest]) -> Result<HashSet<String>, Error> {
+    const NUMBERS: Many = Many {
+        head: "select number_hash from suppressed where (until is null or until > {now})
+                 and number_hash in (",
+        each: "?",
+        between: ", ",
+        tail: ")",
+    };
+    const SOURCES: Many = Many {
+        head: "select source from quarantine where until > {now} and source in (",
+        each: "?",
+        between: ", ",
+        tail: ")",
+    };
+    let numbers: Vec<String> = new.iter().map(|n| limit::hash(&n.request.number)).collect();
+    let sources: Vec<String> = new.iter().filter_map(|n| n.source.clone()).collect();
+    let mut barred = HashSet::new();
+    for (statement, names) in [(NUMBERS, numbers), (SOURCES, sources)] {
+        for chunk in many::chunks(&names) {
+            let args = chunk.iter().map(|name| Val::from(name.as_str())).collect();
+            let text = statement.text(chunk.len(), &[], tx);
+            for row in tx.rows_of(text, args).await? {
+                barred.insert(row.text(0)?);
+            }
+        }
+    }
+    Ok(barred)
+}
+
+fn values(new: &NewRequest) -> Result<Vec<Val>, Error> {
     let r = &new.request;
-    let row = tx
-        .row(
-            "insert into request (id, queue, state, open, place_at, not_before, due_at, not_after,
-               number, channel, name, email, page, note, language, zone, token, ack_json,
-               promise_json, stale_at, parent, consent_at, consent_address, accepted_at, created_at,
-               estimate_json)
-             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-               $18, $19, $20, $21, $22, $23, $24, {now}, $25
-             where not exists (select 1 from suppressed where number_hash = $26
-               and (until is null or until > {now}))
-             on conflict do nothing returning id",
-            args![
-                new.id.as_str(),
-                &r.queue,
-                new.state.word(),
-                new.state.is_open(),
-                new.place_at,
-                new.not_before,
-                new.due_at,
-                new.not_after,
-                r.number.as_str(),
-                r.channel.word(),
-                r.name.clone(),
-                r.email.clone(),
-                r.page.clone(),
-                r.note.clone(),
-                &r.language,
-                r.zone.clone(),
-                &new.token,
-                new.ack_json.clone(),
-                json(&new.promise)?,
-                new.stale_at,
-                new.parent.as_ref().map(RequestId::as_str),
-                new.accepted_at,
-                new.address.clone(),
-                new.accepted_at,
-                new.forecast.as_ref().map(json).transpose()?,
-                limit::hash(&r.number),
-            ],
-        )
-        .await?;
-    Ok(row.is_some())
+    Ok(args![
+        new.id.as_str(),
+        &r.queue,
+        new.state.word(),
+        new.state.is_open(),
+        new.place_at,
+        new.not_before,
+        new.due_at,
+        new.not_after,
+        r.number.as_str(),
+        r.channel.word(),
+        r.name.clone(),
+        r.email.clone(),
+        r.page.clone(),
+        r.note.clone(),
+        &r.language,
+        r.zone.clone(),
+        &new.token,
+        new.ack_json.clone(),
+        json(&new.promise)?,
+        new.stale_at,
+        new.parent.as_ref().map(RequestId::as_str),
+        new.accepted_at,
+        new.address.clone(),
+        new.accepted_at,
+        new.forecast.as_ref().map(json).transpose()?,
+        new.accepted_at,
+    ])
 }
 
 /// The open request of a number in a queue, a talk in progress aside.

@@ -45,6 +45,11 @@ impl Store {
     }
 }
 
+fn offer(trunk: &str, price: i64) -> Offer {
+    let trunk = trunk.to_owned();
+    Offer { trunk, price }
+}
+
 /// A fresh PostgreSQL database.
 pub(crate) async fn postgres_url() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -136,6 +141,7 @@ fn new_request(n: u32) -> NewRequest {
         forecast: None,
         stale_at: None,
         address: Some("192.0.2.1".into()),
+        source: None,
         parent: None,
         accepted_at: at,
     }
@@ -193,7 +199,7 @@ fn intent_of(row: &RequestRow) -> Intent {
         node: node_id(1),
         number: row.number.clone(),
         call_id: CallId::new(START, &mut rng).to_string(),
-        trunks: vec!["a".into()],
+        trunks: vec![offer("a", 0)],
         ring_limit: Duration::from_secs(40),
     }
 }
@@ -557,7 +563,7 @@ async fn three_trunk_failures_open_the_breaker() {
         let row = on!(store, tx => trunk::all(tx)).unwrap().remove(0);
         assert_eq!(row.room(START + Duration::from_secs(5)), 0);
         let take = async |store: &Store| {
-            on!(store, tx => async { trunk::take(tx, &["a".into()]).await }).unwrap()
+            on!(store, tx => async { trunk::take(tx, &[offer("a", 0)]).await }).unwrap()
         };
         assert_eq!(take(store).await, Err(Release::NoTrunk));
         assert_eq!(
@@ -566,10 +572,63 @@ async fn three_trunk_failures_open_the_breaker() {
             "half open: one call"
         );
         let later = bench.later(Duration::from_secs(11));
-        assert_eq!(take(&later).await, Ok("a".to_owned()));
+        assert_eq!(take(&later).await, Ok(offer("a", 0)));
         // A trunk that left the configuration carries nothing.
         on!(store, tx => trunk::configure(tx, &[])).unwrap();
         assert!(on!(store, tx => trunk::all(tx)).unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn caps_of_a_day_hold_are_settled_and_end_at_midnight() {
+    let capped = crate::config::Trunk {
+        minutes_per_day: Some(4),
+        cost_per_day: Some(0.1),
+        rates: [("+".to_owned(), 0.02), ("+49".to_owned(), 0.05)].into(),
+        ..trunk_config("a", 100, 1_000.0)
+    };
+    let (dear, cheap) = (capped.price("+4930123"), capped.price("+44207"));
+    assert_eq!((dear, cheap), (500, 200));
+    for bench in &benches().await {
+        let trunks: &'static [_] = Box::leak(Box::new([capped.clone()]));
+        let configure = async |store: &Store| {
+            on!(store, tx => trunk::configure(tx, trunks)).unwrap();
+        };
+        configure(&bench.store).await;
+        let take = async |store: &Store, price| {
+            on!(store, tx => async { trunk::take(tx, &[offer("a", price)]).await }).unwrap()
+        };
+        let settle = async |store: &Store, price, minutes| {
+            on!(store, tx => async { trunk::settle(tx, &offer("a", price), minutes).await })
+                .unwrap();
+        };
+        let spent = async |store: &Store| {
+            let row = on!(store, tx => trunk::all(tx)).unwrap().remove(0).spent;
+            (row.minutes, row.cost, row.is_over)
+        };
+        assert!(take(&bench.store, dear).await.is_ok());
+        assert!(take(&bench.store, cheap).await.is_ok());
+        assert_eq!(spent(&bench.store).await, (2, 700, false), "{}", bench.name);
+        assert!(
+            take(&bench.store, dear).await.is_err(),
+            "money for another one is not there"
+        );
+        // The dear one was not answered; the cheap one lasted three minutes.
+        settle(&bench.store, dear, 0).await;
+        settle(&bench.store, cheap, 3).await;
+        assert_eq!(spent(&bench.store).await, (3, 600, false));
+        // A start in between forgets nothing.
+        configure(&bench.store).await;
+        assert!(take(&bench.store, cheap).await.is_ok());
+        assert_eq!(spent(&bench.store).await, (4, 800, true));
+        assert!(
+            take(&bench.store, cheap).await.is_err(),
+            "minutes are used up"
+        );
+        let tomorrow = bench.later(Duration::from_secs(86_400));
+        assert_eq!(spent(&tomorrow).await, (0, 0, false));
+        assert!(take(&tomorrow, dear).await.is_ok());
+        assert_eq!(spent(&tomorrow).await, (1, 500, false));
     }
 }
 
@@ -583,7 +642,7 @@ async fn the_rate_of_a_trunk_holds() {
         let still = bench.later(Duration::ZERO);
         let mut went = 0;
         for _ in 0..10 {
-            let took = on!(still, tx => async { trunk::take(tx, &["slow".into()]).await });
+            let took = on!(still, tx => async { trunk::take(tx, &[offer("slow", 0)]).await });
             went += u32::from(took.unwrap().is_ok());
         }
         assert!((2..=3).contains(&went), "{}: {went}", bench.name);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use helpline_core::queue::Release;
 use helpline_core::time::Wall;
 
-use super::conn::args;
+use super::conn::{Row, args};
 use super::{Conn, Error};
 
 /// Failures in a row, within this time, that open the breaker.
@@ -15,6 +15,7 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 /// First pause of an open breaker; doubled each time up to the second.
 const PAUSE: i64 = 10_000;
 pub(super) const PAUSE_MAX: i64 = 300_000;
+const DAY_MS: i64 = 86_400_000;
 
 /// A trunk as the dialler sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +31,33 @@ pub(crate) struct TrunkRow {
     pub(crate) open_until: Wall,
     /// Calls in progress.
     pub(crate) live: u32,
+    /// What its calls of this day took.
+    pub(crate) spent: Spent,
+}
+
+/// What the calls of a day (UTC) took of a trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Minutes, each begun one whole.
+    pub minutes: i64,
+    /// Their price, in ten-thousandths.
+    pub cost: i64,
+    /// A cap is reached: no more calls before midnight.
+    pub is_over: bool,
+}
+
+/// A trunk to choose for a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) trunk: String,
+    /// Price of a minute to this number, in ten-thousandths.
+    pub(crate) price: i64,
 }
 
 impl TrunkRow {
     /// Calls that may be started on it now.
     pub(crate) fn room(&self, now: Wall) -> u32 {
-        if !self.enabled || self.open_until > now {
+        if !self.enabled || self.open_until > now || self.spent.is_over {
             return 0;
         }
         let free = self.max_channels.saturating_sub(self.live);
@@ -55,7 +77,13 @@ impl TrunkRow {
     /// When it may take another call although it may not now; `None`: when a call ends.
     pub(crate) fn next_room(&self, now: Wall) -> Option<Wall> {
         let rate = Wall::from_millis(self.tat.millis() - self.burst_ms);
+        let midnight = Wall::from_millis((now.millis().div_euclid(DAY_MS) + 1) * DAY_MS);
         let at = rate.max(self.open_until);
+        let at = if self.spent.is_over {
+            at.max(midnight)
+        } else {
+            at
+        };
         (self.enabled && at > now).then_some(at)
     }
 }
@@ -70,11 +98,19 @@ pub(crate) async fn configure(tx: &mut Conn, trunks: &[crate::config::Trunk]) ->
         #[allow(clippy::cast_possible_truncation)]
         let burst = interval * (rate.ceil() as i64 - 1).max(0);
         tx.run(
-            "insert into trunk (id, enabled, max_channels, interval_ms, burst_ms, created_at)
-             values ($1, 1, $2, $3, $4, {now})
+            "insert into trunk (id, enabled, max_channels, interval_ms, burst_ms, minutes_max,
+               cost_max, created_at)
+             values ($1, 1, $2, $3, $4, $5, $6, {now})
              on conflict (id) do update set enabled = 1, max_channels = $2, interval_ms = $3,
-               burst_ms = $4",
-            args![&trunk.name, trunk.max_channels, interval, burst],
+               burst_ms = $4, minutes_max = $5, cost_max = $6",
+            args![
+                &trunk.name,
+                trunk.max_channels,
+                interval,
+                burst,
+                trunk.minutes_per_day.map(i64::from),
+                trunk.cost_max(),
+            ],
         )
         .await?;
     }
@@ -85,7 +121,9 @@ pub(crate) async fn configure(tx: &mut Conn, trunks: &[crate::config::Trunk]) ->
 pub(crate) async fn all(tx: &mut Conn) -> Result<Vec<TrunkRow>, Error> {
     tx.rows(
         "select id, enabled, max_channels, interval_ms, burst_ms, tat, failures, open_until,
-           (select count(*) from attempt where attempt.trunk = trunk.id and live = 1)
+           (select count(*) from attempt where attempt.trunk = trunk.id and live = 1),
+           case when day = {now} / 86400000 then minutes_used else 0 end,
+           case when day = {now} / 86400000 then cost_used else 0 end, minutes_max, cost_max
          from trunk where enabled = 1 order by id",
         vec![],
     )
@@ -102,25 +140,43 @@ pub(crate) async fn all(tx: &mut Conn) -> Result<Vec<TrunkRow>, Error> {
             failures: row.count(6)?,
             open_until: row.wall(7)?,
             live: row.count(8)?,
+            spent: spent(row)?,
         })
     })
     .collect()
 }
 
-/// Takes a channel and a call of the rate on the first trunk that has both.
-pub(crate) async fn take(
-    tx: &mut Conn,
-    trunks: &[String],
-) -> Result<Result<String, Release>, Error> {
+fn spent(row: &Row) -> Result<Spent, Error> {
+    let (minutes, cost) = (row.int(9)?, row.int(10)?);
+    let (minutes_max, cost_max) = (row.opt_int(11)?, row.opt_int(12)?);
+    Ok(Spent {
+        minutes,
+        cost,
+        is_over: minutes_max.is_some_and(|max| minutes >= max)
+            || cost_max.is_some_and(|max| cost >= max),
+    })
+}
+
+/// Takes a channel, a call of the rate, and a minute of the day's caps on the first trunk that
+/// has all of them.
+pub(crate) async fn take(tx: &mut Conn, offers: &[Offer]) -> Result<Result<Offer, Release>, Error> {
     let mut why = Release::NoTrunk;
-    for id in trunks {
+    for offer in offers {
+        let id = &offer.trunk;
         // The update locks the row, so the count below is exact on PostgreSQL too.
         let row = tx
             .row(
-                "update trunk set tat = interval_ms + case when tat > {now} then tat else {now} end
+                "update trunk set tat = interval_ms + case when tat > {now} then tat else {now} end,
+                   minutes_used = 1 + case when day = {now} / 86400000 then minutes_used else 0 end,
+                   cost_used = $2 + case when day = {now} / 86400000 then cost_used else 0 end,
+                   day = {now} / 86400000
                  where id = $1 and enabled = 1 and open_until <= {now} and tat <= {now} + burst_ms
+                   and (minutes_max is null or (minutes_max > minutes_used)
+                     or (day < {now} / 86400000 and minutes_max > 0))
+                   and (cost_max is null or cost_max >= $2 + cost_used
+                     or (day < {now} / 86400000 and cost_max >= $2))
                  returning max_channels",
-                args![id],
+                args![id, offer.price],
             )
             .await?;
         let Some(row) = row else {
@@ -143,16 +199,32 @@ pub(crate) async fn take(
             )
             .await?;
         if live < row.int(0)? {
-            return Ok(Ok(id.clone()));
+            return Ok(Ok(offer.clone()));
         }
         tx.run(
-            "update trunk set tat = tat - interval_ms where id = $1",
-            args![id],
+            "update trunk set tat = tat - interval_ms, minutes_used = minutes_used - 1,
+               cost_used = cost_used - $2 where id = $1",
+            args![id, offer.price],
         )
         .await?;
         why = Release::NoChannel;
     }
     Ok(Err(why))
+}
+
+/// A call is over that took `minutes`, one of which was taken before it began; one that was not
+/// answered took none.
+pub(crate) async fn settle(tx: &mut Conn, offer: &Offer, minutes: i64) -> Result<(), Error> {
+    if minutes == 1 {
+        return Ok(());
+    }
+    tx.run(
+        "update trunk set minutes_used = minutes_used + $2, cost_used = cost_used + $3
+         where id = $1 and day = {now} / 86400000 and minutes_used + $2 >= 0",
+        args![&offer.trunk, minutes - 1, (minutes - 1) * offer.price],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// A call showed that the trunk works.
@@ -212,8 +284,18 @@ mod tests {
             failures: 0,
             open_until: Wall::from_millis(0),
             live: 0,
+            spent: Spent::default(),
         };
         assert_eq!(free.room(now), 2);
+        let over = TrunkRow {
+            spent: Spent {
+                is_over: true,
+                ..Spent::default()
+            },
+            ..free.clone()
+        };
+        let midnight = Wall::from_millis(DAY_MS);
+        assert_eq!((over.room(now), over.next_room(now)), (0, Some(midnight)));
         let spent = TrunkRow {
             tat: Wall::from_millis(101_000),
             ..free.clone()

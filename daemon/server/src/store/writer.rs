@@ -25,6 +25,9 @@ const BATCH_MAX: usize = 256;
 /// Work in one commit: many share an fsync, and none waits long for the others.
 const BATCH_WORK: Duration = Duration::from_millis(40);
 
+/// Memory for pages of the file, in KiB (negative, as SQLite writes it).
+const CACHE_KIB: &str = "-65536";
+
 type Answer = Result<Box<dyn Any + Send>, Error>;
 type Op = Box<dyn for<'c> Fn(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send + Sync>;
 
@@ -58,10 +61,13 @@ pub(super) fn options(file: &Path, virtual_clock: bool) -> SqliteConnectOptions 
         .disable_statement_logging()
 }
 
-/// Opens the file for writing.
+/// Opens the file for writing. A line of some ten thousand fits into its memory: else each
+/// index page that a row touches is read from the file again.
 pub(super) async fn connect(file: &Path, virtual_clock: bool) -> Result<Conn, Error> {
-    let conn = SqliteConnection::connect_with(&options(file, virtual_clock)).await?;
-    Ok(Conn::Sqlite(conn))
+    let options = options(file, virtual_clock).pragma("cache_size", CACHE_KIB);
+    Ok(Conn::Sqlite(
+        SqliteConnection::connect_with(&options).await?,
+    ))
 }
 
 impl Writer {

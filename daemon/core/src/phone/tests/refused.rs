@@ -178,6 +178,7 @@ fn nothing_costly_special_or_foreign_is_dialled_in_any_spelling() {
         allow: ALLOWED.map(str::to_owned).to_vec(),
         own: vec![PhoneNumber::from_row("+4930555000")],
         refuse_prefixes: vec!["+4930666".into()],
+        any_region: false,
     };
     let mut tried = BTreeSet::new();
     let mut try_all = |e164: &str, why: &str| {

@@ -7,6 +7,7 @@ use mail_parser::{Message, MimeHeaders, PartType};
 use regex::Regex;
 
 use super::charset::text_of;
+use super::fields::{self, Fields};
 
 /// Most bytes of text kept.
 const TEXT_BYTES_MAX: usize = 256 << 10;
@@ -28,6 +29,8 @@ pub(super) struct Body {
     pub tel_links: Vec<String>,
     /// Numbers on TEL lines of vCards.
     pub vcard_numbers: Vec<String>,
+    /// What a JSON part says, as programs send it.
+    pub fields: Fields,
 }
 
 /// Reads the text parts: plain text if there is any, else HTML.
@@ -49,6 +52,7 @@ pub(super) fn read(message: &Message<'_>) -> Body {
             PartType::Text(_) if is_vcard(part) => {
                 collect_vcard_numbers(&text_of(message, part), &mut body.vcard_numbers);
             }
+            _ if is_json(part) => body.fields = body.fields.or(&fields::of_json(part.contents())),
             _ => {}
         }
     }
@@ -61,6 +65,15 @@ fn is_vcard(part: &mail_parser::MessagePart<'_>) -> bool {
         .content_type()
         .and_then(mail_parser::ContentType::subtype);
     subtype.is_some_and(|s| s.eq_ignore_ascii_case("vcard") || s.eq_ignore_ascii_case("x-vcard"))
+}
+
+fn is_json(part: &mail_parser::MessagePart<'_>) -> bool {
+    part.content_type().is_some_and(|kind| {
+        kind.ctype().eq_ignore_ascii_case("application")
+            && kind
+                .subtype()
+                .is_some_and(|s| s.eq_ignore_ascii_case("json"))
+    })
 }
 
 fn part_text(message: &Message<'_>, id: u32) -> Option<String> {

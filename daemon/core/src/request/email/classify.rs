@@ -5,7 +5,9 @@
 use mail_parser::{Message, MimeHeaders};
 
 use super::address::address_key;
+use super::authres::{self, Proof};
 use super::headers::Headers;
+use super::{Envelope, MailContext};
 
 /// What the rules say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +47,19 @@ const REPORT_PARTS: [&str; 3] = [
     "feedback-report",
 ];
 
-/// The first rule that matches. `envelope_from` is `None` for `<>`.
+/// The first rule that matches.
 pub(super) fn classify(
     headers: &Headers,
     message: &Message<'_>,
     people: &People,
-    envelope_from: Option<&str>,
-    own: &[String],
+    context: &MailContext<'_>,
 ) -> Verdict {
-    if let Some(reason) = machine_headers(headers, message, envelope_from) {
+    let own = context.own_addresses;
+    let envelope_from = match context.envelope {
+        Envelope::From(address) => Some(address),
+        Envelope::Null | Envelope::Unknown => None,
+    };
+    if let Some(reason) = machine_headers(headers, message, context.envelope) {
         return Verdict::Machine(reason);
     }
     let senders = || {
@@ -88,19 +94,30 @@ pub(super) fn classify(
     if !own.is_empty() && !people.recipients.iter().any(|a| is_own(a, own)) {
         return Verdict::Silent("not_addressed");
     }
-    Verdict::Answer
+    let from = people.from.first().map(|(_, address)| address.as_str());
+    let auth = authres::read(headers, context.authserv_ids, from);
+    match auth.map(|auth| auth.proof()).unwrap_or_default() {
+        Proof::Fail => Verdict::Silent("auth_fail"),
+        Proof::TempError => Verdict::Silent("auth_temp"),
+        Proof::Pass | Proof::None => Verdict::Answer,
+    }
 }
 
 /// Rules 1 to 6: all values of a header count, so that a later one hides nothing.
 fn machine_headers(
     headers: &Headers,
     message: &Message<'_>,
-    envelope_from: Option<&str>,
+    envelope: Envelope<'_>,
 ) -> Option<&'static str> {
     let null_path = headers
         .all("return-path")
         .any(|value| value.split_whitespace().collect::<String>() == "<>");
-    if envelope_from.is_none_or(|address| address.trim().is_empty()) || null_path {
+    let null_sender = match envelope {
+        Envelope::Null => true,
+        Envelope::From(address) => address.trim().is_empty(),
+        Envelope::Unknown => false,
+    };
+    if null_sender || null_path {
         return Some("null_sender");
     }
     if headers

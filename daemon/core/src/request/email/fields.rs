@@ -4,12 +4,47 @@
 const LINES_MAX: usize = 12;
 
 /// What the labelled lines say, as written.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields {
     pub phone: Option<String>,
     pub name: Option<String>,
     pub when: Option<String>,
     pub page: Option<String>,
+}
+
+/// Most bytes of a JSON part that are looked at.
+const JSON_BYTES_MAX: usize = 64 << 10;
+
+impl Fields {
+    /// These, and from `others` what is missing.
+    pub(super) fn or(&self, others: &Fields) -> Fields {
+        let or = |a: &Option<String>, b: &Option<String>| a.clone().or_else(|| b.clone());
+        Fields {
+            phone: or(&self.phone, &others.phone),
+            name: or(&self.name, &others.name),
+            when: or(&self.when, &others.when),
+            page: or(&self.page, &others.page),
+        }
+    }
+}
+
+/// The fields of a part in the form of `schemas/help-request.json`.
+pub(super) fn of_json(bytes: &[u8]) -> Fields {
+    let parsed = match bytes.len() <= JSON_BYTES_MAX {
+        true => serde_json::from_slice::<serde_json::Value>(bytes).ok(),
+        false => None,
+    };
+    let parsed = parsed.filter(|value| value["phone"].is_string());
+    let text = |name: &str| {
+        let value = parsed.as_ref()?.get(name)?.as_str()?.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    };
+    Fields {
+        phone: text("phone"),
+        name: text("name"),
+        when: text("not_before"),
+        page: text("page"),
+    }
 }
 
 const PHONE: [&str; 14] = [

@@ -7,7 +7,7 @@ use mail_parser::{Message, PartType};
 use memchr::{memchr, memchr2};
 
 /// Header bytes read; the rest of a longer block is left out.
-const HEADER_BYTES_MAX: usize = 128 << 10;
+pub(super) const HEADER_BYTES_MAX: usize = 128 << 10;
 /// Times the words `Content-Type` may occur in the bytes.
 const CONTENT_TYPES_MAX: usize = 500;
 /// Deepest nesting of parts.
@@ -70,7 +70,7 @@ pub(super) fn before_parsing(raw: &[u8]) -> Result<Cow<'_, [u8]>, ReadError> {
 }
 
 /// Where the body begins.
-fn blank_line(raw: &[u8]) -> Option<usize> {
+pub(super) fn blank_line(raw: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(next) = memchr(b'\n', raw.get(at..)?) {
         at += next + 1;

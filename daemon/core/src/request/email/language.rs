@@ -12,6 +12,14 @@ const GERMAN: [&str; 32] = [
 /// Words looked at.
 const WORDS_MAX: usize = 400;
 
+/// The language a `Content-Language` header names, if it is one of ours.
+pub(super) fn named(value: &str) -> Option<&'static str> {
+    let first = value.split([',', '-', ';', ' ']).next().unwrap_or_default();
+    ["en", "de"]
+        .into_iter()
+        .find(|language| first.eq_ignore_ascii_case(language))
+}
+
 /// `de` or `en`; `None` when neither has more of its words in the text.
 pub(super) fn guess(text: &str) -> Option<&'static str> {
     let (mut english, mut german) = (0, 0);

@@ -2,21 +2,30 @@
 //! which number to call and when. Pure: raw bytes and a context in, a [`Reading`] out.
 
 mod address;
+mod attachment;
+mod authres;
 mod body;
 mod charset;
 mod classify;
+mod dsn;
 mod fields;
 mod guard;
 mod headers;
 mod language;
 mod reply_text;
+mod report;
 mod scan;
 mod window;
 
 use mail_parser::{Address, HeaderName, Message, MessageParser};
 
 pub use address::address_key;
+pub use attachment::Attachment;
+pub use authres::{Authentication, Proof};
+pub use charset::CharsetProblem;
+pub use dsn::{Action, Dsn};
 pub use headers::content_hash;
+pub use report::{Report, ReportContext, report};
 
 use self::classify::{People, Verdict};
 use self::guard::ReadError;
@@ -46,8 +55,28 @@ pub struct MailContext<'a> {
     pub queue: &'a str,
     /// When DATA ended.
     pub received: Wall,
-    /// Envelope sender; `None` is `<>`.
-    pub envelope_from: Option<&'a str>,
+    /// Envelope sender.
+    pub envelope: Envelope<'a>,
+    /// Relays whose `Authentication-Results` are believed.
+    pub authserv_ids: &'a [String],
+}
+
+/// Who sends a message, by its envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope<'a> {
+    /// Nobody: `MAIL FROM:<>`.
+    Null,
+    /// This address.
+    From(&'a str),
+    /// The envelope is not known: the message is read from a file.
+    Unknown,
+}
+
+impl<'a> From<Option<&'a str>> for Envelope<'a> {
+    /// `None` is `<>`.
+    fn from(address: Option<&'a str>) -> Self {
+        address.map_or(Envelope::Null, Envelope::From)
+    }
 }
 
 /// What a mail is and asks for.
@@ -142,19 +171,11 @@ fn silent(kind: Kind, reason: &'static str) -> Reading {
 
 fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError> {
     let raw = guard::before_parsing(raw)?;
-    let message = MessageParser::default()
-        .parse(raw.as_ref())
-        .ok_or(ReadError::NoHeaders)?;
-    guard::after_parsing(&message)?;
+    let (raw, _) = charset::repair_headers(&raw);
+    let message = parse(&raw)?;
     let (headers, _) = Headers::split(&raw);
     let people = people(&message);
-    let verdict = classify::classify(
-        &headers,
-        &message,
-        &people,
-        context.envelope_from,
-        context.own_addresses,
-    );
+    let verdict = classify::classify(&headers, &message, &people, context);
     if let Verdict::Machine(reason) = verdict {
         return Ok(silent(Kind::Machine { reason }, reason));
     }
@@ -167,21 +188,42 @@ fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError>
             "several_from",
         ));
     }
-    Ok(reading(&message, &headers, &people, verdict, context))
+    let digest = digest(&message, &headers, &people, context);
+    Ok(digest.reading(&headers, &people, verdict, context))
 }
 
-fn reading(
+fn parse(raw: &[u8]) -> Result<Message<'_>, ReadError> {
+    let message = MessageParser::default()
+        .parse(raw)
+        .ok_or(ReadError::NoHeaders)?;
+    guard::after_parsing(&message)?;
+    Ok(message)
+}
+
+/// Everything a message says, whoever wrote it.
+struct Digest {
+    subject: Option<String>,
+    body: body::Body,
+    parts: reply_text::Parts,
+    email: Option<String>,
+    name: Option<String>,
+    page: Option<String>,
+    language: Option<&'static str>,
+    scan: Scan,
+    found: Found,
+}
+
+fn digest(
     message: &Message<'_>,
     headers: &Headers,
     people: &People,
-    verdict: Verdict,
     context: &MailContext<'_>,
-) -> Reading {
+) -> Digest {
     let subject = message.subject().and_then(|s| clean_text(s, 998, false));
     let body = body::read(message);
     let is_forward = subject.as_deref().is_some_and(is_forward);
     let parts = reply_text::split(&body.text, is_forward);
-    let fields = fields::read(&parts.reply);
+    let fields = fields::read(&parts.reply).or(&body.fields);
     let from = people.from.first();
     let email = from.and_then(|(_, address)| clean_text(address, LINE_CHARS_MAX, false));
     let name = fields
@@ -194,7 +236,8 @@ fn reading(
         .as_deref()
         .and_then(clean_page)
         .or_else(|| only_link(&parts.reply));
-    let language = language::guess(&parts.reply);
+    let told = headers.first("content-language").and_then(language::named);
+    let language = told.or_else(|| language::guess(&parts.reply));
     let (scan, number) = find_number(
         context,
         email.as_deref(),
@@ -203,7 +246,7 @@ fn reading(
         &parts,
         subject.as_deref(),
     );
-    let (when, zone, window_unclear) = find_window(
+    let found = find_window(
         message,
         context,
         number.as_ref(),
@@ -212,40 +255,97 @@ fn reading(
         subject.as_deref(),
         language,
     );
-    let kind = match scan.choose() {
-        Choice::None(reason) => Kind::NeedsInfo { reason },
-        Choice::One(number, extension) => Kind::Request(Box::new(HelpRequest {
-            queue: context.queue.to_owned(),
-            channel: Channel::Smtp,
-            number,
-            name: name.clone(),
-            email: email.clone(),
-            page: page.clone(),
-            note: note(subject.as_deref(), &parts.reply, extension.as_deref()),
-            language: language.unwrap_or("en").to_owned(),
-            zone,
-            when,
-        })),
-    };
-    let silent_reason = match (verdict, &email) {
-        (Verdict::Silent(reason) | Verdict::Machine(reason), _) => Some(reason),
-        (Verdict::Answer, None) => Some("no_address"),
-        (Verdict::Answer, Some(_)) => None,
-    };
-    let ack = silent_reason
-        .is_none()
-        .then(|| ack(headers, people, subject))
-        .flatten();
-    Reading {
-        kind,
-        auto_reply: ack.is_some(),
-        silent_reason,
-        ack,
-        language,
+    Digest {
+        subject,
+        body,
+        parts,
         email,
         name,
         page,
-        window_unclear,
+        language,
+        scan,
+        found,
+    }
+}
+
+impl Digest {
+    fn reading(
+        self,
+        headers: &Headers,
+        people: &People,
+        verdict: Verdict,
+        context: &MailContext<'_>,
+    ) -> Reading {
+        let (when, zone, window_unclear) = wanted(&self.found, context);
+        let kind = match self.scan.choose() {
+            Choice::None(reason) => Kind::NeedsInfo { reason },
+            Choice::One(number, extension) => Kind::Request(Box::new(HelpRequest {
+                queue: context.queue.to_owned(),
+                channel: Channel::Smtp,
+                number,
+                name: self.name.clone(),
+                email: self.email.clone(),
+                page: self.page.clone(),
+                note: note(
+                    self.subject.as_deref(),
+                    &self.parts.reply,
+                    extension.as_deref(),
+                ),
+                language: self.language.unwrap_or("en").to_owned(),
+                zone,
+                when,
+            })),
+        };
+        let silent_reason = silence(verdict, self.email.as_deref());
+        let ack = silent_reason
+            .is_none()
+            .then(|| ack(headers, people, self.subject))
+            .flatten();
+        Reading {
+            kind,
+            auto_reply: ack.is_some(),
+            silent_reason,
+            ack,
+            language: self.language,
+            email: self.email,
+            name: self.name,
+            page: self.page,
+            window_unclear,
+        }
+    }
+}
+
+/// Why no automatic reply may be sent.
+fn silence(verdict: Verdict, email: Option<&str>) -> Option<&'static str> {
+    match (verdict, email) {
+        (Verdict::Silent(reason) | Verdict::Machine(reason), _) => Some(reason),
+        (Verdict::Answer, None) => Some("no_address"),
+        (Verdict::Answer, Some(_)) => None,
+    }
+}
+
+/// When to call, the zone told by the mail, and a sentence that was not understood.
+fn wanted(found: &Found, context: &MailContext<'_>) -> (When, Option<String>, Option<String>) {
+    match found {
+        Found::Nothing => (When::Now, None, None),
+        Found::Unclear(sentence) => (When::Now, None, Some(sentence.clone())),
+        Found::Window {
+            not_before: None,
+            not_after: None,
+            ..
+        } => (When::Now, None, None),
+        Found::Window {
+            not_before,
+            not_after,
+            clock,
+            ..
+        } => {
+            let when = When::Window {
+                not_before: not_before.unwrap_or(context.received),
+                not_after: *not_after,
+            };
+            (when, clock.told().map(str::to_owned), None)
+        }
     }
 }
 
@@ -286,7 +386,7 @@ fn find_number(
     (scan, number)
 }
 
-/// When to call, the zone told by the mail, and a sentence that was not understood.
+/// When to call: the labelled line, then the text, then the subject.
 fn find_window(
     message: &Message<'_>,
     context: &MailContext<'_>,
@@ -295,41 +395,20 @@ fn find_window(
     reply: &str,
     subject: Option<&str>,
     language: Option<&str>,
-) -> (When, Option<String>, Option<String>) {
+) -> Found {
     let reference = Reference::new(message.date(), context, number, language == Some("de"));
     let places = [
         (fields.when.as_deref(), true),
         (Some(reply), false),
         (subject, false),
     ];
-    for (text, is_field) in places {
-        match window::find(text.unwrap_or_default(), is_field, &reference) {
-            Found::Nothing => {}
-            Found::Unclear(sentence) => return (When::Now, None, Some(sentence)),
-            Found::Window {
-                not_before: None,
-                not_after: None,
-                ..
-            } => return (When::Now, None, None),
-            Found::Window {
-                not_before,
-                not_after,
-                zone,
-                ..
-            } => {
-                let not_before = not_before.unwrap_or(context.received);
-                return (
-                    When::Window {
-                        not_before,
-                        not_after,
-                    },
-                    zone,
-                    None,
-                );
-            }
-        }
-    }
-    (When::Now, None, None)
+    let found = places
+        .into_iter()
+        .map(|(text, is_field)| window::find(text.unwrap_or_default(), is_field, &reference));
+    found
+        .into_iter()
+        .find(|found| *found != Found::Nothing)
+        .unwrap_or(Found::Nothing)
 }
 
 fn note(subject: Option<&str>, reply: &str, extension: Option<&str>) -> Option<String> {

@@ -103,12 +103,8 @@ pub(super) fn split(text: &str, is_forward: bool) -> Parts {
     mark_quotes(&lines, &mut kinds, is_forward);
     mark_signature(&lines, &mut kinds);
     let gather = |kind: Kind| {
-        let mut out = String::new();
-        for (line, _) in lines.iter().zip(&kinds).filter(|(_, k)| **k == kind) {
-            out.push_str(line);
-            out.push('\n');
-        }
-        out
+        let of_kind = lines.iter().zip(&kinds).filter(|(_, k)| **k == kind);
+        without_blank_ends(&of_kind.map(|(line, _)| *line).collect::<Vec<_>>())
     };
     let parts = Parts {
         reply: gather(Kind::Reply),
@@ -123,6 +119,17 @@ pub(super) fn split(text: &str, is_forward: bool) -> Parts {
         };
     }
     parts
+}
+
+/// The lines without the blank ones at either end, each with its line end.
+fn without_blank_ends(lines: &[&str]) -> String {
+    let is_text = |line: &&str| !line.trim().is_empty();
+    let Some(first) = lines.iter().position(is_text) else {
+        return String::new();
+    };
+    let last = lines.iter().rposition(is_text).unwrap_or(first);
+    let kept = lines.get(first..=last).unwrap_or_default();
+    kept.iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
 fn mark_quotes(lines: &[&str], kinds: &mut [Kind], is_forward: bool) {

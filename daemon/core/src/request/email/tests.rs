@@ -23,7 +23,8 @@ fn read_from(raw: &[u8], envelope_from: Option<&str>) -> Reading {
         dial: &dial,
         queue: "help",
         received: Wall::from_millis(received),
-        envelope_from,
+        envelope: envelope_from.into(),
+        authserv_ids: &[],
     };
     read(raw, &context)
 }

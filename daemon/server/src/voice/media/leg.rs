@@ -285,7 +285,7 @@ impl Leg {
             let signalled = source.signalled.unwrap_or(remote.ip());
             self.latch = Some(Latch::new(now, source.mode, remote, signalled));
             self.filter(now);
-            self.discard();
+            self.sweep(now);
             self.no_rtp_at = None;
         }
         if negotiated.direction != Direction::SendRecv {
@@ -350,18 +350,12 @@ impl Leg {
         }
     }
 
-    /// Throws away what came before an agreement: it is of nobody, and must not stand before
-    /// what comes now.
-    fn discard(&mut self) {
-        let mut buffer = [0; 1];
-        for _ in 0..WAITING_MAX {
-            match self.pair.rtp.recv(&mut buffer) {
-                Ok(_) => {
-                    self.stats.wrong_source.add(1);
-                    self.shared.wrong_source.add(1);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => {}
+    /// Judges everything that came before an agreement, however much of it is of nobody: it
+    /// must not stand before what comes now.
+    fn sweep(&mut self, now: Time) {
+        for _ in 0..WAITING_MAX / DATAGRAMS_MAX {
+            if self.receive_any(now) {
+                return;
             }
         }
     }

@@ -143,7 +143,7 @@ impl Reader<'_> {
     }
 
     fn said(&mut self) -> Option<Said> {
-        const SOON: [&str; 10] = [
+        const SOON: [&str; 12] = [
             "asap",
             "as soon as possible",
             "right away",
@@ -154,6 +154,8 @@ impl Reader<'_> {
             "sobald wie möglich",
             "so schnell wie möglich",
             "schnellstmöglich",
+            "baldmöglichst",
+            "umgehend",
         ];
         if self.take_any(&SOON) {
             return Some(Said::Asap);

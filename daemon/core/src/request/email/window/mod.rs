@@ -37,11 +37,65 @@ pub(super) enum Found {
     Window {
         not_before: Option<Wall>,
         not_after: Option<Wall>,
-        /// IANA name, if the writer's zone is known.
-        zone: Option<String>,
+        /// The zone in which the time is told.
+        clock: Clock,
         /// The words that said so.
         matched: String,
     },
+}
+
+/// The zone in which a time is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Clock {
+    zone: TimeZone,
+    /// Whether it is more than the site's.
+    is_told: bool,
+}
+
+impl Clock {
+    /// IANA name of the writer's zone, if it is known and has one.
+    pub(super) fn told(&self) -> Option<&str> {
+        self.zone.iana_name().filter(|_| self.is_told)
+    }
+
+    /// IANA name, or the offset as `-05:00`.
+    pub(super) fn name(&self) -> String {
+        match self.zone.iana_name() {
+            Some(name) => name.to_owned(),
+            None => {
+                let now = self.zone.to_offset(Timestamp::UNIX_EPOCH);
+                offset_text(now.seconds())
+            }
+        }
+    }
+
+    /// RFC 3339 with the zone's offset.
+    pub(super) fn rfc3339(&self, at: Wall) -> String {
+        rfc3339(at, self.offset_at(at))
+    }
+
+    fn offset_at(&self, at: Wall) -> i32 {
+        let at = Timestamp::from_millisecond(at.millis()).unwrap_or_default();
+        self.zone.to_offset(at).seconds()
+    }
+}
+
+/// `+01:00`.
+fn offset_text(seconds: i32) -> String {
+    let minutes = seconds.unsigned_abs() / 60;
+    let sign = if seconds < 0 { '-' } else { '+' };
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+/// An instant as RFC 3339 with this offset, in whole seconds.
+pub(super) fn rfc3339(at: Wall, offset_seconds: i32) -> String {
+    let at = Timestamp::from_millisecond(at.millis()).unwrap_or_default();
+    let offset = jiff::tz::Offset::from_seconds(offset_seconds).unwrap_or(jiff::tz::Offset::UTC);
+    let local = offset
+        .to_datetime(at)
+        .strftime("%Y-%m-%dT%H:%M:%S")
+        .to_string();
+    local + &offset_text(offset_seconds)
 }
 
 /// What times in a mail are measured from.
@@ -94,7 +148,7 @@ impl Reference {
 }
 
 /// Seconds east of Greenwich; `-0000` says that nobody knows (RFC 5322 §3.3).
-fn offset_seconds(date: &DateTime) -> Option<i32> {
+pub(super) fn offset_seconds(date: &DateTime) -> Option<i32> {
     let seconds = i32::from(date.tz_hour) * 3600 + i32::from(date.tz_minute) * 60;
     match (date.tz_before_gmt, seconds) {
         (true, 0) => None,
@@ -137,12 +191,31 @@ fn machine_time(text: &str, reference: &Reference) -> Option<Found> {
         return Some(Found::Unclear(text.chars().take(200).collect()));
     }
     let wall = |t: Timestamp| Wall::from_millis(t.as_millisecond());
+    // A fixed offset, as it stands there.
+    let zone = written_offset(time.trim()).map_or(TimeZone::UTC, TimeZone::fixed);
     Some(Found::Window {
         not_before: (start > reference.received).then(|| wall(start)),
         not_after: Some(wall(end)),
-        zone: None,
+        clock: Clock {
+            zone,
+            is_told: true,
+        },
         matched: text.to_owned(),
     })
+}
+
+/// The offset at the end of an RFC 3339 time; `None` for `Z`.
+fn written_offset(time: &str) -> Option<jiff::tz::Offset> {
+    let at = time.len().checked_sub(6)?;
+    let (sign, rest) = time.get(at..)?.split_at_checked(1)?;
+    let (hours, minutes) = rest.split_once(':')?;
+    let seconds = hours.parse::<i32>().ok()? * 3_600 + minutes.parse::<i32>().ok()? * 60;
+    let seconds = match sign {
+        "+" => seconds,
+        "-" => -seconds,
+        _ => return None,
+    };
+    jiff::tz::Offset::from_seconds(seconds).ok()
 }
 
 fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
@@ -172,7 +245,13 @@ fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
             .get(start)
             .and_then(|t| lower.get(..t.start))
             .is_some_and(forbids_call);
-    if negated || words(&REFUSING) || REFUSING_PHRASES.iter().any(|phrase| lower.contains(phrase)) {
+    // Nobody says when lunch is over.
+    let vague = is_bounded_part(&tokens, start, &expression.said);
+    if negated
+        || vague
+        || words(&REFUSING)
+        || REFUSING_PHRASES.iter().any(|phrase| lower.contains(phrase))
+    {
         return unclear();
     }
     let stated = expression.zone.as_ref().and_then(zone::Stated::zone);
@@ -191,6 +270,9 @@ fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
         return unclear();
     }
     let wall = |t: Timestamp| Wall::from_millis(t.as_millisecond());
+    // `the day after tomorrow`: the day begins behind the article.
+    let article = |at: usize, word: &str| matches!(tokens.get(at).map(|t| &t.kind), Some(Kind::Word(w)) if w == word);
+    let start = start + usize::from(article(start, "the") && article(start + 1, "day"));
     let text = |at: usize, end: bool| {
         tokens
             .get(at)
@@ -199,9 +281,7 @@ fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
     Found::Window {
         not_before: range.start.filter(|t| *t > reference.received).map(wall),
         not_after: range.end.map(wall),
-        zone: is_told
-            .then(|| zone.iana_name().map(str::to_owned))
-            .flatten(),
+        clock: Clock { zone, is_told },
         matched: clause
             .get(text(start, false)..text(first_end.saturating_sub(1), true))
             .unwrap_or_default()
@@ -256,6 +336,26 @@ fn forbids_call(before: &str) -> bool {
     ]
     .iter()
     .any(|words| before.contains(words))
+}
+
+/// `after lunch`, `before the evening`: a part of the day is no bound.
+fn is_bounded_part(tokens: &[Token], start: usize, said: &Said) -> bool {
+    let bare = matches!(
+        said,
+        Said::When {
+            day: None,
+            part: Some(_),
+            time: None
+        }
+    );
+    let before = tokens.get(..start).unwrap_or_default().iter().rev();
+    let mut words = before.filter_map(|token| match &token.kind {
+        Kind::Word(word) if !matches!(word.as_str(), "the" | "dem" | "my" | "der") => {
+            Some(word.as_str())
+        }
+        _ => None,
+    });
+    bare && matches!(words.next(), Some("after" | "before" | "nach" | "vor"))
 }
 
 /// `not Friday`, `nicht am Freitag`.

@@ -17,7 +17,8 @@ fn reference_at(now: &str, zone: &str, number: Option<&str>) -> Reference {
         dial: &dial,
         queue: "help",
         received: instant(now),
-        envelope_from: None,
+        envelope: crate::request::email::Envelope::Null,
+        authserv_ids: &[],
     };
     let date = DateTime::parse_rfc3339(now).unwrap();
     let number = number.map(PhoneNumber::from_row);
@@ -403,12 +404,12 @@ fn window(text: &str, reference: &Reference) -> (Option<String>, Option<String>,
         Found::Window {
             not_before,
             not_after,
-            zone,
+            clock,
             ..
         } => (
             not_before.map(Wall::rfc3339),
             not_after.map(Wall::rfc3339),
-            zone,
+            clock.told().map(str::to_owned),
         ),
         other => panic!("{text}: {other:?}"),
     }
@@ -526,4 +527,33 @@ fn times_written_by_programs_are_taken_from_fields_only() {
         machine_time("2026-11-24T15:00Z/-PT9H", &reference),
         Some(Found::Window { .. })
     ));
+}
+
+#[test]
+fn more_times_are_understood() {
+    let reference = reference_at(NOW, "Europe/Berlin", None);
+    let mut wrong = Vec::new();
+    let lines = include_str!("more.txt").lines();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let parts: Vec<&str> = line.split(" | ").collect();
+        let found = find(parts[0], false, &reference);
+        let fits = match (parts[1], &found) {
+            ("nothing", found) => *found == Found::Nothing,
+            ("unclear", found) => matches!(found, Found::Unclear(_)),
+            (
+                words,
+                Found::Window {
+                    not_before,
+                    not_after,
+                    matched,
+                    ..
+                },
+            ) => matched == words && (*not_before, *not_after) == (end(parts[2]), end(parts[3])),
+            _ => false,
+        };
+        if !fits {
+            wrong.push(format!("{line}\n    {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
