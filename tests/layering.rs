@@ -32,9 +32,10 @@ const SERVER: Table = &[
     ("clock", &[]),
     ("log", &[]),
     ("config", &[]),
+    ("tls", &["clock", "config", "log"]),
     ("page", &["clock", "config", "log"]),
     ("store", &["clock", "config", "log"]),
-    ("voice", &["clock", "config", "log"]),
+    ("voice", &["tls", "clock", "config", "log"]),
     ("services", &["clock", "config", "log"]),
     ("notify", &["services", "store", "clock", "config", "log"]),
     ("desk", &["store", "clock", "config", "log"]),
@@ -49,7 +50,7 @@ const SERVER: Table = &[
     (
         "intake",
         &[
-            "assist", "services", "desk", "voice", "page", "clock", "config", "log",
+            "assist", "services", "desk", "voice", "page", "tls", "clock", "config", "log",
         ],
     ),
     ("web", &["desk", "voice", "page", "clock", "config", "log"]),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mail_parser::{Message, MessageParser};
 
+use crate::support::certificates::make_certificates;
 use crate::support::process::{Daemon, http};
 
 /// Longest wait for anything here.
@@ -269,4 +270,51 @@ fn mail_waits_for_a_relay_that_is_down_and_leaves_when_it_is_back() {
     assert_eq!(after[3..], before[3..], "the same bytes in every try");
     let arrived = "select count(*) from mail_in where mail_from = 'help@one.test'";
     two.wait_row(arrived, "1", PATIENCE);
+}
+
+#[test]
+fn mail_comes_encrypted_and_from_a_mail_server_in_front() {
+    let mut daemon = Daemon::new("");
+    let dir = daemon.dir.path().to_owned();
+    make_certificates(&dir);
+    let text = fs::read_to_string(daemon.config_path()).unwrap();
+    let at = dir.display();
+    let keys = format!(
+        "[smtp]\ntls_cert_file = \"{at}/cert.pem\"\ntls_key_file = \"{at}/key.pem\"\nrequire_tls = true\n\
+         lmtp = \"{at}/lmtp.sock\"\n"
+    );
+    fs::write(daemon.config_path(), text.replace("[smtp]\n", &keys)).unwrap();
+    daemon.start();
+    let to = ["--to", "help@help.test", "--from", "ada@cust.test"];
+    swaks(
+        &daemon,
+        &[&to[..], &["--tls", "--body", "call 020 7946 0101"]].concat(),
+    );
+    let plain = Command::new("swaks")
+        .args(["--server", &format!("127.0.0.1:{}", daemon.smtp)])
+        .args(to)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&plain.stdout).into_owned();
+    assert!(
+        !plain.status.success() && said.contains("530 5.7.0"),
+        "{said}"
+    );
+    let local = Command::new("swaks")
+        .args(["--protocol", "LMTP", "--socket", &format!("{at}/lmtp.sock")])
+        .args(to)
+        .args(["--body", "call 020 7946 0102"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&local.stdout).into_owned();
+    assert!(local.status.success(), "{said}");
+    assert!(
+        said.contains("LHLO") && said.contains("250 2.0.0 queued"),
+        "{said}"
+    );
+    assert_eq!(sent(&daemon, 2).len(), 2);
+    // The socket of an earlier process does not stand in the way of the next.
+    daemon.kill();
+    daemon.start();
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }

@@ -5,7 +5,8 @@
 //! server says (a trailing `...` stands for any rest), `==` something happens:
 //! `stored "TEXT"` (kept; `stored unknown "TEXT"`, `stored full "TEXT"` answer otherwise),
 //! `closed`, `wait SECONDS`, `stopping`, `full`, `normal`. `limit BYTES` before all else
-//! sets the message limit. `#` begins a comment.
+//! sets the message limit, `lmtp`, `starttls` and `require_tls` what is spoken and offered;
+//! `tls` is the handshake. `#` begins a comment.
 
 mod sip;
 
@@ -28,6 +29,7 @@ enum Line {
     Closed,
     Wait(u64),
     Press(Pressure),
+    Tls,
 }
 
 /// How the client's bytes are cut.
@@ -55,9 +57,9 @@ fn every_talk_goes_as_written_in_every_cut_of_the_bytes() {
     assert!(talks.len() >= 10, "talks are missing: {talks:?}");
     for path in talks {
         let text = fs::read_to_string(&path).unwrap();
-        let (limit, lines) = read(&text, &path);
+        let (settings, lines) = read(&text, &path);
         for cut in [Cut::Lines, Cut::Bytes, Cut::WithinCrlf, Cut::Ahead] {
-            Talk::new(limit, format!("{} ({cut:?})", path.display())).run(&lines, cut);
+            Talk::new(settings.clone(), format!("{} ({cut:?})", path.display())).run(&lines, cut);
         }
     }
 }
@@ -72,15 +74,24 @@ fn a_talk_that_goes_otherwise_fails() {
         "<- 220 ...\n== closed",
         "<- 220 ...\n-> QUIT\n<- 221 ...",
     ] {
-        let (limit, lines) = read(text, path);
-        let went =
-            std::panic::catch_unwind(|| Talk::new(limit, "made-up".into()).run(&lines, Cut::Lines));
+        let (settings, lines) = read(text, path);
+        let went = std::panic::catch_unwind(|| {
+            Talk::new(settings, "made-up".into()).run(&lines, Cut::Lines)
+        });
         assert!(went.is_err(), "{text}");
     }
 }
 
-fn read(text: &str, path: &Path) -> (usize, Vec<Line>) {
-    let mut limit = 26_214_400;
+fn read(text: &str, path: &Path) -> (Settings, Vec<Line>) {
+    let mut settings = Settings {
+        host: "help.test".into(),
+        addresses: vec!["help@help.test".into(), "desk@help.test".into()],
+        message_bytes_max: 26_214_400,
+        messages_max: 100,
+        lmtp: false,
+        starttls: false,
+        require_tls: false,
+    };
     let mut lines = Vec::new();
     for line in text
         .lines()
@@ -88,7 +99,10 @@ fn read(text: &str, path: &Path) -> (usize, Vec<Line>) {
     {
         let (mark, rest) = line.split_once(' ').unwrap_or((line, ""));
         match mark {
-            "limit" => limit = rest.parse().unwrap(),
+            "limit" => settings.message_bytes_max = rest.parse().unwrap(),
+            "lmtp" => settings.lmtp = true,
+            "starttls" => settings.starttls = true,
+            "require_tls" => settings.require_tls = true,
             "->" => lines.push(Line::Say([unescape(rest), b"\r\n".to_vec()].concat())),
             // Says without the final CRLF.
             "->>" => lines.push(Line::Say(unescape(rest))),
@@ -97,13 +111,14 @@ fn read(text: &str, path: &Path) -> (usize, Vec<Line>) {
             _ => panic!("{}: {line}", path.display()),
         }
     }
-    (limit, lines)
+    (settings, lines)
 }
 
 fn event(text: &str) -> Line {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     match word {
         "closed" => Line::Closed,
+        "tls" => Line::Tls,
         "wait" => Line::Wait(rest.parse().unwrap()),
         "stopping" => Line::Press(Pressure::Stopping),
         "full" => Line::Press(Pressure::Full),
@@ -155,17 +170,13 @@ struct Talk {
     now: Time,
     heard: VecDeque<String>,
     pending: Option<Vec<u8>>,
+    tls: bool,
     queue: VecDeque<u8>,
     closed: bool,
 }
 
 impl Talk {
-    fn new(message_bytes_max: usize, name: String) -> Self {
-        let settings = Settings {
-            host: "help.test".into(),
-            addresses: vec!["help@help.test".into()],
-            message_bytes_max,
-        };
+    fn new(settings: Settings, name: String) -> Self {
         let conversation = Conversation::new(Time::ZERO, Arc::new(settings));
         let mut talk = Talk {
             name,
@@ -173,6 +184,7 @@ impl Talk {
             now: Time::ZERO,
             heard: VecDeque::new(),
             pending: None,
+            tls: false,
             queue: VecDeque::new(),
             closed: false,
         };
@@ -212,6 +224,10 @@ impl Talk {
                     );
                     self.feed(Input::Stored(answer.clone()));
                     self.pump(cut);
+                }
+                Line::Tls => {
+                    assert!(std::mem::take(&mut self.tls), "{}: no TLS", self.name);
+                    self.feed(Input::TlsReady);
                 }
                 Line::Closed => assert!(self.closed, "{}: not closed", self.name),
                 Line::Wait(seconds) => {
@@ -277,6 +293,11 @@ impl Talk {
                         .push_back(line.strip_suffix("\r\n").unwrap().to_owned());
                 }
                 Output::Store(received) => self.pending = Some(received.raw),
+                // What came in the clear behind the command never reaches the other side.
+                Output::StartTls => {
+                    self.tls = true;
+                    self.queue.clear();
+                }
                 Output::Close => self.closed = true,
             }
         }
@@ -297,7 +318,7 @@ impl Talk {
 
 /// Whether a line comes from outside both ends, so that words cannot be said past it.
 fn is_outside(line: &Line) -> bool {
-    matches!(line, Line::Wait(_) | Line::Press(_))
+    matches!(line, Line::Wait(_) | Line::Press(_) | Line::Tls)
 }
 
 fn is_said(line: &Line) -> bool {
@@ -307,6 +328,11 @@ fn is_said(line: &Line) -> bool {
 fn said(line: &Line) -> Option<&Vec<u8>> {
     match line {
         Line::Say(bytes) => Some(bytes),
-        Line::Hear(_) | Line::Stored { .. } | Line::Closed | Line::Wait(_) | Line::Press(_) => None,
+        Line::Hear(_)
+        | Line::Stored { .. }
+        | Line::Closed
+        | Line::Wait(_)
+        | Line::Press(_)
+        | Line::Tls => None,
     }
 }

@@ -71,7 +71,8 @@ async fn post_with(change: impl FnOnce(&mut Config), reader: mail::Reader) -> Po
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let receiver = smtp::Receiver::new(&config.smtp, Arc::clone(&desk), clock);
+    let protocol = smtp::Protocol::Smtp;
+    let receiver = smtp::Receiver::new(&config.smtp, protocol, Arc::clone(&desk), clock).unwrap();
     let serving = tokio::spawn(Arc::clone(&receiver).serve(listener, stop.clone()));
     tokio::spawn(mail::work_with(
         Arc::clone(&desk),

@@ -1,6 +1,5 @@
 //! SIPp and baresip by TCP and TLS, in both directions.
 
-use std::path::Path;
 use std::time::Duration;
 
 use helpline::config::{SrtpUse, TransportName};
@@ -8,6 +7,7 @@ use helpline_core::call::End;
 use tokio::time::timeout;
 
 use super::sip::{Baresip, LIMIT, World, baresip_is_called, desk};
+use crate::support::certificates::make_certificates;
 use crate::support::phone::events_of;
 
 /// A world that speaks TCP with its trunk.
@@ -19,29 +19,6 @@ async fn tcp_world() -> World {
     .await;
     world.way = "t1";
     world
-}
-
-/// Certificates for 127.0.0.1 in `dir`: `ca.pem`, `cert.pem`, `key.pem`, and both of the
-/// latter in `both.pem`.
-fn make_certificates(dir: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let root = ca.self_signed(&ca_key).unwrap();
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let own = own.signed_by(&key, &issuer).unwrap();
-    let (own, key) = (own.pem(), key.serialize_pem());
-    for (name, text) in [
-        ("ca.pem", root.pem()),
-        ("both.pem", own.clone() + &key),
-        ("cert.pem", own),
-        ("key.pem", key),
-    ] {
-        std::fs::write(dir.join(name), text).unwrap();
-    }
 }
 
 /// A world that speaks TLS with a baresip: it listens on the port after its own.

@@ -1,5 +1,6 @@
 //! What scenarios and daemon tests stand on.
 
+pub(crate) mod certificates;
 pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod sipp;

@@ -1,8 +1,11 @@
-//! The server's side of an SMTP conversation (RFC 5321): bytes in, replies and whole
-//! messages out. It takes mail for its own addresses only and has no queue for others.
+//! The server's side of an SMTP (RFC 5321) or LMTP (RFC 2033) conversation: bytes in, replies
+//! and whole messages out. It takes mail for its own addresses only and has no queue for others.
 //! `250` for a message is said only after the shell answered [`Input::Stored`].
 
+mod chunk;
 mod data;
+mod message;
+mod own;
 mod reply;
 
 use std::collections::VecDeque;
@@ -12,9 +15,10 @@ use std::time::Duration;
 use memchr::memchr;
 use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
 
-use self::data::{DataReader, End};
+use self::chunk::Chunks;
+use self::data::DataReader;
+use self::own::{Ownership, ownership};
 use crate::id::MailInId;
-use crate::request::email::address_key;
 use crate::time::Time;
 
 /// Longest command line, in bytes with CRLF.
@@ -23,8 +27,6 @@ pub const COMMAND_BYTES_MAX: usize = 2_048;
 const WAITING_BYTES_MAX: usize = 64 << 10;
 /// Most recipients of one message.
 pub const RECIPIENTS_MAX: usize = 100;
-/// Most messages of one connection.
-pub const MESSAGES_MAX: u32 = 100;
 /// Most errors of one connection.
 const ERRORS_MAX: u32 = 10;
 /// Longest silence between commands (RFC 5321 §4.5.3.2.7).
@@ -49,6 +51,8 @@ pub enum Input<'a> {
     Stored(Stored),
     /// How the daemon is doing.
     Pressure(Pressure),
+    /// The answer to [`Output::StartTls`]: what follows is encrypted.
+    TlsReady,
     /// `deadline()` has passed.
     Timeout,
 }
@@ -60,6 +64,9 @@ pub enum Output {
     Write(Vec<u8>),
     /// Store this message and answer with [`Input::Stored`]; until then nothing is read.
     Store(Box<Received>),
+    /// Begin TLS once everything is written, and answer with [`Input::TlsReady`]; what the peer
+    /// sent in the clear behind its command is lost (RFC 3207 §4.2).
+    StartTls,
     /// Close the connection once everything is written.
     Close,
 }
@@ -110,6 +117,14 @@ pub struct Settings {
     pub addresses: Vec<String>,
     /// Largest message, in bytes.
     pub message_bytes_max: usize,
+    /// Most messages of one connection.
+    pub messages_max: u32,
+    /// LMTP is spoken.
+    pub lmtp: bool,
+    /// STARTTLS is offered.
+    pub starttls: bool,
+    /// No mail is taken in the clear.
+    pub require_tls: bool,
 }
 
 /// The line for a peer that finds no free place; the connection is closed after it.
@@ -130,8 +145,18 @@ enum State {
         reader: DataReader,
         since: Time,
     },
-    /// A message is being stored.
-    Storing,
+    /// A message comes in by pieces.
+    Chunks {
+        envelope: Envelope,
+        chunks: Chunks,
+        since: Time,
+    },
+    /// A piece that nobody wants is read to its end.
+    Swallow { left: usize, back: Box<State> },
+    /// A message for so many recipients is being stored.
+    Storing { recipients: usize },
+    /// TLS begins.
+    TlsWait,
     /// Nothing more is said.
     Closed,
 }
@@ -149,6 +174,7 @@ pub struct Conversation {
     state: State,
     helo: String,
     pressure: Pressure,
+    encrypted: bool,
     waiting: Vec<u8>,
     out: VecDeque<Output>,
     errors: u32,
@@ -162,12 +188,14 @@ impl Conversation {
     /// A conversation that begins at `now` with the greeting.
     #[must_use]
     pub fn new(now: Time, settings: Arc<Settings>) -> Self {
-        let greeting = format!("220 {} ESMTP", settings.host);
+        let protocol = if settings.lmtp { "LMTP" } else { "ESMTP" };
+        let greeting = format!("220 {} {protocol}", settings.host);
         let mut conversation = Conversation {
             settings,
             state: State::Connected,
             helo: String::new(),
             pressure: Pressure::Normal,
+            encrypted: false,
             waiting: Vec::new(),
             out: VecDeque::new(),
             errors: 0,
@@ -189,6 +217,13 @@ impl Conversation {
             }
             Input::Stored(stored) => self.stored(now, &stored),
             Input::Pressure(pressure) => self.press(pressure),
+            Input::TlsReady => {
+                if matches!(self.state, State::TlsWait) {
+                    self.encrypted = true;
+                    self.state = State::Connected;
+                    self.heard = now;
+                }
+            }
             Input::Timeout => {
                 if self.deadline().is_some_and(|deadline| deadline <= now) {
                     self.end(reply::IDLE);
@@ -206,25 +241,35 @@ impl Conversation {
     /// When to call `handle(now, Input::Timeout)` next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        let since_of = |read: u64, since: Time| {
+            let slow = Duration::from_micros(read.saturating_mul(MICROS_PER_BYTE));
+            let slow = since + slow.max(SLOW_START);
+            Some(slow.min(since + DATA_WAIT).min(self.heard + BLOCK_WAIT))
+        };
         match &self.state {
-            State::Connected | State::Greeted | State::Mail(_) => {
+            State::Data { reader, since, .. } => since_of(reader.bytes_read(), *since),
+            State::Chunks { chunks, since, .. } if !chunks.is_between() => {
+                since_of(chunks.bytes_read(), *since)
+            }
+            State::Connected
+            | State::Greeted
+            | State::Mail(_)
+            | State::Chunks { .. }
+            | State::Swallow { .. } => {
                 let outside = self.outside_since + OUTSIDE_WAIT.saturating_sub(self.outside);
                 Some(outside.min(self.heard + COMMAND_WAIT))
             }
-            State::Data { reader, since, .. } => {
-                let slow =
-                    Duration::from_micros(reader.bytes_read().saturating_mul(MICROS_PER_BYTE));
-                let slow = *since + slow.max(SLOW_START);
-                Some(slow.min(*since + DATA_WAIT).min(self.heard + BLOCK_WAIT))
-            }
-            State::Storing | State::Closed => None,
+            State::Storing { .. } | State::TlsWait | State::Closed => None,
         }
     }
 
     /// False while a message is stored or the conversation is over: the shell stops reading.
     #[must_use]
     pub fn reading(&self) -> bool {
-        !matches!(self.state, State::Storing | State::Closed)
+        !matches!(
+            self.state,
+            State::Storing { .. } | State::TlsWait | State::Closed
+        )
     }
 
     /// Bytes of the unfinished message held in memory.
@@ -232,9 +277,14 @@ impl Conversation {
     pub fn held(&self) -> usize {
         match &self.state {
             State::Data { reader, .. } => reader.held(),
-            State::Connected | State::Greeted | State::Mail(_) | State::Storing | State::Closed => {
-                0
-            }
+            State::Chunks { chunks, .. } => chunks.held(),
+            State::Connected
+            | State::Greeted
+            | State::Mail(_)
+            | State::Swallow { .. }
+            | State::Storing { .. }
+            | State::TlsWait
+            | State::Closed => 0,
         }
     }
 
@@ -242,18 +292,22 @@ impl Conversation {
     fn advance(&mut self, now: Time) {
         loop {
             let more = match &mut self.state {
-                State::Storing => {
+                State::Storing { .. } => {
                     if self.waiting.len() > WAITING_BYTES_MAX {
                         self.end(reply::TOO_LONG);
                     }
                     false
                 }
-                State::Closed => {
+                State::TlsWait | State::Closed => {
                     self.waiting = Vec::new();
                     false
                 }
                 State::Data { .. } => self.read_data(now),
-                State::Connected | State::Greeted | State::Mail(_) => self.read_command(now),
+                State::Chunks { chunks, .. } if !chunks.is_between() => self.read_chunk(now),
+                State::Swallow { .. } => self.swallow(),
+                State::Connected | State::Greeted | State::Mail(_) | State::Chunks { .. } => {
+                    self.read_command(now)
+                }
             };
             if !more {
                 return;
@@ -261,75 +315,11 @@ impl Conversation {
         }
     }
 
-    fn read_data(&mut self, now: Time) -> bool {
-        let State::Data { reader, .. } = &mut self.state else {
-            return false;
-        };
-        let Some(end) = reader.push(&self.waiting) else {
-            self.waiting.clear();
-            if reader.is_hopeless() {
-                self.end(reply::TOO_LARGE);
-            }
-            return false;
-        };
-        self.waiting.drain(..end);
-        self.outside_since = now;
-        self.heard = now;
-        if let State::Data {
-            envelope, reader, ..
-        } = std::mem::replace(&mut self.state, State::Greeted)
-        {
-            self.finish_data(envelope, reader);
-        }
-        true
-    }
-
-    fn finish_data(&mut self, envelope: Envelope, reader: DataReader) {
-        match reader.finish() {
-            End::Whole(raw) => {
-                let Envelope {
-                    from: mail_from,
-                    rcpt,
-                } = envelope;
-                let received = Received {
-                    helo: self.helo.clone(),
-                    mail_from,
-                    rcpt,
-                    raw,
-                };
-                self.out.push_back(Output::Store(Box::new(received)));
-                self.state = State::Storing;
-                return;
-            }
-            // What follows damage may be a smuggled second message: nothing more is read.
-            End::Damaged => return self.end(reply::DAMAGED),
-            End::TooLarge => self.refuse(reply::TOO_LARGE),
-            End::Circling => self.refuse(reply::CIRCLING),
-            End::Dropped => self.say(reply::NO_ROOM),
-        }
-        self.end_if_stopping();
-    }
-
-    fn stored(&mut self, now: Time, stored: &Stored) {
-        if !matches!(self.state, State::Storing) {
-            return;
-        }
-        self.state = State::Greeted;
-        self.outside_since = now;
-        self.heard = now;
-        match stored {
-            Stored::Kept(id) => self.say(&format!("250 2.0.0 queued as {id}")),
-            Stored::Unknown => self.say(reply::NOT_STORED),
-            Stored::Full => self.say(reply::NO_ROOM),
-            Stored::Refused => self.refuse(reply::NOT_TAKEN),
-        }
-        self.end_if_stopping();
-    }
-
     fn press(&mut self, pressure: Pressure) {
         self.pressure = pressure;
         match (&mut self.state, pressure) {
             (State::Data { reader, .. }, Pressure::Full) => reader.drop_rest(),
+            (State::Chunks { chunks, .. }, Pressure::Full) => chunks.drop_rest(),
             (State::Connected | State::Greeted | State::Mail(_), Pressure::Stopping) => {
                 self.end(reply::STOPPING);
             }
@@ -360,6 +350,8 @@ impl Conversation {
         } else {
             match Request::parse(&mut line.iter()) {
                 Ok(request) => self.command(now, request, &line),
+                // A piece of nobody knows what size follows: it must not run as commands.
+                Err(error) if is_bdat(&line) => self.end(reply::to_parse_error(&error)),
                 Err(error) => self.refuse(reply::to_parse_error(&error)),
             }
         }
@@ -368,13 +360,14 @@ impl Conversation {
 
     fn command(&mut self, now: Time, request: Request<std::borrow::Cow<'_, str>>, line: &[u8]) {
         match request {
-            Request::Ehlo { host } => self.greet(&host, true),
-            Request::Helo { host } => self.greet(&host, false),
+            Request::Ehlo { host } if !self.settings.lmtp => self.greet(&host, true),
+            Request::Helo { host } if !self.settings.lmtp => self.greet(&host, false),
+            Request::Lhlo { host } if self.settings.lmtp => self.greet(&host, true),
             Request::Mail { from } => self.mail(&from, line),
             Request::Rcpt { to } => self.rcpt(&to, line),
             Request::Data => self.data(now),
             Request::Rset => {
-                if matches!(self.state, State::Mail(_)) {
+                if matches!(self.state, State::Mail(_) | State::Chunks { .. }) {
                     self.state = State::Greeted;
                 }
                 self.say(reply::RESET);
@@ -383,9 +376,14 @@ impl Conversation {
             Request::Help { .. } => self.say(reply::HELP),
             Request::Vrfy { .. } => self.say(reply::VERIFY),
             Request::Quit => self.end(reply::BYE),
-            // A chunk follows at once; its bytes must not run as commands.
-            Request::Bdat { .. } => self.end(reply::NOT_OFFERED),
-            Request::Lhlo { .. } => self.refuse(reply::UNKNOWN_COMMAND),
+            Request::Bdat {
+                chunk_size,
+                is_last,
+            } => self.chunk(now, chunk_size, is_last),
+            Request::StartTls if self.settings.starttls && !self.encrypted => self.start_tls(),
+            Request::Lhlo { .. } | Request::Ehlo { .. } | Request::Helo { .. } => {
+                self.refuse(reply::UNKNOWN_COMMAND)
+            }
             Request::Auth { .. }
             | Request::Expn { .. }
             | Request::Etrn { .. }
@@ -393,6 +391,15 @@ impl Conversation {
             | Request::Burl { .. }
             | Request::StartTls => self.refuse(reply::NOT_OFFERED),
         }
+    }
+
+    /// Everything said in the clear is forgotten, and what waits behind the command too.
+    fn start_tls(&mut self) {
+        self.say(reply::TLS_GO_AHEAD);
+        self.out.push_back(Output::StartTls);
+        self.helo = String::new();
+        self.waiting = Vec::new();
+        self.state = State::TlsWait;
     }
 
     fn greet(&mut self, helo: &str, extended: bool) {
@@ -404,8 +411,11 @@ impl Conversation {
         }
         let size = format!("SIZE {}", self.settings.message_bytes_max);
         self.say(&format!("250-{host}"));
-        for offer in ["PIPELINING", &size, "8BITMIME", "SMTPUTF8"] {
+        for offer in ["PIPELINING", &size, "8BITMIME", "SMTPUTF8", "CHUNKING"] {
             self.say(&format!("250-{offer}"));
+        }
+        if self.settings.starttls && !self.encrypted {
+            self.say("250-STARTTLS");
         }
         self.say("250 ENHANCEDSTATUSCODES");
     }
@@ -414,7 +424,10 @@ impl Conversation {
         if !matches!(self.state, State::Greeted) {
             return self.refuse(reply::BAD_ORDER);
         }
-        if self.messages >= MESSAGES_MAX {
+        if self.settings.require_tls && !self.encrypted {
+            return self.refuse(reply::NEEDS_TLS);
+        }
+        if self.messages >= self.settings.messages_max {
             return self.end(reply::TOO_MANY_MESSAGES);
         }
         if self.pressure == Pressure::Full {
@@ -529,41 +542,14 @@ fn is_clean(line: &[u8]) -> bool {
         .is_some_and(|text| memchr::memchr2(b'\r', 0, text).is_none())
 }
 
+fn is_bdat(line: &[u8]) -> bool {
+    line.get(..4)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
+}
+
 /// Tells `<>` from `<postmaster>`, which the parser both gives as an empty address.
 fn is_null_path(line: &[u8]) -> bool {
     memchr(b'<', line).is_some_and(|at| line.get(at + 1) == Some(&b'>'))
-}
-
-/// Whose address a recipient is.
-#[derive(Debug, PartialEq, Eq)]
-enum Ownership {
-    Ours,
-    UnknownHere,
-    Elsewhere,
-}
-
-/// Compares by lower-cased local part and A-label domain; `postmaster` is always ours (RFC 5321 §4.5.1).
-fn ownership(own: &[String], address: &str) -> Ownership {
-    let Some(given) = address_key(address) else {
-        let is_postmaster = address.eq_ignore_ascii_case("postmaster");
-        return if is_postmaster {
-            Ownership::Ours
-        } else {
-            Ownership::Elsewhere
-        };
-    };
-    let mut here = false;
-    for ours in own.iter().filter_map(|a| address_key(a)) {
-        if ours == given {
-            return Ownership::Ours;
-        }
-        here |= ours.1 == given.1;
-    }
-    match here {
-        true if given.0 == "postmaster" => Ownership::Ours,
-        true => Ownership::UnknownHere,
-        false => Ownership::Elsewhere,
-    }
 }
 
 #[cfg(test)]

@@ -162,6 +162,16 @@ pub struct Smtp {
     pub connections_max: usize,
     /// Connections at once from one address.
     pub connections_per_address_max: usize,
+    /// Messages of one connection.
+    pub messages_per_connection_max: u32,
+    /// Certificate chain (PEM) with which STARTTLS is offered.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key_file: Option<PathBuf>,
+    /// No mail is taken in the clear.
+    pub require_tls: bool,
+    /// UNIX socket on which LMTP is spoken, for a mail server in front.
+    pub lmtp: Option<PathBuf>,
 }
 
 /// Outgoing mail.
@@ -365,6 +375,11 @@ impl Default for Smtp {
             message_bytes_max: 26_214_400,
             connections_max: 100,
             connections_per_address_max: 20,
+            messages_per_connection_max: 100,
+            tls_cert_file: None,
+            tls_key_file: None,
+            require_tls: false,
+            lmtp: None,
         }
     }
 }

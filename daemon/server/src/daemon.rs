@@ -11,12 +11,14 @@ mod watch;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +28,7 @@ use crate::config::Config;
 use crate::desk::Desk;
 use crate::dispatch::Dispatch;
 use crate::intake;
+use crate::intake::smtp::{Protocol, Receiver};
 use crate::notify::Notifier;
 use crate::notify::mail::{Letterhead, Mailer};
 use crate::page::{self, Pages};
@@ -84,6 +87,7 @@ struct Sockets {
     http: Option<TcpListener>,
     ops: TcpListener,
     smtp: Option<TcpListener>,
+    lmtp: Option<UnixListener>,
 }
 
 impl Daemon {
@@ -301,12 +305,17 @@ impl Daemon {
             Some(listener) => Some(self.serve_customers(config, listener, &metrics)?),
             None => None,
         };
+        let receiver = |protocol| {
+            let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
+            Receiver::new(&config.smtp, protocol, desk, clock).context("smtp.tls_cert_file")
+        };
         if let Some(listener) = sockets.smtp {
-            let receiver = intake::smtp::Receiver::new(
-                &config.smtp,
-                Arc::clone(&self.desk),
-                self.clock.clone(),
-            );
+            let receiver = receiver(Protocol::Smtp)?;
+            self.intakes
+                .spawn(receiver.serve(listener, self.stop.clone()));
+        }
+        if let Some(listener) = sockets.lmtp {
+            let receiver = receiver(Protocol::Lmtp)?;
             self.intakes
                 .spawn(receiver.serve(listener, self.stop.clone()));
         }
@@ -404,6 +413,10 @@ impl Sockets {
                 true => Some(bind("smtp.listen", config.smtp.listen).await?),
                 false => None,
             },
+            lmtp: match config.smtp.lmtp.as_deref().filter(|_| takes) {
+                Some(path) => Some(bind_local("smtp.lmtp", path)?),
+                None => None,
+            },
         })
     }
 
@@ -425,6 +438,20 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{key}: {address} cannot be bound"))
+}
+
+/// A socket that an earlier process left is replaced, nothing else is. Its group may write:
+/// the mail server in front is put into it.
+fn bind_local(key: &str, path: &Path) -> anyhow::Result<UnixListener> {
+    let is_socket = |meta: std::fs::Metadata| meta.file_type().is_socket();
+    let left = std::fs::symlink_metadata(path).is_ok_and(is_socket);
+    let cannot = || format!("{key}: {} cannot be bound", path.display());
+    if left && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path).with_context(cannot)?;
+    }
+    let listener = UnixListener::bind(path).with_context(cannot)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(cannot)?;
+    Ok(listener)
 }
 
 /// A seed from the operating system; everything random that guards nothing derives from one.

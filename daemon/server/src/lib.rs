@@ -23,5 +23,6 @@ pub mod notify;
 pub mod page;
 pub mod services;
 pub mod store;
+mod tls;
 pub mod voice;
 pub mod web;

@@ -164,7 +164,7 @@ impl DataReader {
 }
 
 /// `Received` lines in the header block.
-fn hops(raw: &[u8]) -> usize {
+pub(super) fn hops(raw: &[u8]) -> usize {
     raw.split(|b| *b == b'\n')
         .take_while(|line| !matches!(line, [] | [b'\r']))
         .filter(|line| {

@@ -5,6 +5,10 @@ fn settings() -> Arc<Settings> {
         host: "help.test".into(),
         addresses: vec!["help@help.test".into(), "hilfe@bücher.example".into()],
         message_bytes_max: 100_000,
+        messages_max: 100,
+        lmtp: false,
+        starttls: false,
+        require_tls: false,
     })
 }
 
@@ -19,6 +23,7 @@ fn drain(conversation: &mut Conversation) -> (String, bool) {
         match output {
             Output::Write(bytes) => text.push_str(&String::from_utf8(bytes).unwrap()),
             Output::Store(_) => text.push_str("(store)\r\n"),
+            Output::StartTls => text.push_str("(tls)\r\n"),
             Output::Close => closed = true,
         }
     }

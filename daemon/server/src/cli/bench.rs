@@ -8,6 +8,7 @@ mod ewt;
 mod idle;
 mod intake;
 mod ivr;
+mod mail;
 mod process;
 mod setup;
 
@@ -42,6 +43,8 @@ enum What {
     Intake(intake::Intake),
     /// Steps of a flow a second, and how long the reload of many flows takes.
     Ivr(ivr::Ivr),
+    /// Messages taken a second, each durable before its 250, against Postfix's test sink.
+    Mail(mail::Mail),
     /// How many calls a second can be set up, and whether memory stays where it was.
     Setup(setup::Setup),
     /// Memory of an idle daemon in a process of its own.
@@ -57,6 +60,7 @@ impl Bench {
             What::Ewt(ewt) => ewt.run(),
             What::Intake(intake) => intake.run().await,
             What::Ivr(ivr) => ivr.run(),
+            What::Mail(mail) => mail.run().await,
             What::Setup(setup) => setup.run().await,
             What::Idle(idle) => idle.run().await,
         }

@@ -222,6 +222,23 @@ impl Check<'_> {
     }
 
     fn mail(&mut self, config: &Config) {
+        let smtp = &config.smtp;
+        if smtp.tls_cert_file.is_some() != smtp.tls_key_file.is_some() {
+            let why = "tls_cert_file and tls_key_file go together";
+            self.fault("smtp.tls_cert_file", "tls_cert_file", why);
+        }
+        if smtp.require_tls && smtp.tls_cert_file.is_none() {
+            let why = "needs tls_cert_file and tls_key_file";
+            self.fault("smtp.require_tls", "require_tls", why);
+        }
+        if smtp.messages_per_connection_max == 0 {
+            let key = "messages_per_connection_max";
+            self.fault(
+                "smtp.messages_per_connection_max",
+                key,
+                "must be at least 1",
+            );
+        }
         for address in &config.smtp.addresses {
             if address.parse::<lettre::Address>().is_err() {
                 self.fault(

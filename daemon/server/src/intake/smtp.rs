@@ -1,10 +1,10 @@
-//! The SMTP receiver's sockets. The conversation itself is a machine in core; here bytes are
+//! The sockets of the SMTP and LMTP receivers. The conversation itself is a machine in core; here bytes are
 //! moved, limits of the whole listener kept, and a message is acknowledged only after
 //! `desk.spool_mail` committed it.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,14 +12,17 @@ use std::time::Duration;
 use helpline_core::smtp::{
     BUSY, Conversation, Input, Output, Pressure, Received, Settings, Stored,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Smtp;
 use crate::desk::{Desk, SpoolError};
+use crate::tls;
 
 /// Bytes of unfinished messages over all connections.
 const HELD_BYTES_MAX: usize = 256 << 20;
@@ -33,6 +36,8 @@ const WRITE_WAIT: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes read at once; with what waits already, within the machine's limit.
 const READ_BYTES: usize = 16 << 10;
+/// Longest handshake.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, which fails again at once when files have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -42,40 +47,117 @@ pub struct Receiver {
     desk: Arc<Desk>,
     clock: Clock,
     settings: Arc<Settings>,
+    tls: Option<Arc<ServerConfig>>,
     connections_max: usize,
     per_address_max: usize,
     held: AtomicUsize,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
+/// What a conversation is held over.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+type Stream = Box<dyn Wire>;
+
+/// Which of the two is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 5321, with anybody.
+    Smtp,
+    /// RFC 2033, with the operator's own mail server.
+    Lmtp,
+}
+
+/// Where peers come.
+#[derive(Debug)]
+pub enum Listener {
+    /// From anywhere.
+    Tcp(TcpListener),
+    /// From this machine.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Listener::Tcp(listener)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Listener::Unix(listener)
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Replies are small and the peer waits for them.
+                stream.set_nodelay(true)?;
+                Ok((Box::new(stream), peer.ip()))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Box::new(stream), IpAddr::V4(Ipv4Addr::LOCALHOST)))
+            }
+        }
+    }
+}
+
 impl Receiver {
     /// A receiver for the addresses of `config`.
-    #[must_use]
-    pub fn new(config: &Smtp, desk: Arc<Desk>, clock: Clock) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// A certificate or key cannot be used.
+    pub fn new(
+        config: &Smtp,
+        protocol: Protocol,
+        desk: Arc<Desk>,
+        clock: Clock,
+    ) -> anyhow::Result<Arc<Self>> {
         // Greeting and replies name the domain of the first address.
         let host = config
             .addresses
             .first()
             .and_then(|a| a.rsplit_once('@'))
             .map_or("localhost", |(_, domain)| domain);
-        Arc::new(Receiver {
+        let lmtp = protocol == Protocol::Lmtp;
+        let tls = match (&config.tls_cert_file, &config.tls_key_file) {
+            (Some(chain), Some(key)) if !lmtp => Some(tls::server(chain, key)?),
+            _ => None,
+        };
+        Ok(Arc::new(Receiver {
             desk,
             clock,
             settings: Arc::new(Settings {
                 host: host.to_owned(),
                 addresses: config.addresses.clone(),
                 message_bytes_max: config.message_bytes_max,
+                messages_max: match lmtp {
+                    true => u32::MAX,
+                    false => config.messages_per_connection_max,
+                },
+                lmtp,
+                starttls: tls.is_some(),
+                require_tls: config.require_tls && !lmtp,
             }),
+            tls,
             connections_max: config.connections_max,
-            per_address_max: config.connections_per_address_max,
+            per_address_max: match lmtp {
+                true => config.connections_max,
+                false => config.connections_per_address_max,
+            },
             held: AtomicUsize::new(0),
             open: Mutex::default(),
-        })
+        }))
     }
 
     /// Takes connections until `stop`; then messages coming in are finished, every peer is
     /// told 421, and the function returns when the last connection is closed.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+    pub async fn serve(self: Arc<Self>, listener: impl Into<Listener>, stop: CancellationToken) {
+        let listener = listener.into();
         let tasks = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
@@ -107,12 +189,12 @@ impl Receiver {
 
     async fn admit(
         self: &Arc<Self>,
-        mut stream: TcpStream,
-        peer: SocketAddr,
+        mut stream: Stream,
+        peer: IpAddr,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) {
-        let Some(place) = Place::take(self, peer.ip()) else {
+        let Some(place) = Place::take(self, peer) else {
             // The kernel takes the few bytes at once; a peer that does not wait loses nothing.
             let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(BUSY)).await;
             return;
@@ -120,7 +202,7 @@ impl Receiver {
         let stop = stop.clone();
         tasks.spawn(async move {
             let receiver = Arc::clone(&place.receiver);
-            if let Err(error) = receiver.converse(stream, peer.ip(), &stop).await {
+            if let Err(error) = receiver.converse(stream, peer, &stop).await {
                 tracing::debug!(%error, "smtp: connection ended");
             }
             drop(place);
@@ -129,12 +211,10 @@ impl Receiver {
 
     async fn converse(
         &self,
-        mut stream: TcpStream,
+        mut stream: Stream,
         peer: IpAddr,
         stop: &CancellationToken,
     ) -> io::Result<()> {
-        // Replies are small and the peer waits for them.
-        stream.set_nodelay(true)?;
         let mut conversation = Conversation::new(self.clock.time(), Arc::clone(&self.settings));
         let mut held = Held {
             total: &self.held,
@@ -143,8 +223,14 @@ impl Receiver {
         let mut buffer = vec![0; READ_BYTES];
         let mut stopping = false;
         loop {
-            if self.act(&mut conversation, &mut stream, peer).await? {
-                return linger(stream).await;
+            match self.act(&mut conversation, &mut stream, peer).await? {
+                Next::Read => {}
+                Next::Close => return linger(stream).await,
+                Next::Encrypt => {
+                    stream = self.encrypt(stream).await?;
+                    conversation.handle(self.clock.time(), Input::TlsReady);
+                    continue;
+                }
             }
             self.keep_in_memory(&mut conversation, &mut held).await;
             let now = self.clock.time();
@@ -169,13 +255,20 @@ impl Receiver {
         }
     }
 
-    /// Does what the conversation wants; true when it is over.
+    async fn encrypt(&self, stream: Stream) -> io::Result<Stream> {
+        let config = self.tls.clone().ok_or(io::ErrorKind::Unsupported)?;
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        let stream = tokio::time::timeout(HANDSHAKE_WAIT, handshake).await??;
+        Ok(Box::new(stream))
+    }
+
+    /// Does what the conversation wants, as far as it goes by itself.
     async fn act(
         &self,
         conversation: &mut Conversation,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         peer: IpAddr,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Next> {
         let mut replies = Vec::new();
         while let Some(output) = conversation.poll() {
             match output {
@@ -185,14 +278,18 @@ impl Receiver {
                     let stored = self.store(*received, peer).await;
                     conversation.handle(self.clock.time(), Input::Stored(stored));
                 }
+                Output::StartTls => {
+                    write(stream, &mut replies).await?;
+                    return Ok(Next::Encrypt);
+                }
                 Output::Close => {
                     write(stream, &mut replies).await?;
-                    return Ok(true);
+                    return Ok(Next::Close);
                 }
             }
         }
         write(stream, &mut replies).await?;
-        Ok(false)
+        Ok(Next::Read)
     }
 
     async fn store(&self, received: Received, peer: IpAddr) -> Stored {
@@ -239,17 +336,28 @@ impl Receiver {
     }
 }
 
-async fn write(stream: &mut TcpStream, replies: &mut Vec<u8>) -> io::Result<()> {
+/// What comes after a conversation's wishes.
+enum Next {
+    Read,
+    Encrypt,
+    Close,
+}
+
+async fn write(stream: &mut Stream, replies: &mut Vec<u8>) -> io::Result<()> {
     if replies.is_empty() {
         return Ok(());
     }
-    tokio::time::timeout(WRITE_WAIT, stream.write_all(replies)).await??;
+    let writing = async {
+        stream.write_all(replies).await?;
+        stream.flush().await
+    };
+    tokio::time::timeout(WRITE_WAIT, writing).await??;
     replies.clear();
     Ok(())
 }
 
 /// Closes so that the last reply arrives: closing with unread bytes would reset the connection.
-async fn linger(mut stream: TcpStream) -> io::Result<()> {
+async fn linger(mut stream: Stream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut sink = vec![0; READ_BYTES];
     let _ = tokio::time::timeout(LINGER, async {

@@ -27,6 +27,9 @@ const BATCH_WORK: Duration = Duration::from_millis(40);
 
 /// Memory for pages of the file, in KiB (negative, as SQLite writes it).
 const CACHE_KIB: &str = "-65536";
+/// Pages of the log that are copied into the file at once: 64 MiB. Requests touch index pages
+/// all over the file, so most pages of a short log would be copied again with the next one.
+const LOG_PAGES: &str = "16000";
 
 type Answer = Result<Box<dyn Any + Send>, Error>;
 type Op = Box<dyn for<'c> Fn(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send + Sync>;
@@ -64,7 +67,9 @@ pub(super) fn options(file: &Path, virtual_clock: bool) -> SqliteConnectOptions 
 /// Opens the file for writing. A line of some ten thousand fits into its memory: else each
 /// index page that a row touches is read from the file again.
 pub(super) async fn connect(file: &Path, virtual_clock: bool) -> Result<Conn, Error> {
-    let options = options(file, virtual_clock).pragma("cache_size", CACHE_KIB);
+    let options = options(file, virtual_clock)
+        .pragma("cache_size", CACHE_KIB)
+        .pragma("wal_autocheckpoint", LOG_PAGES);
     Ok(Conn::Sqlite(
         SqliteConnection::connect_with(&options).await?,
     ))

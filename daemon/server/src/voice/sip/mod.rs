@@ -17,10 +17,10 @@ mod route;
 mod socket;
 mod stack;
 mod streams;
-mod tls;
 mod unreachable;
 mod upkeep;
 
+pub(in crate::voice) use crate::tls::{TlsClient, server as tls_server};
 pub(in crate::voice) use demand::Demand;
 pub(in crate::voice) use leg::{Reoffer, SipEvent, SipLeg};
 pub(in crate::voice) use peers::{Peers, TrunkPeer};
@@ -31,5 +31,4 @@ pub(in crate::voice) use route::{Route, Transport};
 pub(in crate::voice) use stack::{
     Admission, InviteIn, InviteOut, Listen, SipConfig, SipError, SipStack,
 };
-pub(in crate::voice) use tls::{TlsClient, server as tls_server};
 pub(in crate::voice) use unreachable::Nobody;

@@ -7,8 +7,8 @@ use rsipstack::sip::headers::untyped::Route as RouteField;
 use rsipstack::sip::{Header, Request};
 use rsipstack::transport::SipAddr;
 
-use super::tls::TlsClient;
 use crate::config::TransportName;
+use crate::tls::TlsClient;
 
 /// Marks a Route that is for the stack alone.
 const MARK: &str = "x-helpline-way";

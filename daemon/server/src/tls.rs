@@ -1,4 +1,5 @@
-//! Certificates of SIP over TLS: ours for peers that come, and whom we trust when we go.
+//! Certificates of SIP, SMTP and LMTP over TLS: ours for peers that come, and whom we trust when
+//! we go.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// What cannot be used as a certificate, key or name.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::voice) enum TlsError {
+pub(crate) enum TlsError {
     /// A file, and why.
     #[error("{0}: {1}")]
     File(String, String),
@@ -27,15 +28,15 @@ pub(in crate::voice) enum TlsError {
 
 /// How we go to a peer by TLS.
 #[derive(Debug)]
-pub(in crate::voice) struct TlsClient {
-    pub(super) config: Arc<ClientConfig>,
-    pub(super) name: ServerName<'static>,
+pub(crate) struct TlsClient {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) name: ServerName<'static>,
 }
 
 impl TlsClient {
     /// Trusts `ca_file`, or the system's certificates; the peer's must hold `name`. `own`
     /// is our certificate and key, shown when the peer asks.
-    pub(in crate::voice) fn new(
+    pub(crate) fn new(
         name: &str,
         ca_file: Option<&Path>,
         own: Option<(&Path, &Path)>,
@@ -74,7 +75,7 @@ impl TlsClient {
 }
 
 /// What we show to peers that come by TLS.
-pub(in crate::voice) fn server(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn server(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
