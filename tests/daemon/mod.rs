@@ -10,6 +10,7 @@ mod dtmf;
 mod ewt;
 mod faults;
 mod flood;
+mod imap;
 mod ivr;
 mod line;
 mod mail;

@@ -187,6 +187,53 @@ pub struct Mail {
     /// Relays of the operator's whose `Authentication-Results` are believed, by their
     /// authserv-id (RFC 8601).
     pub authserv_ids: Vec<String>,
+    /// Mailboxes from which mail is fetched.
+    pub imap: Vec<Imap>,
+}
+
+/// A mailbox from which mail is fetched (IMAP, RFC 3501). What was dealt with is moved to the
+/// folders Processed, Ignored and Failed beside it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Imap {
+    /// Name in logs, `/readyz` and metrics.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    #[serde(default = "default_imap_port")]
+    pub port: u16,
+    /// `wrapped` (TLS from the start) or `none` (loopback only).
+    #[serde(default = "default_imap_tls")]
+    pub tls: RelayTls,
+    /// Certificates that vouch for the server's (PEM). Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// User name.
+    pub user: String,
+    /// File that holds the password.
+    pub password_file: PathBuf,
+    /// Folder that is looked at.
+    #[serde(default = "default_imap_folder")]
+    pub folder: String,
+    /// How often it is looked at when the server cannot tell by itself (IDLE, RFC 2177).
+    #[serde(default = "default_imap_poll")]
+    pub poll: Period,
+}
+
+const fn default_imap_port() -> u16 {
+    993
+}
+
+const fn default_imap_tls() -> RelayTls {
+    RelayTls::Wrapped
+}
+
+fn default_imap_folder() -> String {
+    "INBOX".to_owned()
+}
+
+const fn default_imap_poll() -> Period {
+    Period(Duration::from_secs(60))
 }
 
 /// An SMTP relay.

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::desk::Desk;
 use crate::dispatch::Dispatch;
 use crate::intake;
+use crate::intake::imap::Mailboxes;
 use crate::intake::smtp::{Protocol, Receiver};
 use crate::notify::Notifier;
 use crate::notify::mail::{Letterhead, Mailer};
@@ -319,7 +320,16 @@ impl Daemon {
             self.intakes
                 .spawn(receiver.serve(listener, self.stop.clone()));
         }
+        let mut mailboxes = None;
         if config.node.role.takes() {
+            mailboxes = Some(Mailboxes::start(
+                &config.mail.imap,
+                config.smtp.message_bytes_max,
+                &self.desk,
+                &self.clock,
+                &self.intakes,
+                &self.stop,
+            ));
             self.intakes.spawn(intake::mail::work(
                 Arc::clone(&self.desk),
                 Arc::clone(config),
@@ -334,6 +344,7 @@ impl Daemon {
             telephony: self.telephony.clone(),
             notifier: Arc::clone(&self.notifier),
             http,
+            mailboxes,
             flows: Arc::clone(&self.flows),
             trunks: config.trunk.iter().map(|t| t.name.clone()).collect(),
             stop: self.stop.clone(),

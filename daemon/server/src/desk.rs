@@ -15,6 +15,7 @@ mod honesty;
 mod letter;
 mod line;
 mod mail;
+mod mailbox;
 mod message;
 mod outlook;
 mod staff;
@@ -38,7 +39,7 @@ use helpline_core::phone::DialRules;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
 use helpline_core::rng::Rng;
-use helpline_core::time::Wall;
+use helpline_core::time::{Time, Wall};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
@@ -49,6 +50,7 @@ use crate::store::{Counts, Store};
 
 pub(crate) use crate::store::Claimed;
 pub use crate::store::Error as StoreError;
+pub use crate::store::{Aside, Folder};
 pub(crate) use attempt::{Live, LiveProgress, Order, OrderReply, Placed, Trace};
 pub use booking::Moved;
 pub(crate) use callback::Caller;
@@ -56,6 +58,7 @@ pub(crate) use caller::{Stood, Turn};
 pub use honesty::{ERROR_BOUNDS, Record};
 pub use letter::request_tag;
 pub use mail::SpoolError;
+pub use mailbox::Message;
 pub use staff::Ordered;
 pub use status::Cancelled;
 
@@ -87,6 +90,8 @@ pub struct Desk {
     records: Mutex<BTreeMap<String, Record>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
     replies_withheld: AtomicU64,
+    /// Bytes that wait in the spool, and when that was seen.
+    spooled: Mutex<Option<(Time, u64)>>,
     line_changed: Arc<Notify>,
     mail_waiting: Arc<Notify>,
     cancelled: broadcast::Sender<RequestId>,
@@ -145,6 +150,7 @@ impl Desk {
             last_look: Mutex::default(),
             ended: Mutex::default(),
             replies_withheld: AtomicU64::new(0),
+            spooled: Mutex::default(),
             line_changed: Arc::new(Notify::new()),
             mail_waiting: Arc::new(Notify::new()),
             cancelled: broadcast::channel(CANCELLED_MAX).0,
@@ -417,7 +423,9 @@ pub struct SpooledMail {
     pub rcpt: Vec<String>,
     /// The bytes after DATA, dots removed.
     pub raw: Vec<u8>,
-    /// When DATA ended.
+    /// It was fetched from a mailbox: its envelope is not known.
+    pub fetched: bool,
+    /// When DATA ended, or it came to the mailbox.
     pub received_at: Wall,
     /// How often work on it has begun, this time included.
     pub attempts: u32,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use helpline_core::calendar::{Calendar, zone_named};
 use helpline_core::phone::PhoneNumber;
@@ -222,6 +223,7 @@ impl Check<'_> {
     }
 
     fn mail(&mut self, config: &Config) {
+        self.imap(config);
         let smtp = &config.smtp;
         if smtp.tls_cert_file.is_some() != smtp.tls_key_file.is_some() {
             let why = "tls_cert_file and tls_key_file go together";
@@ -258,11 +260,7 @@ impl Check<'_> {
         let Some(relay) = &config.mail.relay else {
             return;
         };
-        let loopback = relay.host == "localhost"
-            || relay
-                .host
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback());
+        let loopback = is_loopback(&relay.host);
         if relay.tls == RelayTls::None && !loopback {
             self.fault(
                 "mail.relay.tls",
@@ -271,6 +269,32 @@ impl Check<'_> {
             );
         }
         self.secret("mail.relay.password_file", relay.password_file.as_deref());
+    }
+
+    fn imap(&mut self, config: &Config) {
+        let mut names = BTreeSet::new();
+        for mailbox in &config.mail.imap {
+            if !names.insert(mailbox.name.as_str()) {
+                let why = format!("two mailboxes are named {:?}", mailbox.name);
+                self.fault("mail.imap.name", &mailbox.name, &why);
+            }
+            match mailbox.tls {
+                RelayTls::Wrapped => {}
+                RelayTls::None if is_loopback(&mailbox.host) => {}
+                RelayTls::None => {
+                    let why = "a password in the clear is for loopback only; use tls = \"wrapped\"";
+                    self.fault("mail.imap.tls", &mailbox.host, why);
+                }
+                RelayTls::Required => {
+                    let why = "STARTTLS is not spoken; use tls = \"wrapped\" and port 993";
+                    self.fault("mail.imap.tls", "tls", why);
+                }
+            }
+            if mailbox.poll.0 < Duration::from_secs(1) {
+                self.fault("mail.imap.poll", "poll", "must be at least 1s");
+            }
+            self.secret("mail.imap.password_file", Some(&mailbox.password_file));
+        }
     }
 
     fn numbers(&mut self, config: &Config) {
@@ -498,6 +522,12 @@ impl Check<'_> {
 }
 
 /// Caller IDs may be short or private, so only their form is checked.
+/// Whether a host is this machine.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
+}
+
 fn is_caller_id(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
         (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())

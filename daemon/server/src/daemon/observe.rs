@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::telephony::Telephony;
 use crate::desk::{Desk, Snapshot};
 use crate::intake::http::HttpIntake;
+use crate::intake::imap::{Mailboxes, SILENT_MAX};
 use crate::notify::Notifier;
 use crate::store::Store;
 use crate::voice::EngineHandle;
@@ -29,6 +30,7 @@ pub(super) struct Seen {
     pub(super) telephony: Option<Telephony>,
     pub(super) notifier: Arc<Notifier>,
     pub(super) http: Option<Arc<HttpIntake>>,
+    pub(super) mailboxes: Option<Arc<Mailboxes>>,
     pub(super) flows: Arc<Flows>,
     pub(super) trunks: Vec<String>,
     pub(super) stop: CancellationToken,
@@ -68,6 +70,9 @@ pub(super) fn readiness(seen: &Seen) -> Readiness {
             }
         }
     });
+    if let Some(mailboxes) = &seen.mailboxes {
+        mailbox_checks(&mut readiness, mailboxes);
+    }
     if let Some(telephony) = &seen.telephony {
         trunk_checks(&mut readiness, &telephony.engine, &seen.trunks);
     }
@@ -84,6 +89,29 @@ pub(super) fn readiness(seen: &Seen) -> Readiness {
         }
     });
     readiness
+}
+
+/// A mailbox out of order does not gate: mail waits there.
+fn mailbox_checks(readiness: &mut Readiness, mailboxes: &Arc<Mailboxes>) {
+    for name in mailboxes.conditions().into_keys() {
+        let mailboxes = Arc::clone(mailboxes);
+        readiness.check(format!("imap:{name}"), move || {
+            let condition = mailboxes.conditions().remove(&name);
+            async move {
+                match condition {
+                    Some(seen) if seen.age > SILENT_MAX => {
+                        let minutes = seen.age.as_secs() / 60;
+                        let fault = seen.fault.unwrap_or_else(|| "no answer".to_owned());
+                        Check::bad(false, format!("not looked at for {minutes} min: {fault}"))
+                    }
+                    Some(seen) if seen.fault.is_some() => {
+                        Check::bad(false, seen.fault.unwrap_or_default())
+                    }
+                    _ => Check::good(false),
+                }
+            }
+        });
+    }
 }
 
 fn trunk_checks(readiness: &mut Readiness, engine: &EngineHandle, trunks: &[String]) {
@@ -146,6 +174,12 @@ pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken
             }
         }
         promises::show(&metrics, &seen.desk);
+        for (name, mailbox) in seen.mailboxes.iter().flat_map(|all| all.conditions()) {
+            let age = mailbox.age.as_secs_f64();
+            metrics.set("helpline_imap_last_ok_age_seconds", &[&name], age);
+            let fetched = number(mailbox.fetched);
+            metrics.set("helpline_imap_fetched_total", &[&name], fetched);
+        }
         if let Some(telephony) = &seen.telephony {
             voice(&metrics, telephony, &seen.trunks);
         }
@@ -189,6 +223,11 @@ fn declare(metrics: &Metrics) {
             "helpline_mail_spool_depth",
             "Received messages that wait for work.",
             &[],
+        ),
+        (
+            "helpline_imap_last_ok_age_seconds",
+            "Since the mailbox was last looked at without a fault.",
+            &["mailbox"],
         ),
         ("helpline_calls_active", "Calls in progress.", &[]),
         (
@@ -255,6 +294,11 @@ fn declare(metrics: &Metrics) {
             "helpline_dtmf_total",
             "Digits by the way they came.",
             &["method"],
+        ),
+        (
+            "helpline_imap_fetched_total",
+            "Messages fetched from the mailbox.",
+            &["mailbox"],
         ),
         ("helpline_mail_sent_total", "Mails by result.", &["result"]),
         (

@@ -11,7 +11,8 @@ use super::accept::follow_up;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
 use crate::store::{Claimed, Conn, Orphan, Timer};
-use crate::store::{call, caller, claim, limit, mail, node, request, step as clock_step, trunk};
+use crate::store::{call, caller, claim, limit, mail, mailbox, node};
+use crate::store::{request, step as clock_step, trunk};
 
 /// A clock that is further back than this was stepped.
 const STEP: Duration = Duration::from_secs(2);
@@ -68,6 +69,7 @@ impl Desk {
                     }
                     if alone {
                         mail::end_leases(tx).await?;
+                        mailbox::end_watches(tx).await?;
                         // Nobody knows how the clock went meanwhile.
                         clock_step::mend(tx).await?;
                     }
@@ -88,7 +90,10 @@ impl Desk {
         self.store
             .write(move |tx| {
                 let node = node.clone();
-                Box::pin(async move { node::stop(tx, &node).await })
+                Box::pin(async move {
+                    mailbox::leave(tx, &node).await?;
+                    node::stop(tx, &node).await
+                })
             })
             .await
     }

@@ -2,6 +2,7 @@
 //! and filed with everything it causes in one transaction.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use helpline_core::id::MailInId;
 use helpline_core::request::HelpRequest;
@@ -9,9 +10,13 @@ use helpline_core::request::HelpRequest;
 use super::accept::{Entered, Entry, enter};
 use super::budget;
 use super::letter::Letters;
+use super::locked;
 use super::{AcceptError, AckTo, Desk, Filed, Filing, Origin, SpooledMail, StoreError};
 use crate::store::outbox::MailBody;
-use crate::store::{Conn, MailClaim, NewMail, mail, outbox};
+use crate::store::{Conn, MailClaim, NewMail, SPOOL_BYTES_MAX, mail, outbox};
+
+/// How long a look at the spool is good for.
+const SPOOL_SEEN_FOR: Duration = Duration::from_secs(1);
 
 /// Why a message was not spooled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +70,9 @@ impl Desk {
         helo: String,
         raw: Vec<u8>,
     ) -> Result<MailInId, SpoolError> {
+        if !self.has_spool_for(raw.len()).await? {
+            return Err(SpoolError::Full);
+        }
         let id = self.new_id(MailInId::new);
         let new = NewMail {
             id: id.clone(),
@@ -82,11 +90,10 @@ impl Desk {
             })
             .await;
         match spooled {
-            Ok(true) => {
+            Ok(()) => {
                 self.mail_waiting.notify_one();
                 Ok(id)
             }
-            Ok(false) => Err(SpoolError::Full),
             Err(error) => {
                 tracing::error!(%error, "a message could not be spooled");
                 Err(SpoolError::Unknown)
@@ -94,23 +101,55 @@ impl Desk {
         }
     }
 
-    /// Takes the next message for work, with a lease of a minute; `None` if there is none.
+    /// Whether so many bytes more may wait. How much waits is looked at once in a while; what
+    /// came since then is added.
+    ///
+    /// # Errors
+    /// [`SpoolError::Unknown`].
+    pub(super) async fn has_spool_for(&self, bytes: usize) -> Result<bool, SpoolError> {
+        let now = self.clock.time();
+        let known = {
+            let mut spooled = locked(&self.spooled);
+            let known = spooled.filter(|(at, _)| now.since(*at) < SPOOL_SEEN_FOR);
+            if let Some((at, waiting)) = known {
+                *spooled = Some((at, waiting + bytes as u64));
+            }
+            known
+        };
+        let waiting = match known {
+            Some((_, waiting)) => waiting,
+            None => {
+                let seen = self.store.read(|tx| Box::pin(mail::waiting(tx))).await;
+                let waiting = seen.map_err(|error| {
+                    tracing::error!(%error, "the spool could not be looked at");
+                    SpoolError::Unknown
+                })?;
+                *locked(&self.spooled) = Some((now, waiting + bytes as u64));
+                waiting
+            }
+        };
+        Ok(waiting + bytes as u64 <= SPOOL_BYTES_MAX)
+    }
+
+    /// Takes the next messages for work, up to `limit`, with a lease of a minute.
     /// A message whose work broke off three times is set aside and not given again.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn claim_mail(&self) -> Result<Option<SpooledMail>, StoreError> {
-        let claimed = self.store.write(|tx| Box::pin(mail::claim(tx))).await?;
+    pub async fn claim_mail(&self, limit: u32) -> Result<Vec<SpooledMail>, StoreError> {
+        let claimed = self.store.write(move |tx| Box::pin(mail::claim(tx, limit)));
+        let claimed = claimed.await?;
         let spooled = |c: MailClaim| SpooledMail {
             id: c.id,
             mail_from: c.mail_from,
             rcpt: c.rcpt,
             raw: c.raw,
+            fetched: c.fetched,
             received_at: c.received_at,
             attempts: c.attempts,
             epoch: c.epoch,
         };
-        Ok(claimed.map(spooled))
+        Ok(claimed.into_iter().map(spooled).collect())
     }
 
     /// Files a claimed message: request, reply, memory of its content and the message's

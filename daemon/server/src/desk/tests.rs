@@ -358,7 +358,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
             request: Box::new(mail_request),
             ack: Some(ack.clone()),
         };
-        let first = desk.claim_mail().await.unwrap().unwrap();
+        let first = desk.claim_mail(1).await.unwrap().remove(0);
         assert_eq!(
             (first.raw.as_slice(), first.attempts),
             ([0, 255].as_slice(), 1)
@@ -375,10 +375,10 @@ async fn mail_is_filed_once_with_everything_it_causes() {
             Err(StoreError::Fenced),
             "nothing is filed without the fence"
         );
-        let second = desk.claim_mail().await.unwrap().unwrap();
+        let second = desk.claim_mail(1).await.unwrap().remove(0);
         let copy = desk.file_mail(&second, "h1", filing).await.unwrap();
         assert_eq!(copy, Filed::Duplicate);
-        let third = desk.claim_mail().await.unwrap().unwrap();
+        let third = desk.claim_mail(1).await.unwrap().remove(0);
         let ask = Filing::NeedsInfo {
             reason: "no_phone",
             ask: Some(ack),
@@ -389,7 +389,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
             desk.file_mail(&third, "h3", ask).await.unwrap(),
             Filed::Kept
         );
-        let fourth = desk.claim_mail().await.unwrap().unwrap();
+        let fourth = desk.claim_mail(1).await.unwrap().remove(0);
         let mut abroad = request(4);
         abroad.number = PhoneNumber::from_row("+12125550100");
         let refused = Filing::Request {
@@ -398,7 +398,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
         };
         let refused = desk.file_mail(&fourth, "h4", refused).await.unwrap();
         assert_eq!(refused, Filed::Refused(AcceptError::NotAllowed));
-        assert!(desk.claim_mail().await.unwrap().is_none());
+        assert!(desk.claim_mail(1).await.unwrap().is_empty());
         let rows = bench.store.claim_outbox(9).await.unwrap();
         let mut kinds: Vec<_> = rows
             .iter()
@@ -420,7 +420,7 @@ async fn file(desk: &Desk, n: u32, filing: Filing) -> Filed {
     desk.spool_mail(None, rcpt, peer, "x".into(), vec![0])
         .await
         .unwrap();
-    let spooled = desk.claim_mail().await.unwrap().unwrap();
+    let spooled = desk.claim_mail(1).await.unwrap().remove(0);
     desk.file_mail(&spooled, &format!("{n}"), filing)
         .await
         .unwrap()

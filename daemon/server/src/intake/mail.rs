@@ -7,9 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use helpline_core::phone::DialRules;
 use helpline_core::request::email::{
-    AckParts, Kind, MailContext, Reading, address_key, content_hash, read,
+    AckParts, Envelope, Kind, MailContext, Reading, address_key, content_hash, read,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::desk::{AckTo, Desk, Filed, Filing, SpooledMail};
 
-/// Messages read at once.
+/// Loops that take messages from the spool.
 const WORKERS: usize = 4;
+/// Messages a loop takes at once: what they cause is committed together.
+const TAKEN_MAX: u32 = 16;
 /// Longest work on one message. The reader's own limits keep it far below.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// Times a message is tried before it is set aside.
@@ -92,13 +95,13 @@ impl Office {
         let waiting = self.desk.mail_waiting();
         let mut pause = Duration::from_secs(1);
         while !stop.is_cancelled() {
-            let rest = match self.desk.claim_mail().await {
-                Ok(Some(mail)) => {
+            let rest = match self.desk.claim_mail(TAKEN_MAX).await {
+                Ok(taken) if taken.is_empty() => LOOK_EVERY,
+                Ok(taken) => {
                     pause = Duration::from_secs(1);
-                    self.one(mail).await;
+                    join_all(taken.into_iter().map(|mail| self.one(mail))).await;
                     continue;
                 }
-                Ok(None) => LOOK_EVERY,
                 Err(error) => {
                     tracing::warn!(%error, "mail: the spool does not answer");
                     pause = (pause * 2).min(STORE_PAUSE_MAX);
@@ -173,7 +176,8 @@ impl Office {
     }
 
     fn filing(&self, mail: &SpooledMail, reading: Reading) -> Filing {
-        if !mail.rcpt.iter().any(|rcpt| self.is_help_address(rcpt)) {
+        // A mailbox is ours as a whole.
+        if !mail.fetched && !mail.rcpt.iter().any(|rcpt| self.is_help_address(rcpt)) {
             // Mail to the postmaster is for people, whatever it says.
             return Filing::Machine {
                 reason: "postmaster",
@@ -223,7 +227,10 @@ pub fn read_mail(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (Stri
         dial,
         queue: config.default_queue(),
         received: mail.received_at,
-        envelope: mail.mail_from.as_deref().into(),
+        envelope: match mail.fetched {
+            true => Envelope::Unknown,
+            false => mail.mail_from.as_deref().into(),
+        },
         authserv_ids: &config.mail.authserv_ids,
     };
     (content_hash(&mail.raw), read(&mail.raw, &context))

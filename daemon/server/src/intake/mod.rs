@@ -1,6 +1,7 @@
 //! The ways in: each makes a `HelpRequest` and ends in `desk.accept`.
 
 pub mod http;
+pub mod imap;
 pub mod mail;
 pub mod phone;
 pub mod smtp;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use helpline_core::id::{MailInId, RequestId};
 
-use super::conn::args;
+use super::conn::{Row, args};
 use super::{Conn, Error};
 
 /// Raw bytes that may wait in the spool; beyond that mail is told to come later.
@@ -32,23 +32,27 @@ pub(crate) struct Claim {
     pub(crate) mail_from: Option<String>,
     pub(crate) rcpt: Vec<String>,
     pub(crate) raw: Vec<u8>,
+    /// It came by a mailbox: its envelope is not known.
+    pub(crate) fetched: bool,
     pub(crate) received_at: helpline_core::time::Wall,
     pub(crate) attempts: u32,
     pub(crate) epoch: i64,
 }
 
-/// Spools a message; false if the spool is full.
-pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<bool, Error> {
-    let waiting = tx
+/// Bytes of messages that wait in the spool.
+pub(crate) async fn waiting(tx: &mut Conn) -> Result<u64, Error> {
+    let bytes = tx
         .int(
             "select cast(coalesce(sum(size_bytes), 0) as bigint) from mail_in
              where state in ('spooled', 'working')",
             vec![],
         )
         .await?;
-    if u64::try_from(waiting).unwrap_or(0) + mail.raw.len() as u64 > SPOOL_BYTES_MAX {
-        return Ok(false);
-    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Spools a message.
+pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
     let rcpt = serde_json::to_string(&mail.rcpt).map_err(|e| Error::Damaged(e.to_string()))?;
     tx.run(
         "insert into mail_in (id, peer, helo, mail_from, rcpt, raw, size_bytes, state, created_at)
@@ -63,13 +67,13 @@ pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<bool, Error> 
             i64::try_from(mail.raw.len()).unwrap_or(i64::MAX),
         ],
     )
-    .await?;
-    Ok(true)
+    .await
+    .map(|_| ())
 }
 
-/// Claims the oldest message. The count of attempts is committed before work begins, so
+/// Claims the oldest messages, up to `limit`. The count of attempts is committed before work begins, so
 /// it survives a crash; a message that used them up is set aside.
-pub(crate) async fn claim(tx: &mut Conn) -> Result<Option<Claim>, Error> {
+pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error> {
     tx.run(
         "update mail_in set state = 'quarantined', kind = 'quarantine', reason = 'breaks_worker',
            lease_until = null, moved_at = {now}
@@ -77,20 +81,24 @@ pub(crate) async fn claim(tx: &mut Conn) -> Result<Option<Claim>, Error> {
         args![ATTEMPTS_MAX],
     )
     .await?;
-    let row = tx
-        .row(
+    let rows = tx
+        .rows(
             "with c as (select id from mail_in where state = 'spooled'
                  or (state = 'working' and lease_until <= {now})
-               order by attempts, created_at, id limit 1 {lock})
+               order by attempts, created_at, id limit $2 {lock})
              update mail_in set state = 'working', attempts = attempts + 1, epoch = epoch + 1,
                lease_until = {now} + $1
              where id in (select id from c) and state in ('spooled', 'working')
-             returning id, mail_from, rcpt, raw, created_at, attempts, epoch",
-            args![LEASE],
+             returning id, mail_from, rcpt, raw, coalesce(received_at, created_at), attempts, epoch,
+               case when via = 'imap' then 1 else 0 end",
+            args![LEASE, limit],
         )
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(Claim {
+    rows.iter().map(claimed).collect()
+}
+
+fn claimed(row: &Row) -> Result<Claim, Error> {
+    Ok(Claim {
         id: MailInId::from_text(&row.text(0)?),
         mail_from: row.opt_text(1)?,
         rcpt: serde_json::from_str(&row.text(2)?).map_err(|e| Error::Damaged(e.to_string()))?,
@@ -98,7 +106,8 @@ pub(crate) async fn claim(tx: &mut Conn) -> Result<Option<Claim>, Error> {
         received_at: row.wall(4)?,
         attempts: row.count(5)?,
         epoch: row.int(6)?,
-    }))
+        fetched: row.int(7)? == 1,
+    })
 }
 
 /// After a start nobody works on anything: what was claimed may be claimed again at once.

@@ -18,6 +18,7 @@ pub(crate) mod limit;
 #[cfg(test)]
 pub(crate) mod look;
 pub(crate) mod mail;
+pub(crate) mod mailbox;
 mod many;
 mod migrate;
 pub(crate) mod node;
@@ -58,6 +59,8 @@ pub(crate) use key::KeyState;
 pub(crate) use limit::{Limit, Suppression};
 pub use mail::SPOOL_BYTES_MAX;
 pub(crate) use mail::{Claim as MailClaim, NewMail};
+pub(crate) use mailbox::Fetched;
+pub use mailbox::{Aside, Folder};
 pub(crate) use node::Orphan;
 pub use numbers::Counts;
 pub(crate) use outbox::NewOutbox;

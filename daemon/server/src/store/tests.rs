@@ -822,21 +822,21 @@ fn new_spooled(n: u64) -> NewMail {
 async fn spooled_mail_is_worked_on_three_times_at_most() {
     for bench in &benches().await {
         let store = &bench.store;
-        assert!(on!(store, tx => async { mail::spool(tx, &new_spooled(1)).await }).unwrap());
+        on!(store, tx => async { mail::spool(tx, &new_spooled(1)).await }).unwrap();
         for n in 1..=3_u32 {
             let later = bench.later(Duration::from_secs(61 * u64::from(n)));
-            let claim = on!(later, tx => mail::claim(tx)).unwrap().unwrap();
+            let claim = on!(later, tx => mail::claim(tx, 1)).unwrap().remove(0);
             assert_eq!(
                 (claim.attempts, claim.raw),
                 (n, new_spooled(1).raw),
                 "{}",
                 bench.name
             );
-            assert!(on!(later, tx => mail::claim(tx)).unwrap().is_none());
+            assert!(on!(later, tx => mail::claim(tx, 1)).unwrap().is_empty());
         }
         let later = bench.later(Duration::from_secs(300));
         assert!(
-            on!(later, tx => mail::claim(tx)).unwrap().is_none(),
+            on!(later, tx => mail::claim(tx, 1)).unwrap().is_empty(),
             "{}",
             bench.name
         );
@@ -847,7 +847,7 @@ async fn spooled_mail_is_worked_on_three_times_at_most() {
 async fn mail_is_filed_under_its_fence_and_seen_once() {
     for Bench { store, name, .. } in &benches().await {
         on!(store, tx => async { mail::spool(tx, &new_spooled(1)).await }).unwrap();
-        let claim = on!(store, tx => mail::claim(tx)).unwrap().unwrap();
+        let claim = on!(store, tx => mail::claim(tx, 1)).unwrap().remove(0);
         let id = claim.id.clone();
         let see = async || {
             let id = id.clone();
@@ -857,13 +857,13 @@ async fn mail_is_filed_under_its_fence_and_seen_once() {
         on!(store, tx, [id] => mail::unsee(tx, "hash", &id)).unwrap();
         assert!(see().await);
         on!(store, tx => mail::end_leases(tx)).unwrap();
-        let again = on!(store, tx => mail::claim(tx)).unwrap().unwrap();
+        let again = on!(store, tx => mail::claim(tx, 1)).unwrap().remove(0);
         for (epoch, want) in [(claim.epoch, Err(Error::Fenced)), (again.epoch, Ok(()))] {
             let id = id.clone();
             let done = on!(store, tx, [id] => mail::done(tx, &id, epoch, "machine", Some("list"), "hash", None));
             assert_eq!(done, want, "{name}");
         }
-        assert!(on!(store, tx => mail::claim(tx)).unwrap().is_none());
+        assert!(on!(store, tx => mail::claim(tx, 1)).unwrap().is_empty());
     }
 }
 

@@ -1,0 +1,199 @@
+//! Mail fetched from mailboxes (IMAP4rev1, RFC 3501): one task a mailbox, none of which can hold
+//! up another. A message is moved away only after it is in the spool and was dealt with; a
+//! crash in between finds it again, by its number or by its content.
+
+mod meter;
+mod session;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use helpline_core::rng::Rng;
+use helpline_core::time::Time;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{Imap, read_secret};
+use crate::desk::Desk;
+
+use session::{Fault, Session};
+
+/// A mailbox that was not looked at for so long is out of order.
+pub const SILENT_MAX: Duration = Duration::from_secs(900);
+/// Pauses after faults, doubled up to the second.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// A server that refuses the password is asked again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(900);
+/// While another node looks after the mailbox.
+const ELSEWHERE_PAUSE: Duration = Duration::from_secs(20);
+
+/// How the mailboxes are doing.
+#[derive(Debug)]
+pub struct Mailboxes {
+    clock: Clock,
+    state: Mutex<BTreeMap<String, Seen>>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    ok: Time,
+    fault: Option<String>,
+    fetched: u64,
+}
+
+/// What an operator is told of a mailbox.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Since it was last looked at without a fault.
+    pub age: Duration,
+    /// The last fault, if it is not over.
+    pub fault: Option<String>,
+    /// Messages fetched since the start.
+    pub fetched: u64,
+}
+
+impl Mailboxes {
+    /// Starts a task for each mailbox; they end with `stop`.
+    #[must_use]
+    pub fn start(
+        mailboxes: &[Imap],
+        message_bytes_max: usize,
+        desk: &Arc<Desk>,
+        clock: &Clock,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Arc<Mailboxes> {
+        let seen = |mailbox: &Imap| {
+            let seen = Seen {
+                ok: clock.time(),
+                fault: None,
+                fetched: 0,
+            };
+            (mailbox.name.clone(), seen)
+        };
+        let all = Arc::new(Mailboxes {
+            clock: clock.clone(),
+            state: Mutex::new(mailboxes.iter().map(seen).collect()),
+        });
+        for (number, mailbox) in (0..).zip(mailboxes) {
+            let task = Watch {
+                mailbox: mailbox.clone(),
+                message_bytes_max,
+                desk: Arc::clone(desk),
+                all: Arc::clone(&all),
+                rng: Rng::new(number),
+            };
+            tasks.spawn(task.run(stop.clone()));
+        }
+        all
+    }
+
+    /// How each is doing, by name.
+    #[must_use]
+    pub fn conditions(&self) -> BTreeMap<String, Condition> {
+        let now = self.clock.time();
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let condition = |seen: &Seen| Condition {
+            age: now.since(seen.ok),
+            fault: seen.fault.clone(),
+            fetched: seen.fetched,
+        };
+        state
+            .iter()
+            .map(|(name, seen)| (name.clone(), condition(seen)))
+            .collect()
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Seen)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = state.get_mut(name) {
+            change(seen);
+        }
+    }
+
+    /// A look without a fault, in which so many messages were fetched.
+    fn looked(&self, name: &str, fetched: usize) {
+        let now = self.clock.time();
+        self.change(name, |seen| {
+            seen.ok = now;
+            seen.fault = None;
+            seen.fetched += fetched as u64;
+        });
+    }
+}
+
+/// Looks after one mailbox.
+struct Watch {
+    mailbox: Imap,
+    message_bytes_max: usize,
+    desk: Arc<Desk>,
+    all: Arc<Mailboxes>,
+    rng: Rng,
+}
+
+impl Watch {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut pause = PAUSE;
+        while !stop.is_cancelled() {
+            let name = self.mailbox.name.clone();
+            let rest = match self.desk.watch_mailbox(&name).await {
+                Ok(false) => {
+                    // Whoever has it tells of its faults.
+                    self.all.looked(&name, 0);
+                    ELSEWHERE_PAUSE
+                }
+                Err(error) => {
+                    tracing::warn!(mailbox = name, %error, "imap: the store does not answer");
+                    PAUSE_MAX.min(pause)
+                }
+                Ok(true) => {
+                    let since = self.all.clock.time();
+                    let ended = self.serve(&stop).await;
+                    if self.all.clock.time().since(since) > PAUSE_MAX {
+                        pause = PAUSE;
+                    }
+                    match ended {
+                        Ok(()) => continue,
+                        Err(fault) => self.note(&fault, pause),
+                    }
+                }
+            };
+            pause = (pause * 2).min(PAUSE_MAX);
+            let rest = self.rng.jitter(rest, 0.2);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    /// One connection, in a task of its own: whatever breaks there ends that task alone.
+    async fn serve(&self, stop: &CancellationToken) -> Result<(), Fault> {
+        let password = read_secret(&self.mailbox.password_file)
+            .map_err(|error| Fault::Refused(format!("{error:#}")))?;
+        let session = Session {
+            mailbox: self.mailbox.clone(),
+            message_bytes_max: self.message_bytes_max,
+            desk: Arc::clone(&self.desk),
+            all: Arc::clone(&self.all),
+            stop: stop.clone(),
+        };
+        let ended = tokio::spawn(async move { session.run(&password).await }).await;
+        ended.unwrap_or_else(|error| Err(Fault::Broken(format!("the task ended: {error}"))))
+    }
+
+    /// Tells of a fault; how long to rest.
+    fn note(&self, fault: &Fault, pause: Duration) -> Duration {
+        let name = &self.mailbox.name;
+        let text = fault.to_string();
+        tracing::warn!(mailbox = name, fault = text, "imap: not looked at");
+        self.all.change(name, |seen| seen.fault = Some(text));
+        match fault {
+            Fault::Refused(_) => REFUSED_PAUSE,
+            Fault::Broken(_) => pause,
+        }
+    }
+}
