@@ -2,10 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::database::until;
 use crate::support::process::Daemon;
+use crate::support::smtp::deliver;
 
 fn helpline(daemon: &Daemon, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_helpline"))
@@ -154,4 +157,33 @@ fn the_line_is_listed_shown_changed_and_reported() {
     assert_eq!(json(&said(&daemon, &["queue", "list", "--json"])).len(), 1);
     let down = complaint(&daemon, &["queue", "cancel", "020 7946 0103"]);
     assert!(down.contains("no daemon answers"), "{down}");
+}
+
+#[test]
+fn mail_that_was_set_aside_is_listed_shown_and_tried_again() {
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    let parts = "Content-Type: multipart/mixed; boundary=b\r\n\r\n".repeat(600);
+    let message = format!("From: d@x.test\r\nTo: help@help.test\r\n{parts}\r\n");
+    let reply = deliver(daemon.smtp, "d@x.test", &message).unwrap();
+    assert!(reply.starts_with("250"), "{reply}");
+    let listed = || said(&daemon, &["spool", "list"]);
+    until(Duration::from_secs(20), "it is set aside", || {
+        listed().contains("too_many_parts")
+    });
+    let line = listed();
+    let id = line.split_whitespace().next().unwrap();
+    assert!(line.contains("smtp") && line.lines().count() == 1, "{line}");
+    assert_eq!(said(&daemon, &["spool", "show", id]), message + "\r\n");
+    assert!(said(&daemon, &["spool", "retry", id]).contains("again"));
+    // It is no better than before.
+    until(Duration::from_secs(20), "it is set aside again", || {
+        listed().contains("too_many_parts")
+    });
+    for wrong in ["nobody", "../numbers", ""] {
+        let no = complaint(&daemon, &["spool", "retry", wrong]);
+        assert!(no.contains("is set aside"), "{no}");
+    }
+    assert!(complaint(&daemon, &["spool", "show", "nobody"]).contains("no message nobody"));
+    assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 }

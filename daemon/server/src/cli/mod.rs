@@ -16,6 +16,7 @@ mod queue;
 mod report;
 mod schema;
 mod serve;
+mod spool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Health(health::Health),
     /// Look at the line: list, show, cancel, retry and add requests.
     Queue(queue::Queue),
+    /// Mail that was set aside: list, show and retry messages.
+    Spool(spool::Spool),
     /// The do-not-call list: block and unblock numbers.
     Numbers(numbers::Numbers),
     /// Waits, outcomes and how promises were kept, by queue and day.
@@ -108,6 +111,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Health(health) => health.run().await,
             Command::Queue(queue) => queue.run().await,
+            Command::Spool(spool) => spool.run().await,
             Command::Numbers(numbers) => numbers.run().await,
             Command::Report(report) => report.run().await,
             Command::Call(call) => call.run().await,

@@ -152,6 +152,21 @@ impl Desk {
         Ok(claimed.into_iter().map(spooled).collect())
     }
 
+    /// Has a message that was set aside worked on again; false if none of this id is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn retry_mail(&self, id: &MailInId) -> Result<bool, StoreError> {
+        let id = id.clone();
+        let again = self.store.write(move |tx| {
+            let id = id.clone();
+            Box::pin(async move { mail::again(tx, &id).await })
+        });
+        let again = again.await?;
+        self.mail_waiting.notify_one();
+        Ok(again)
+    }
+
     /// Files a claimed message: request, reply, memory of its content and the message's
     /// own row change together or not at all.
     ///

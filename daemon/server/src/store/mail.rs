@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use helpline_core::id::{MailInId, RequestId};
+use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
 use super::{Conn, Error};
@@ -34,7 +35,7 @@ pub(crate) struct Claim {
     pub(crate) raw: Vec<u8>,
     /// It came by a mailbox: its envelope is not known.
     pub(crate) fetched: bool,
-    pub(crate) received_at: helpline_core::time::Wall,
+    pub(crate) received_at: Wall,
     pub(crate) attempts: u32,
     pub(crate) epoch: i64,
 }
@@ -174,4 +175,66 @@ pub(crate) async fn unsee(tx: &mut Conn, content_hash: &str, id: &MailInId) -> R
     )
     .await
     .map(|_| ())
+}
+
+/// A message that was set aside.
+#[derive(Clone, Debug)]
+pub struct SetAside {
+    /// Its id.
+    pub id: String,
+    /// Why, a word.
+    pub reason: Option<String>,
+    /// Mailbox it was fetched from; `None`: it came by SMTP.
+    pub mailbox: Option<String>,
+    /// Its bytes.
+    pub size: u64,
+    /// When it came.
+    pub received_at: Wall,
+}
+
+/// Messages that were set aside, the latest first.
+pub(crate) async fn set_aside(tx: &mut Conn, limit: u32) -> Result<Vec<SetAside>, Error> {
+    let rows = tx
+        .rows(
+            "select id, reason, mailbox, size_bytes, coalesce(received_at, created_at)
+             from mail_in where state = 'quarantined' order by created_at desc, id desc limit $1",
+            args![limit],
+        )
+        .await?;
+    let read = |row: &Row| {
+        Ok(SetAside {
+            id: row.text(0)?,
+            reason: row.opt_text(1)?,
+            mailbox: row.opt_text(2)?,
+            size: u64::try_from(row.int(3)?).unwrap_or(0),
+            received_at: row.wall(4)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// The bytes of a message as it came; `None` if there is none of this id, or they are gone.
+pub(crate) async fn raw(tx: &mut Conn, id: &MailInId) -> Result<Option<Vec<u8>>, Error> {
+    let row = tx
+        .row("select raw from mail_in where id = $1", args![id.as_str()])
+        .await?;
+    row.map_or(Ok(None), |row| row.opt_bytes(0))
+}
+
+/// Has a message that was set aside worked on again, as if it had just come; false if none of
+/// this id is set aside.
+pub(crate) async fn again(tx: &mut Conn, id: &MailInId) -> Result<bool, Error> {
+    let row = tx
+        .row(
+            "update mail_in set state = 'spooled', attempts = 0, epoch = epoch + 1, kind = null,
+               reason = null, moved_at = null
+             where id = $1 and state = 'quarantined' and raw is not null returning content_hash",
+            args![id.as_str()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(false) };
+    if let Some(hash) = row.opt_text(0)? {
+        unsee(tx, &hash, id).await?;
+    }
+    Ok(true)
 }

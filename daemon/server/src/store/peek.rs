@@ -1,14 +1,14 @@
 //! Reading a store from outside the daemon, which may be running: nothing is written and
 //! nothing is locked.
 
-use helpline_core::id::RequestId;
+use helpline_core::id::{MailInId, RequestId};
 use helpline_core::time::Wall;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{PgPool, SqlitePool};
 
 use super::call::{self, TraceRow, TracedCall};
-use super::{Conn, Error, report, writer};
+use super::{Conn, Error, mail, report, writer};
 use crate::config;
 
 /// A store that is only read.
@@ -88,6 +88,22 @@ impl Peek {
     /// [`Error::Unavailable`].
     pub async fn counted(&self, from: Wall, until: Wall) -> Result<Vec<report::Counted>, Error> {
         report::counted(&mut self.conn().await?, from, until).await
+    }
+
+    /// Mail that was set aside, the latest first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn set_aside(&self, count: u32) -> Result<Vec<mail::SetAside>, Error> {
+        mail::set_aside(&mut self.conn().await?, count).await
+    }
+
+    /// The bytes of a mail as it came, if they are there.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn mail(&self, id: &MailInId) -> Result<Option<Vec<u8>>, Error> {
+        mail::raw(&mut self.conn().await?, id).await
     }
 
     /// Nodes of a flow that calls entered since then, call by call.

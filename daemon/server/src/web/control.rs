@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use axum::{Json, Router};
-use helpline_core::id::RequestId;
+use helpline_core::id::{MailInId, RequestId};
 use helpline_core::phone::PhoneNumber;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -53,6 +53,7 @@ pub async fn serve(listener: UnixListener, desk: Arc<Desk>, end: CancellationTok
     let router = Router::new()
         .route("/requests/{id}/cancel", post(cancel))
         .route("/requests/{id}/retry", post(retry))
+        .route("/mail/{id}/retry", post(retry_mail))
         .route("/numbers", post(block))
         .route("/numbers/{number}", delete(unblock))
         .with_state(desk);
@@ -68,6 +69,14 @@ async fn cancel(State(desk): State<Arc<Desk>>, Segment(id): Segment<String>) -> 
 
 async fn retry(State(desk): State<Arc<Desk>>, Segment(id): Segment<String>) -> Response {
     ordered(desk.hasten(&RequestId::from_text(&id)).await)
+}
+
+async fn retry_mail(State(desk): State<Arc<Desk>>, Segment(id): Segment<String>) -> Response {
+    match desk.retry_mail(&MailInId::from_text(&id)).await {
+        Ok(true) => Json(json!({})).into_response(),
+        Ok(false) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => unavailable(&error),
+    }
 }
 
 fn ordered(done: Result<Ordered, StoreError>) -> Response {

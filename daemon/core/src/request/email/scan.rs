@@ -10,6 +10,8 @@ use crate::phone::{DialRules, PhoneNumber, has_trunk_prefix, normalize, split_ex
 
 /// Most runs looked at in one message.
 const RUNS_MAX: usize = 32;
+/// Fewest digits of a number.
+const DIGITS_MIN: usize = 7;
 /// Most bytes of one text searched.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
@@ -105,6 +107,11 @@ impl Scan {
             .get(..text.floor_char_boundary(TEXT_BYTES_MAX))
             .unwrap_or_default();
         for line in text.lines() {
+            // Digits of other scripts are made plain first; a plain line can be counted at once.
+            let digits = line.bytes().filter(u8::is_ascii_digit).count();
+            if line.is_ascii() && digits < DIGITS_MIN {
+                continue;
+            }
             let line = normalize(line);
             let masked = mask(&line);
             for hit in run.find_iter(&masked) {

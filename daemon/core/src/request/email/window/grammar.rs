@@ -117,6 +117,10 @@ impl Reader<'_> {
 
     /// Takes `words` if they come next.
     fn take(&mut self, words: &str) -> bool {
+        // Most do not even begin so, and there are many to try at each word of a mail.
+        if !words.starts_with(self.word(0)) || self.word(0).is_empty() {
+            return false;
+        }
         let count = words.split(' ').count();
         let fits = words
             .split(' ')
