@@ -33,12 +33,15 @@ impl Heard {
         *counter += 1;
     }
 
-    /// Whether nothing more may come from this source for now: somebody was called who never
-    /// asked, or three calls were unwelcome. A source that a talk came from is an office whose
-    /// people share an address, not one person who gives away the numbers of others.
+    /// Whether nothing more may come from this source for now: two people were called who never
+    /// asked, or three calls were unwelcome. One alone may have forgotten, or have a number that
+    /// was mistyped; that number is not called again in any case. A source that a talk came
+    /// from is an office whose people share an address, not one person who gives away the
+    /// numbers of others.
     #[must_use]
     pub const fn is_harassment(&self) -> bool {
-        self.talked == 0 && (self.stopped >= 1 || (self.declined >= 1 && self.unanswered >= 2))
+        let angry = self.stopped + self.declined;
+        self.talked == 0 && (self.stopped >= 2 || (angry >= 1 && angry + self.unanswered >= 3))
     }
 }
 
@@ -50,13 +53,15 @@ mod tests {
     #[test]
     fn unwelcome_calls_are_harassment_and_an_office_is_not() {
         for (calls, harasses) in [
-            (&[D::Stop][..], true),
-            (&[D::Unwanted], true),
+            (&[D::Stop][..], false),
+            (&[D::Stop, D::Unwanted], true),
+            (&[D::Stop, D::NoAnswer, D::NoAnswer], true),
+            (&[D::Stop, D::Declined], false),
             (&[D::NoAnswer, D::Declined, D::NoAnswer], true),
             (&[D::NoAnswer, D::NoAnswer, D::NoAnswer], false),
-            (&[D::Declined, D::Declined, D::NoAnswer], false),
+            (&[D::Declined, D::Declined, D::NoAnswer], true),
             (&[D::Busy, D::Machine, D::BadNumber, D::ShortHangup], false),
-            (&[D::Talked, D::Stop], false),
+            (&[D::Talked, D::Stop, D::Stop], false),
             (&[], false),
         ] {
             let mut heard = Heard::default();

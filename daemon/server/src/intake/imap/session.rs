@@ -11,6 +11,7 @@ use async_imap::types::Fetch;
 use futures_util::TryStreamExt as _;
 use helpline_core::time::Wall;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(45);
 const FETCH_WAIT: Duration = Duration::from_secs(300);
 /// How long the server may be left to tell by itself; routers forget a silent connection.
 const IDLE_MAX: Duration = Duration::from_secs(300);
+/// Between two signs that this node still looks after the mailbox.
+const KEEP_EVERY: Duration = Duration::from_secs(20);
 /// Longest wait for the end of an IDLE.
 const DONE_WAIT: Duration = Duration::from_secs(15);
 /// While messages of ours are being worked on, the spool is looked at this often.
@@ -110,9 +113,7 @@ impl Session {
         let mut open = self.open(password).await?;
         tracing::info!(mailbox = self.mailbox.name, ?open.can, "imap: connected");
         while !self.stop.is_cancelled() {
-            if !self.desk.watch_mailbox(&self.mailbox.name).await? {
-                return Ok(());
-            }
+            self.keep().await?;
             let fetched = self.fetch(&mut open).await?;
             self.all.looked(&self.mailbox.name, fetched);
             let working = self.put_aside(&mut open).await?;
@@ -120,6 +121,14 @@ impl Session {
         }
         let _ = tokio::time::timeout(DONE_WAIT, open.imap.logout()).await;
         Ok(())
+    }
+
+    /// Keeps the mailbox ours: the node's hold on it is short.
+    async fn keep(&self) -> Result<(), Fault> {
+        match self.desk.watch_mailbox(&self.mailbox.name).await? {
+            true => Ok(()),
+            false => Err(Fault::Broken("another node has taken the mailbox".into())),
+        }
     }
 
     async fn open(&self, password: &str) -> Result<Open, Fault> {
@@ -201,6 +210,7 @@ impl Session {
         for numbers in new.chunks(CHUNK_NUMBERS) {
             let sizes = self.sizes(open, numbers).await?;
             for chunk in chunks(&sizes, self.message_bytes_max) {
+                self.keep().await?;
                 fetched += self.fetch_chunk(open, &chunk).await?;
                 if self.stop.is_cancelled() {
                     return Ok(fetched);
@@ -277,6 +287,7 @@ impl Session {
         }
         for (aside, uids) in by_folder {
             for uids in uids.chunks(CHUNK_NUMBERS) {
+                self.keep().await?;
                 open.left.set(TALK_BYTES);
                 within(ANSWER_WAIT, open.move_to(&set(uids), aside)).await?;
                 self.desk.put_aside(&open.folder, uids.to_vec()).await?;
@@ -310,16 +321,23 @@ impl Session {
         let mut handle = imap.idle();
         within(ANSWER_WAIT, async { Ok(handle.init().await?) }).await?;
         // The library's own limit begins anew with each line the server says.
-        let (waiting, interrupt) = handle.wait();
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            waited = tokio::time::timeout(IDLE_MAX.min(self.mailbox.poll.0 * 10), waiting) => {
-                if let Ok(ended) = waited {
-                    ended?;
+        let until = Instant::now() + IDLE_MAX.min(self.mailbox.poll.0 * 10);
+        {
+            let (waiting, _interrupt) = handle.wait();
+            tokio::pin!(waiting);
+            while Instant::now() < until {
+                tokio::select! {
+                    () = self.stop.cancelled() => break,
+                    ended = &mut waiting => {
+                        ended?;
+                        break;
+                    }
+                    () = tokio::time::sleep(KEEP_EVERY.min(until - Instant::now())) => {
+                        self.keep().await?;
+                    }
                 }
             }
         }
-        drop(interrupt);
         let imap = within(DONE_WAIT, async { Ok(handle.done().await?) }).await?;
         Ok(Open {
             imap,
