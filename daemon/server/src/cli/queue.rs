@@ -183,7 +183,7 @@ fn as_json(request: &Seen, place: Option<u32>) -> Value {
         "accepted_at": request.accepted_at.rfc3339(),
         "not_before": request.not_before.rfc3339(),
         "due_at": request.due_at.map(Wall::rfc3339),
-        "attempts": request.attempts, "promise": request.promise,
+        "attempts": request.attempts, "promise": request.promise, "missed": request.missed,
     })
 }
 

@@ -53,6 +53,8 @@ pub struct Seen {
     pub attempts: u32,
     /// What the customer was told.
     pub promise: Option<Promise>,
+    /// The promised time passed before the first call, so it was moved forward.
+    pub missed: bool,
 }
 
 /// Requests in the order of the line.
@@ -100,6 +102,7 @@ fn seen(row: RequestRow) -> Seen {
         not_before: row.not_before,
         due_at: row.due_at,
         attempts: row.attempts,
+        missed: row.missed,
         promise: row.promise,
     }
 }
