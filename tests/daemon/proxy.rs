@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::database::{Database, daemon_on, until};
 use crate::support::phone::{peers, sipp_trunk, trunk_config, wait_bound};
 use crate::support::process::{Daemon, Program, free_port, free_run, http};
@@ -58,7 +60,7 @@ fn a_proxy_spreads_calls_over_the_nodes_that_live_and_any_node_takes_a_request()
 }
 
 /// Kamailio on `port`, before the voice `nodes`, behind `carriers`.
-fn kamailio(folder: &Path, port: u16, nodes: [u16; 2], carriers: [u16; 2]) -> Program {
+fn kamailio(folder: &Path, port: u16, nodes: [u16; 2], carriers: [u16; 2]) -> Kamailio {
     let list = folder.join("dispatcher.list");
     let line =
         |set: u8, port: u16, priority: u8| format!("{set} sip:127.0.0.1:{port} 0 {priority}\n");
@@ -76,7 +78,17 @@ fn kamailio(folder: &Path, port: u16, nodes: [u16; 2], carriers: [u16; 2]) -> Pr
         .args(["-A", &format!("NODES=\"{}\"", list.display())]);
     let started = Program::start(command, &folder.join("kamailio.log"));
     wait_bound(port);
-    started
+    Kamailio(started)
+}
+
+/// Killed, it would leave its children behind.
+struct Kamailio(Program);
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGTERM);
+        self.0.ends(Duration::from_secs(10));
+    }
 }
 
 /// `count` callers, four a second; the exit code of SIPp is 0 when each was served.
