@@ -176,10 +176,14 @@ fn mail_that_was_set_aside_is_listed_shown_and_tried_again() {
     assert!(line.contains("smtp") && line.lines().count() == 1, "{line}");
     assert_eq!(said(&daemon, &["spool", "show", id]), message + "\r\n");
     assert!(said(&daemon, &["spool", "retry", id]).contains("again"));
-    // It is no better than before.
+    // It is no better than before, but it was worked on.
     until(Duration::from_secs(20), "it is set aside again", || {
         listed().contains("too_many_parts")
     });
+    assert_eq!(
+        daemon.rows("select epoch, attempts from mail_in"),
+        [["3", "1"]]
+    );
     for wrong in ["nobody", "../numbers", ""] {
         let no = complaint(&daemon, &["spool", "retry", wrong]);
         assert!(no.contains("is set aside"), "{no}");
