@@ -459,6 +459,11 @@ pub enum Filing {
         /// Which rule matched.
         reason: &'static str,
     },
+    /// A report of what became of a mail: stored, never answered.
+    Bounce {
+        /// What it says.
+        reason: &'static str,
+    },
     /// Cannot be read.
     Quarantine {
         /// Why.

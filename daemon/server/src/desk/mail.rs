@@ -202,6 +202,7 @@ impl Desk {
 
     /// What a filing needs, and the queue it speaks for.
     async fn what(&self, filing: Filing) -> (What, String) {
+        let keep = |kind, reason| (What::Keep { kind, reason }, String::new());
         match filing {
             Filing::Request { request, ack } => {
                 let queue = request.queue.clone();
@@ -221,20 +222,9 @@ impl Desk {
                 },
                 self.config.default_queue().to_owned(),
             ),
-            Filing::Machine { reason } => (
-                What::Keep {
-                    kind: "machine",
-                    reason,
-                },
-                String::new(),
-            ),
-            Filing::Quarantine { reason } => (
-                What::Keep {
-                    kind: "quarantine",
-                    reason,
-                },
-                String::new(),
-            ),
+            Filing::Machine { reason } => keep("machine", reason),
+            Filing::Bounce { reason } => keep("bounce", reason),
+            Filing::Quarantine { reason } => keep("quarantine", reason),
         }
     }
 

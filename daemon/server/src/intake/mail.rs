@@ -201,6 +201,7 @@ impl Office {
                 language,
             },
             Kind::Machine { reason } => Filing::Machine { reason },
+            Kind::Bounce { reason } => Filing::Bounce { reason },
             Kind::Quarantine { reason } => Filing::Quarantine { reason },
         }
     }

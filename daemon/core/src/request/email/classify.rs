@@ -30,6 +30,20 @@ pub(super) struct People {
     pub recipients: Vec<String>,
 }
 
+impl People {
+    /// Whether a mail server writes, by its name or address.
+    pub(super) fn is_mailer(&self) -> bool {
+        let named = |name: &Option<String>| name.as_deref().is_some_and(is_mailer_name);
+        self.from
+            .iter()
+            .any(|(name, address)| named(name) || is_mailer(address))
+    }
+}
+
+fn is_mailer(address: &str) -> bool {
+    matches!(local_part(address).as_str(), "mailer-daemon" | "postmaster")
+}
+
 const MACHINE_HEADERS: [&str; 9] = [
     "x-autoreply",
     "x-autorespond",
@@ -71,14 +85,7 @@ pub(super) fn classify(
             .map(String::as_str)
             .chain(envelope_from)
     };
-    let is_mailer =
-        |address: &str| matches!(local_part(address).as_str(), "mailer-daemon" | "postmaster");
-    let named_mailer = people
-        .from
-        .iter()
-        .filter_map(|(name, _)| name.as_deref())
-        .any(is_mailer_name);
-    if named_mailer || senders().any(is_mailer) {
+    if people.is_mailer() || senders().any(is_mailer) {
         return Verdict::Machine("mailer_daemon");
     }
     if senders()

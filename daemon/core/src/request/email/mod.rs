@@ -117,11 +117,42 @@ pub enum Kind {
         /// The rule that matched.
         reason: &'static str,
     },
+    /// A report of what became of a mail: never a request, never answered.
+    Bounce {
+        /// What it says: `dsn_failed`, `dsn_delayed`, `dsn_delivered`, `dsn_unparsed`.
+        reason: &'static str,
+    },
     /// It cannot be read, or nobody can say who wrote it: kept for people.
     Quarantine {
         /// Why.
         reason: &'static str,
     },
+}
+
+impl Kind {
+    /// The word written in rows and reports.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Kind::Request(_) => "request",
+            Kind::NeedsInfo { .. } => "needs_info",
+            Kind::Machine { .. } => "machine",
+            Kind::Bounce { .. } => "bounce",
+            Kind::Quarantine { .. } => "quarantine",
+        }
+    }
+
+    /// The word behind it.
+    #[must_use]
+    pub const fn reason(&self) -> Option<&'static str> {
+        match self {
+            Kind::Request(_) => None,
+            Kind::NeedsInfo { reason }
+            | Kind::Machine { reason }
+            | Kind::Bounce { reason }
+            | Kind::Quarantine { reason } => Some(reason),
+        }
+    }
 }
 
 /// Whom and what an automatic reply answers.
@@ -176,20 +207,32 @@ fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError>
     let (headers, _) = Headers::split(&raw);
     let people = people(&message);
     let verdict = classify::classify(&headers, &message, &people, context);
-    if let Verdict::Machine(reason) = verdict {
-        return Ok(silent(Kind::Machine { reason }, reason));
-    }
-    // With several writers nobody can say whom a reply would reach or who asked.
-    if people.from.len() > 1 {
-        return Ok(silent(
-            Kind::Quarantine {
-                reason: "several_from",
-            },
-            "several_from",
-        ));
+    if let Some(kind) = unasked(&message, &headers, &people, verdict) {
+        let reason = kind.reason().unwrap_or_default();
+        return Ok(silent(kind, reason));
     }
     let digest = digest(&message, &headers, &people, context);
     Ok(digest.reading(&headers, &people, verdict, context))
+}
+
+/// What a message is that asks for nothing, or of which nobody can say who asks.
+fn unasked(
+    message: &Message<'_>,
+    headers: &Headers,
+    people: &People,
+    verdict: Verdict,
+) -> Option<Kind> {
+    if let Verdict::Machine(reason) = verdict {
+        if dsn::is_report(headers, message, people.is_mailer()) {
+            let dsn = dsn::read(message, &body::read(message).text);
+            let reason = dsn.action.word();
+            return Some(Kind::Bounce { reason });
+        }
+        return Some(Kind::Machine { reason });
+    }
+    // With several writers nobody can say whom a reply would reach or who asked.
+    let reason = "several_from";
+    (people.from.len() > 1).then_some(Kind::Quarantine { reason })
 }
 
 fn parse(raw: &[u8]) -> Result<Message<'_>, ReadError> {

@@ -7,12 +7,11 @@ use serde::Serialize;
 use super::attachment::{self, Attachment};
 use super::authres::{self, Authentication};
 use super::charset::{self, CharsetProblem};
-use super::classify::Verdict;
 use super::guard::{self, ReadError};
 use super::headers::Headers;
 use super::scan::{Choice, Source};
 use super::window::{self, Found};
-use super::{Digest, MailContext, digest, dsn, ids, parse, people, silence};
+use super::{Digest, MailContext, digest, ids, parse, people, silence, unasked};
 use crate::request::clean_text;
 use crate::time::Wall;
 
@@ -118,15 +117,19 @@ fn whole(
     let people = people(message);
     let verdict = super::classify::classify(&headers, message, &people, context);
     let digest = digest(message, &headers, &people, context);
-    let (kind, reason) = kind(message, &headers, &people.from, verdict, &digest);
+    let unasked = unasked(message, &headers, &people, verdict);
+    let (kind, reason) = match (&unasked, digest.scan.choose()) {
+        (Some(kind), _) => (kind.word(), kind.reason()),
+        (None, Choice::One(..)) => ("request", None),
+        (None, Choice::None(reason)) => ("needs_info", Some(reason)),
+    };
     let silent = silence(verdict, digest.email.as_deref());
-    let may_answer = matches!(kind, "request" | "needs_info" | "follow_up");
     problems.extend(part_problems(message));
     let from = people.from.first().map(|(_, address)| address.as_str());
     Report {
         kind,
         reason: reason.or(silent),
-        auto_reply: may_answer && silent.is_none(),
+        auto_reply: unasked.is_none() && silent.is_none(),
         window: window_of(&digest.found),
         window_unclear: match &digest.found {
             Found::Unclear(sentence) => Some(sentence.clone()),
@@ -227,38 +230,6 @@ fn parties(list: Option<&mail_parser::Address<'_>>) -> Vec<Party> {
         })
         .filter(|party| party.name.is_some() || party.address.is_some())
         .collect()
-}
-
-/// What becomes of the message, and why.
-fn kind(
-    message: &Message<'_>,
-    headers: &Headers,
-    from: &[(Option<String>, String)],
-    verdict: Verdict,
-    digest: &Digest,
-) -> (&'static str, Option<&'static str>) {
-    if let Verdict::Machine(reason) = verdict {
-        let by_mailer = reason == "mailer_daemon" || is_mailer(from);
-        if dsn::is_report(headers, message, by_mailer) {
-            let dsn = dsn::read(message, &digest.body.text);
-            return ("bounce", Some(dsn.action.word()));
-        }
-        return ("machine", Some(reason));
-    }
-    if from.len() > 1 {
-        return ("quarantine", Some("several_from"));
-    }
-    match digest.scan.choose() {
-        Choice::One(..) => ("request", None),
-        Choice::None(reason) => ("needs_info", Some(reason)),
-    }
-}
-
-fn is_mailer(from: &[(Option<String>, String)]) -> bool {
-    from.iter().any(|(_, address)| {
-        let local = address.split('@').next().unwrap_or_default();
-        local.eq_ignore_ascii_case("mailer-daemon") || local.eq_ignore_ascii_case("postmaster")
-    })
 }
 
 fn candidates(digest: &Digest) -> Vec<PhoneCandidate> {

@@ -176,7 +176,6 @@ fn machines_are_never_answered_and_make_no_request() {
         ("X-Autoreply: yes\r\n", "autoreply_header"),
         ("X-Loop: a\r\n", "autoreply_header"),
         ("X-Helpline-Loop: a\r\n", "autoreply_header"),
-        ("X-Failed-Recipients: a\r\n", "report"),
         ("Content-Type: multipart/report; boundary=x\r\n", "report"),
         ("Sender: MAILER-DAEMON@x.test\r\n", "mailer_daemon"),
         ("Reply-To: HELP@help.test\r\n", "own_address"),
@@ -206,6 +205,30 @@ fn machines_are_never_answered_and_make_no_request() {
             reason: "mailer_daemon"
         }
     );
+}
+
+#[test]
+fn what_mail_servers_report_is_a_bounce() {
+    let bounce = |reason| Kind::Bounce { reason };
+    let failed = mail("X-Failed-Recipients: a\r\n", "550 5.1.1 no such user");
+    assert_eq!(failed.kind, bounce("dsn_failed"));
+    for (from, body, reason) in [
+        (
+            "MAILER-DAEMON@x.test",
+            "451 4.4.1 will retry",
+            "dsn_delayed",
+        ),
+        (
+            "Mail Delivery System <x@x.test>",
+            "call 030 1234567",
+            "dsn_unparsed",
+        ),
+    ] {
+        let raw = format!("From: {from}\r\nTo: help@help.test\r\n\r\n{body}");
+        let reading = read_from(raw.as_bytes(), None);
+        assert_eq!(reading.kind, bounce(reason), "{from}");
+        assert!(!reading.auto_reply && reading.ack.is_none(), "{from}");
+    }
 }
 
 #[test]
