@@ -3,6 +3,7 @@
 //! [`step`] is the whole life cycle: state and event in, state and effects out. The
 //! desk writes both in one transaction; nobody else changes the state of a request.
 
+pub mod booking;
 pub mod ewt;
 pub mod harass;
 pub mod order;

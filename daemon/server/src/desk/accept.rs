@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use helpline_core::calendar::zone_named;
 use helpline_core::id::RequestId;
+use helpline_core::queue::booking::{Asked, Times};
 use helpline_core::queue::ewt::Promise;
 use helpline_core::queue::order::Key;
 use helpline_core::queue::{Effects, Event, State, step};
@@ -14,7 +15,7 @@ use helpline_core::request::{Channel, HelpRequest};
 use helpline_core::time::Wall;
 use serde::{Deserialize, Serialize};
 
-use super::booking::{Asked, Hours, Times};
+use super::booking::Bookings;
 use super::letter::{Letter, Letters, stale_at};
 use super::outlook::Seen;
 use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, budget};
@@ -60,7 +61,7 @@ pub(super) struct Entry {
 pub(super) struct Line {
     pub(super) waiting_max: u32,
     pub(super) zone: String,
-    hours: Hours,
+    bookings: Bookings,
     pub(super) seen: Arc<Seen>,
     /// How many stand before the end of a long line.
     pub(super) ahead: Option<u32>,
@@ -119,7 +120,7 @@ impl Desk {
             ahead: seen.comes().filter(|_| origin.place_at.is_none()),
             waiting_max: queue.waiting_max,
             zone: self.zone_of(request.zone.as_deref()).to_owned(),
-            hours: self.booking_hours(queue),
+            bookings: self.bookings(queue),
             seen,
         };
         Ok(Entry {
@@ -254,12 +255,12 @@ async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptErr
             return Ok(Err(AcceptError::TooMany { retry_after }));
         }
     }
-    let hours = &entry.line.hours;
-    let times = match Times::of(entry.request.when, hours, entry.asked(), now) {
+    let (bookings, when) = (&entry.line.bookings, entry.request.when);
+    let times = match bookings.hours.times(when, entry.asked(), now) {
         Ok(times) => times,
-        Err(why) => return Ok(Err(AcceptError::BadTime(why))),
+        Err(why) => return Ok(Err(AcceptError::BadTime(why.to_owned()))),
     };
-    let times = match hours.reserve(tx, times, entry.asked()).await? {
+    let times = match bookings.reserve(tx, times, entry.asked()).await? {
         Ok(times) => times,
         Err(why) => return Ok(Err(AcceptError::BadTime(why))),
     };

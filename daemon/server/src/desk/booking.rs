@@ -1,10 +1,9 @@
 //! Times that customers choose: checked, given a place in their quarter of an hour, and moved.
 
-use std::time::Duration;
-
 use helpline_core::calendar::Calendar;
+use helpline_core::queue::booking::{Asked, Hours, Slot, Times};
 use helpline_core::queue::ewt::Promise;
-use helpline_core::queue::{Event, State, step};
+use helpline_core::queue::{Event, step};
 use helpline_core::request::When;
 use helpline_core::time::Wall;
 
@@ -14,43 +13,14 @@ use super::{Desk, StoreError};
 use crate::config::Queue;
 use crate::store::{Conn, RequestRow, promise, request, slot};
 
-/// Furthest booking.
-const AHEAD_MAX: Duration = Duration::from_secs(14 * 86_400);
-/// Bookings are counted by quarters of an hour.
-const SLOT: Duration = Duration::from_secs(15 * 60);
-/// Of what a queue can call, so much may be booked: those who wait are called too.
-const SHARE: f64 = 0.5;
 /// Slots looked through for a free one: a day.
 const LOOKED_MAX: u32 = 96;
 
-const PASSED: &str = "this time has passed; choose a later one";
-const TOO_FAR: &str = "this time is too far ahead; choose one within 14 days";
-const CLOSED: &str = "we are closed at this time; choose one in opening hours";
-
-/// How a time was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// By somebody who is told at once and can choose again.
-    Directly,
-    /// By mail or a flow: what cannot be had is moved to the next time that can.
-    ByLetter,
-}
-
-/// When calls of a queue may be booked, and how many.
+/// When calls of a queue may be booked, by its name.
 #[derive(Clone, Debug)]
-pub(super) struct Hours {
+pub(super) struct Bookings {
     queue: String,
-    calendar: Option<Calendar>,
-    slot_max: u32,
-}
-
-/// When a request may be called.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Times {
-    pub(super) state: State,
-    pub(super) not_before: Wall,
-    pub(super) due_at: Option<Wall>,
-    pub(super) not_after: Option<Wall>,
+    pub(super) hours: Hours,
 }
 
 /// What became of the wish for another time.
@@ -67,11 +37,12 @@ pub enum Moved {
 }
 
 impl Desk {
-    pub(super) fn booking_hours(&self, queue: &Queue) -> Hours {
-        Hours {
+    pub(super) fn bookings(&self, queue: &Queue) -> Bookings {
+        let calendar = self.calendars.get(&queue.name).cloned();
+        let calendar = calendar.unwrap_or_else(Calendar::always);
+        Bookings {
             queue: queue.name.clone(),
-            calendar: self.calendars.get(&queue.name).cloned(),
-            slot_max: slot_max(queue),
+            hours: Hours::new(calendar, queue.max_calls, queue.mean_handling.0),
         }
     }
 
@@ -82,19 +53,19 @@ impl Desk {
     /// [`StoreError::Unavailable`].
     pub async fn reschedule(&self, token: &str, at: Wall) -> Result<Moved, StoreError> {
         let queues = self.config.queue.iter();
-        let hours: Vec<Hours> = queues.map(|queue| self.booking_hours(queue)).collect();
+        let bookings: Vec<Bookings> = queues.map(|queue| self.bookings(queue)).collect();
         let (secret, letters) = (token.to_owned(), self.all_letters());
         let zone = self.config.site.zone.clone();
         let done = self.store.write(move |tx| {
             let (secret, letters) = (secret.clone(), letters.clone());
-            let (hours, zone) = (hours.clone(), zone.clone());
+            let (bookings, zone) = (bookings.clone(), zone.clone());
             Box::pin(async move {
                 let Some((own, row)) = find(tx, &secret).await? else {
                     return Ok(Moved::NotFound);
                 };
-                let hours = hours.iter().find(|hours| hours.queue == row.queue);
-                match hours.filter(|_| may_change(&own, &row)) {
-                    Some(hours) => move_to(tx, &row, at, (hours, &zone), &letters).await,
+                let bookings = bookings.iter().find(|b| b.queue == row.queue);
+                match bookings.filter(|_| may_change(&own, &row)) {
+                    Some(bookings) => move_to(tx, &row, at, (bookings, &zone), &letters).await,
                     None => Ok(Moved::TooLate),
                 }
             })
@@ -108,18 +79,11 @@ impl Desk {
     }
 }
 
-/// Bookings for one quarter of an hour.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive and small
-fn slot_max(queue: &Queue) -> u32 {
-    let calls = SLOT.as_secs_f64() / queue.mean_handling.0.as_secs_f64().max(1.0);
-    (SHARE * f64::from(queue.max_calls) * calls).clamp(1.0, 100_000.0) as u32
-}
-
 async fn move_to(
     tx: &mut Conn,
     row: &RequestRow,
     at: Wall,
-    (hours, zone): (&Hours, &str),
+    (bookings, zone): (&Bookings, &str),
     letters: &AllLetters,
 ) -> Result<Moved, StoreError> {
     let now = tx.now().await?;
@@ -128,16 +92,16 @@ async fn move_to(
         not_after: None,
     };
     let asked = Asked::Directly;
-    let times = match Times::of(when, hours, asked, now) {
+    let times = match bookings.hours.times(when, asked, now) {
         Ok(times) => times,
-        Err(why) => return Ok(Moved::BadTime(why)),
+        Err(why) => return Ok(Moved::BadTime(why.to_owned())),
     };
     let Some(due) = times.due_at else {
-        return Ok(Moved::BadTime(PASSED.to_owned()));
+        return Ok(Moved::BadTime("choose a time that lies ahead".to_owned()));
     };
     // A booking that is looked at again does not stand in its own way.
-    let same_slot = row.due_at.is_some_and(|old| slot_of(old) == slot_of(due));
-    if !same_slot && let Err(why) = hours.reserve(tx, times, asked).await? {
+    let same_slot = row.due_at.is_some_and(|old| Slot::of(old) == Slot::of(due));
+    if !same_slot && let Err(why) = bookings.reserve(tx, times, asked).await? {
         return Ok(Moved::BadTime(why));
     }
     let (state, effects) = step(&row.facts(), &Event::Rescheduled { due }, now);
@@ -157,20 +121,7 @@ async fn move_to(
     Ok(Moved::Done(due))
 }
 
-fn slot_of(at: Wall) -> Wall {
-    let length = i64::try_from(SLOT.as_millis()).unwrap_or(1);
-    Wall::from_millis(at.millis().div_euclid(length) * length)
-}
-
-impl Hours {
-    fn is_open(&self, at: Wall) -> bool {
-        self.calendar.as_ref().is_none_or(|c| c.is_open(at))
-    }
-
-    fn next_open(&self, at: Wall) -> Option<Wall> {
-        self.calendar.as_ref().map_or(Some(at), |c| c.next_open(at))
-    }
-
+impl Bookings {
     /// Gives a booking a place in its slot; `Err` says when there is one. What was not asked
     /// for directly moves to the next slot with a place.
     pub(super) async fn reserve(
@@ -184,92 +135,35 @@ impl Hours {
         };
         let mut due = wanted;
         for _ in 0..LOOKED_MAX {
-            let start = slot_of(due);
-            if slot::booked(tx, &self.queue, start, start + SLOT).await? < self.slot_max {
+            let slot = Slot::of(due);
+            if slot::booked(tx, &self.queue, slot).await? < self.hours.slot_max() {
                 break;
             }
-            due = start + SLOT;
-            if !self.is_open(due) {
-                due = self.next_open(due).unwrap_or(due);
-            }
+            due = self.hours.behind(slot);
         }
         if due == wanted {
             return Ok(Ok(times));
         }
-        if asked == Asked::Directly {
-            let next = due.rfc3339();
-            return Ok(Err(format!(
-                "this quarter of an hour is fully booked; the next free one begins at {next}"
-            )));
+        if asked == Asked::ByLetter {
+            return Ok(Ok(times.moved_to(due)));
         }
-        Ok(Ok(Times {
-            not_before: due,
-            due_at: Some(due),
-            not_after: times.not_after.filter(|end| *end >= due),
-            ..times
-        }))
-    }
-}
-
-impl Times {
-    /// A booked time has to lie ahead, not too far, and inside opening hours; `Err` says what
-    /// is wrong. A mail cannot be asked while it is sent, so its window moves to the next
-    /// opening instead.
-    pub(super) fn of(when: When, hours: &Hours, asked: Asked, now: Wall) -> Result<Times, String> {
-        let soon = |not_after| Times {
-            state: State::Waiting,
-            not_before: now,
-            due_at: None,
-            not_after,
-        };
-        let When::Window {
-            not_before,
-            not_after,
-        } = when
-        else {
-            return Ok(soon(None));
-        };
-        let by_letter = asked == Asked::ByLetter;
-        if not_after.is_some_and(|end| end <= now || end < not_before) {
-            return match by_letter {
-                true => Ok(soon(None)),
-                false => Err(PASSED.to_owned()),
-            };
-        }
-        if not_before <= now {
-            let passed = not_after.is_none() && now.since(not_before) > Duration::from_secs(60);
-            return match passed && !by_letter {
-                true => Err(PASSED.to_owned()),
-                false => Ok(soon(not_after)),
-            };
-        }
-        if not_before.since(now) > AHEAD_MAX {
-            return Err(TOO_FAR.to_owned());
-        }
-        let (mut due, mut end) = (not_before, not_after);
-        if !hours.is_open(due) {
-            match (hours.next_open(due), end) {
-                (Some(at), Some(last)) if at <= last => due = at,
-                (Some(at), _) if by_letter => (due, end) = (at, None),
-                _ => return Err(CLOSED.to_owned()),
-            }
-        }
-        Ok(Times {
-            state: State::Scheduled,
-            not_before: due,
-            due_at: Some(due),
-            not_after: end,
-        })
+        let next = due.rfc3339();
+        Ok(Err(format!(
+            "this quarter of an hour is fully booked; the next free one begins at {next}"
+        )))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::desk::stage::{Stage, config, request};
     use crate::desk::{AcceptError, AckTo, Origin};
 
     const HOUR: Duration = Duration::from_secs(3_600);
+    const SLOT: Duration = Duration::from_secs(900);
 
     fn booked(n: u32, at: Wall) -> helpline_core::request::HelpRequest {
         let mut request = request(n);
@@ -287,7 +181,7 @@ mod tests {
         config.queue[0].mean_handling = crate::config::Period(Duration::from_secs(200));
         let stage = Stage::new(config).await;
         let desk = &stage.desk;
-        let at = slot_of(desk.clock.wall() + 2 * HOUR);
+        let at = Slot::of(desk.clock.wall() + 2 * HOUR).start;
         let mut tokens = Vec::new();
         for n in 0..2 {
             let at = at + Duration::from_secs(u64::from(n) * 60);
