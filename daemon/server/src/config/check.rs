@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use helpline_core::calendar::{Calendar, zone_named};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::sip::place::Place;
 
 use super::{Config, Mailbox, Queue, RelayTls, Role, SrtpUse, TransportName, Trunk};
+
+mod mail;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -219,81 +220,6 @@ impl Check<'_> {
                     &format!("{network:?} is no network; write \"10.0.0.0/8\" or one address"),
                 );
             }
-        }
-    }
-
-    fn mail(&mut self, config: &Config) {
-        self.imap(config);
-        let smtp = &config.smtp;
-        if smtp.tls_cert_file.is_some() != smtp.tls_key_file.is_some() {
-            let why = "tls_cert_file and tls_key_file go together";
-            self.fault("smtp.tls_cert_file", "tls_cert_file", why);
-        }
-        if smtp.require_tls && smtp.tls_cert_file.is_none() {
-            let why = "needs tls_cert_file and tls_key_file";
-            self.fault("smtp.require_tls", "require_tls", why);
-        }
-        if smtp.messages_per_connection_max == 0 {
-            let key = "messages_per_connection_max";
-            self.fault(
-                "smtp.messages_per_connection_max",
-                key,
-                "must be at least 1",
-            );
-        }
-        for address in &config.smtp.addresses {
-            if address.parse::<lettre::Address>().is_err() {
-                self.fault(
-                    "smtp.addresses",
-                    address,
-                    &format!("{address:?} is no mail address"),
-                );
-            }
-        }
-        if config.smtp.enabled && config.smtp.addresses.is_empty() {
-            self.fault(
-                "smtp.addresses",
-                "addresses",
-                "name at least one address to take mail for",
-            );
-        }
-        let Some(relay) = &config.mail.relay else {
-            return;
-        };
-        let loopback = is_loopback(&relay.host);
-        if relay.tls == RelayTls::None && !loopback {
-            self.fault(
-                "mail.relay.tls",
-                "tls",
-                "\"none\" is for a relay on loopback only; write \"required\" or \"wrapped\"",
-            );
-        }
-        self.secret("mail.relay.password_file", relay.password_file.as_deref());
-    }
-
-    fn imap(&mut self, config: &Config) {
-        let mut names = BTreeSet::new();
-        for mailbox in &config.mail.imap {
-            if !names.insert(mailbox.name.as_str()) {
-                let why = format!("two mailboxes are named {:?}", mailbox.name);
-                self.fault("mail.imap.name", &mailbox.name, &why);
-            }
-            match mailbox.tls {
-                RelayTls::Wrapped => {}
-                RelayTls::None if is_loopback(&mailbox.host) => {}
-                RelayTls::None => {
-                    let why = "a password in the clear is for loopback only; use tls = \"wrapped\"";
-                    self.fault("mail.imap.tls", &mailbox.host, why);
-                }
-                RelayTls::Required => {
-                    let why = "STARTTLS is not spoken; use tls = \"wrapped\" and port 993";
-                    self.fault("mail.imap.tls", "tls", why);
-                }
-            }
-            if mailbox.poll.0 < Duration::from_secs(1) {
-                self.fault("mail.imap.poll", "poll", "must be at least 1s");
-            }
-            self.secret("mail.imap.password_file", Some(&mailbox.password_file));
         }
     }
 

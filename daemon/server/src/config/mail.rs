@@ -1,0 +1,148 @@
+//! `[smtp]` and `[mail]`: how mail comes in and goes out.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Period, loopback};
+
+/// The SMTP receiver.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Smtp {
+    /// Whether mail is taken at all.
+    pub enabled: bool,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Addresses mail is taken for; the first one is the sender of replies.
+    pub addresses: Vec<String>,
+    /// Largest message in bytes.
+    pub message_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// Messages of one connection.
+    pub messages_per_connection_max: u32,
+    /// Certificate chain (PEM) with which STARTTLS is offered.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key_file: Option<PathBuf>,
+    /// No mail is taken in the clear.
+    pub require_tls: bool,
+    /// UNIX socket on which LMTP is spoken, for a mail server in front.
+    pub lmtp: Option<PathBuf>,
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Smtp {
+            enabled: true,
+            listen: loopback(2525),
+            addresses: vec!["help@localhost".into()],
+            message_bytes_max: 26_214_400,
+            connections_max: 100,
+            connections_per_address_max: 20,
+            messages_per_connection_max: 100,
+            tls_cert_file: None,
+            tls_key_file: None,
+            require_tls: false,
+            lmtp: None,
+        }
+    }
+}
+
+/// Outgoing mail.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    /// Folder that gets a file a message when there is no relay. Default: `mail` under `store.dir`.
+    pub directory: Option<PathBuf>,
+    /// The operator's SMTP relay.
+    pub relay: Option<Relay>,
+    /// Folder whose templates override the built-in ones by file name.
+    pub templates: Option<PathBuf>,
+    /// Relays of the operator's whose `Authentication-Results` are believed, by their
+    /// authserv-id (RFC 8601).
+    pub authserv_ids: Vec<String>,
+    /// Mailboxes from which mail is fetched.
+    pub imap: Vec<Imap>,
+}
+
+/// A mailbox from which mail is fetched (IMAP, RFC 3501). What was dealt with is moved to the
+/// folders Processed, Ignored and Failed beside it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Imap {
+    /// Name in logs, `/readyz` and metrics.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    #[serde(default = "default_imap_port")]
+    pub port: u16,
+    /// `wrapped` (TLS from the start) or `none` (loopback only).
+    #[serde(default = "default_imap_tls")]
+    pub tls: RelayTls,
+    /// Certificates that vouch for the server's (PEM). Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// User name.
+    pub user: String,
+    /// File that holds the password.
+    pub password_file: PathBuf,
+    /// Folder that is looked at.
+    #[serde(default = "default_imap_folder")]
+    pub folder: String,
+    /// How often it is looked at when the server cannot tell by itself (IDLE, RFC 2177).
+    #[serde(default = "default_imap_poll")]
+    pub poll: Period,
+}
+
+const fn default_imap_port() -> u16 {
+    993
+}
+
+const fn default_imap_tls() -> RelayTls {
+    RelayTls::Wrapped
+}
+
+fn default_imap_folder() -> String {
+    "INBOX".to_owned()
+}
+
+const fn default_imap_poll() -> Period {
+    Period(Duration::from_secs(60))
+}
+
+/// An SMTP relay.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// `required` (STARTTLS), `wrapped` (TLS from the start) or `none` (loopback only).
+    #[serde(default)]
+    pub tls: RelayTls,
+    /// User name, when the relay asks for one.
+    pub username: Option<String>,
+    /// File that holds the password.
+    pub password_file: Option<PathBuf>,
+}
+
+/// How the relay connection is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayTls {
+    /// STARTTLS before anything else.
+    #[default]
+    Required,
+    /// TLS from the first byte.
+    Wrapped,
+    /// Plain text; refused unless the relay is on loopback.
+    None,
+}
