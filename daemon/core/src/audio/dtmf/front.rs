@@ -11,11 +11,12 @@ mod pick;
 mod tables;
 mod vector;
 
-use fearless_simd::{Level, Simd, dispatch, f32x8};
+use fearless_simd::{Level, Simd, dispatch, f32x16};
 
 use super::fit::Complex;
+use lanes::Both;
 use pick::Last;
-use tables::{MIDDLES, PERIOD, TONES, TURNS};
+use tables::{MIDDLES, PERIOD, TONES, TURNS, slot};
 use vector::{FLOOR_ENERGY, Hop, Sound, correlate, energy, filter};
 
 pub(super) use tables::{hz, to_f64};
@@ -126,8 +127,8 @@ impl<const L: usize> Front<L> {
     pub(super) fn correlation(&self, channel: usize, back: usize, tone: usize) -> Complex {
         let hop = &self.hops[self.place(back)];
         Complex {
-            re: f64::from(hop.re[tone][channel]),
-            im: f64::from(hop.im[tone][channel]),
+            re: f64::from(hop.re[slot(tone)][channel]),
+            im: f64::from(hop.im[slot(tone)][channel]),
         }
     }
 
@@ -184,8 +185,7 @@ impl<const L: usize> Front<L> {
         }
         let mut surplus = [-1.0; L];
         if hop.energy.iter().any(|e| *e >= FLOOR_ENERGY) {
-            correlate::<S, L, FUSED>(simd, filtered, hop, &TURNS[self.count % PERIOD]);
-            surplus = vector::surplus(hop);
+            surplus = correlate::<S, L, FUSED>(simd, filtered, hop, &TURNS[self.count % PERIOD]);
         } else {
             (hop.re, hop.im) = ([[0.0; L]; 8], [[0.0; L]; 8]);
         }
@@ -206,9 +206,9 @@ impl<const L: usize> Front<L> {
             middles: &MIDDLES[(self.count + PERIOD - 1) % PERIOD],
         };
         let seen = if L == 8 {
-            last.look::<S, f32x8<S>>(simd)
+            last.look::<S, f32x16<S>>(simd)
         } else {
-            last.look::<S, f32>(simd)
+            last.look::<S, Both>(simd)
         };
         self.tones = seen.tones;
         for (shown, likeness) in self.shown.iter_mut().zip(seen.likeness) {

@@ -3,11 +3,13 @@
 // The loops run over channels, and several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
+use std::slice::{from_mut, from_ref};
+
 use fearless_simd::prelude::*;
-use fearless_simd::{f32x8, i16x8, i32x4, i32x8};
+use fearless_simd::{f32x8, f32x16, i16x8, i32x4, i32x8};
 
 use super::lanes::Lanes;
-use super::tables::{HALF_SAMPLE, Turns, WAVES};
+use super::tables::{HALF_SAMPLE, Turns, WAVES, WIDE_WAVES, Wide};
 use super::{Complex, HOP};
 use crate::audio::tone::RMS_0_DBM0;
 
@@ -40,8 +42,8 @@ pub(super) type Sound<const L: usize> = [[f32; L]; HOP];
 /// What is kept of 5 ms.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hop<const L: usize> {
-    /// Correlation with rows 0-3 and columns 4-7, real and imaginary. Phases count from
-    /// the middle of hop 0, so that sums over hops need no turning.
+    /// Correlation with the tone of each [`slot`](super::tables::slot), real and imaginary.
+    /// Phases count from the middle of hop 0, so that sums over hops need no turning.
     pub(super) re: [[f32; L]; 8],
     pub(super) im: [[f32; L]; 8],
     /// Energy behind the filter.
@@ -51,10 +53,10 @@ pub(super) struct Hop<const L: usize> {
 }
 
 impl<const L: usize> Hop<L> {
-    /// Correlation with a tone, real and imaginary.
+    /// Correlation with the row and the column at a place of their groups, real and imaginary.
     #[inline(always)]
-    pub(super) fn tone(&self, tone: usize) -> (&[f32; L], &[f32; L]) {
-        (&self.re[tone], &self.im[tone])
+    pub(super) fn tones(&self, at: usize) -> (&[[f32; L]], &[[f32; L]]) {
+        (&self.re[2 * at..2 * at + 2], &self.im[2 * at..2 * at + 2])
     }
 }
 
@@ -129,8 +131,8 @@ pub(super) fn interleave<S: Simd, const L: usize>(
         let high = transposed(simd, [e, f, g, h], 8 * block);
         for n in 0..4 {
             let both: i32x8<S> = low[n].combine(high[n]);
-            f32x8::float_from((both << 16) >> 16).store(&mut to[2 * n]);
-            f32x8::float_from(both >> 16).store(&mut to[2 * n + 1]);
+            f32x8::float_from((both << 16) >> 16).store(from_mut(&mut to[2 * n]));
+            f32x8::float_from(both >> 16).store(from_mut(&mut to[2 * n + 1]));
         }
     }
 }
@@ -219,14 +221,16 @@ pub(super) fn energy<const L: usize, const FUSED: bool>(sound: &[[f32; L]]) -> [
     sum
 }
 
-/// Correlates a hop with all tones; those of channels that are too quiet stay 0.
+/// Correlates a hop with all tones; those of channels that are too quiet stay 0. Returns how
+/// much more than its share the strongest row and column hold; below 0 also when the hop is
+/// too quiet.
 #[inline(always)]
 pub(super) fn correlate<S: Simd, const L: usize, const FUSED: bool>(
     simd: S,
     sound: &Sound<L>,
     hop: &mut Hop<L>,
     turns: &Turns,
-) {
+) -> [f32; L] {
     if L == 8 {
         return correlate_eight::<S, L, FUSED>(simd, sound, hop, turns);
     }
@@ -235,77 +239,82 @@ pub(super) fn correlate<S: Simd, const L: usize, const FUSED: bool>(
     for (n, (cos, sin)) in waves.cos.iter().zip(&waves.sin).enumerate() {
         for c in 0..L {
             let (one, other) = (sound[n][c], sound[HOP - 1 - n][c]);
-            for tone in 0..8 {
-                re[tone][c] = add::<FUSED>(one + other, cos[tone], re[tone][c]);
-                im[tone][c] = add::<FUSED>(one - other, sin[tone], im[tone][c]);
+            for slot in 0..8 {
+                re[slot][c] = add::<FUSED>(one + other, cos[slot], re[slot][c]);
+                im[slot][c] = add::<FUSED>(one - other, sin[slot], im[slot][c]);
             }
         }
     }
+    let mut surplus = [0.0; L];
     for c in 0..L {
         let loud = f32::from(u8::from(hop.energy[c] >= FLOOR_ENERGY));
-        for tone in 0..8 {
-            let (re, im) = (re[tone][c] * loud, im[tone][c] * loud);
-            let (cos, sin) = turns[tone];
-            hop.re[tone][c] = re * cos - im * sin;
-            hop.im[tone][c] = re * sin + im * cos;
+        let mut strongest = [0.0f32; 2];
+        for slot in 0..8 {
+            let (re, im) = (re[slot][c] * loud, im[slot][c] * loud);
+            strongest[slot & 1] = strongest[slot & 1].max(re * re + im * im);
+            let (cos, sin) = turns[slot];
+            hop.re[slot][c] = re * cos - im * sin;
+            hop.im[slot][c] = re * sin + im * cos;
         }
+        let share = (strongest[0] + strongest[1]) * (2.0 / 40.0);
+        surplus[c] = (share - PAIR_SHARE * hop.energy[c]).min(hop.energy[c] - FLOOR_ENERGY);
     }
+    surplus
 }
 
-/// The same for eight channels, in vectors over channels: left to itself the compiler may
-/// choose vectors over tones, and turn rows into columns all the time.
+/// The same for eight channels, in vectors over channels, rows beside columns: left to itself
+/// the compiler may choose vectors over tones, and turn rows into columns all the time.
 #[inline(always)]
 fn correlate_eight<S: Simd, const L: usize, const FUSED: bool>(
     simd: S,
     sound: &Sound<L>,
     hop: &mut Hop<L>,
     turns: &Turns,
-) {
-    let nothing = f32x8::splat(simd, 0.0);
-    let (mut re, mut im) = ([nothing; 8], [nothing; 8]);
-    for (n, cos) in WAVES.cos.iter().enumerate() {
-        let even = f32x8::load(simd, &sound[n]) + f32x8::load(simd, &sound[HOP - 1 - n]);
-        for tone in 0..8 {
-            re[tone] = add_eight::<S, FUSED>(even, cos[tone], re[tone]);
+) -> [f32; L] {
+    let waves = &*WIDE_WAVES;
+    let nothing = f32x16::splat(simd, 0.0);
+    let (mut re, mut im) = ([nothing; 4], [nothing; 4]);
+    let eight = |n: usize| f32x8::load(simd, from_ref(&sound[n]));
+    for (n, cos) in waves.cos.iter().enumerate() {
+        let even = eight(n) + eight(HOP - 1 - n);
+        let even = even.combine(even);
+        for at in 0..4 {
+            re[at] = add_wide::<S, FUSED>(even, &cos[at], re[at]);
         }
     }
-    for (n, sin) in WAVES.sin.iter().enumerate() {
-        let odd = f32x8::load(simd, &sound[n]) - f32x8::load(simd, &sound[HOP - 1 - n]);
-        for tone in 0..8 {
-            im[tone] = add_eight::<S, FUSED>(odd, sin[tone], im[tone]);
+    for (n, sin) in waves.sin.iter().enumerate() {
+        let odd = eight(n) - eight(HOP - 1 - n);
+        let odd = odd.combine(odd);
+        for at in 0..4 {
+            im[at] = add_wide::<S, FUSED>(odd, &sin[at], im[at]);
         }
     }
-    let is_loud = f32x8::load(simd, &hop.energy).simd_ge(FLOOR_ENERGY);
-    let loud = is_loud.select(f32x8::splat(simd, 1.0), nothing);
-    for tone in 0..8 {
-        let (re, im) = (re[tone] * loud, im[tone] * loud);
-        let (cos, sin) = turns[tone];
-        hop.re[tone].copy_from_slice(&(re * cos - im * sin).to_array()[..L]);
-        hop.im[tone].copy_from_slice(&(re * sin + im * cos).to_array()[..L]);
+    let energy = f32x8::load(simd, from_ref(&hop.energy));
+    let loud = f32x8::splat(simd, 1.0);
+    let loud = energy.simd_ge(FLOOR_ENERGY).select(loud, loud - loud);
+    let loud = loud.combine(loud);
+    let mut strongest = nothing;
+    for at in 0..4 {
+        let (re, im) = (re[at] * loud, im[at] * loud);
+        strongest = strongest.max(re * re + im * im);
+        let ((row_re, column_re), (row_im, column_im)) = (re.split(), im.split());
+        for (slot, re, im) in [(2 * at, row_re, row_im), (2 * at + 1, column_re, column_im)] {
+            let (cos, sin) = turns[slot];
+            (re * cos - im * sin).store(from_mut(&mut hop.re[slot]));
+            (re * sin + im * cos).store(from_mut(&mut hop.im[slot]));
+        }
     }
+    let (row, column) = strongest.split();
+    let share = (row + column) * (2.0 / 40.0);
+    let surplus = (share - energy * PAIR_SHARE).min(energy - FLOOR_ENERGY);
+    let mut to = [0.0; L];
+    surplus.store(from_mut(&mut to));
+    to
 }
 
-/// [`add`] of eight channels.
+/// [`add`] of eight channels, for a row and a column.
 #[inline(always)]
-fn add_eight<S: Simd, const FUSED: bool>(a: f32x8<S>, b: f32, c: f32x8<S>) -> f32x8<S> {
+fn add_wide<S: Simd, const FUSED: bool>(a: f32x16<S>, b: &Wide, c: f32x16<S>) -> f32x16<S> {
+    let b = f32x16::load_array_ref(a.simd, &b.0);
     if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// How much more than its share the strongest row and column of a hop hold; below 0 also
-/// when the hop is too quiet.
-#[inline(always)]
-pub(super) fn surplus<const L: usize>(hop: &Hop<L>) -> [f32; L] {
-    let mut strongest = [[0.0f32; L]; 2];
-    for tone in 0..8 {
-        for c in 0..L {
-            let power = hop.re[tone][c] * hop.re[tone][c] + hop.im[tone][c] * hop.im[tone][c];
-            strongest[tone / 4][c] = strongest[tone / 4][c].max(power);
-        }
-    }
-    let mut surplus = [0.0f32; L];
-    for c in 0..L {
-        let share = (strongest[0][c] + strongest[1][c]) * (2.0 / 40.0);
-        surplus[c] = (share - PAIR_SHARE * hop.energy[c]).min(hop.energy[c] - FLOOR_ENERGY);
-    }
-    surplus
 }
