@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use helpline_core::id::MailInId;
+use helpline_core::request::email::Keys;
 use helpline_core::smtp::{Conversation, Input, Output, Pressure, Settings, Stored};
 use helpline_core::time::Time;
 
@@ -86,6 +87,7 @@ fn read(text: &str, path: &Path) -> (Settings, Vec<Line>) {
     let mut settings = Settings {
         host: "help.test".into(),
         addresses: vec!["help@help.test".into(), "desk@help.test".into()],
+        keys: Keys::new(b"the key of the talks", None),
         message_bytes_max: 26_214_400,
         messages_max: 100,
         lmtp: false,

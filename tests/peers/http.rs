@@ -20,6 +20,7 @@ use helpline::web::health::instrument;
 use helpline::web::metrics::Metrics;
 use helpline::web::status::StatusPage;
 use helpline::web::{Limits, serve};
+use helpline_core::request::email::Keys;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,8 @@ async fn site(limits: Limits) -> Site {
 }
 
 fn notifier(config: &Config, store: Store, clock: &Clock, address: SocketAddr) -> Arc<Notifier> {
-    let letterhead = Letterhead::new(config, &format!("http://{address}")).unwrap();
+    let keys = Arc::new(Keys::new(store.mail_key(), None));
+    let letterhead = Letterhead::new(config, &format!("http://{address}"), keys).unwrap();
     let mailer = Mailer::open(config).unwrap();
     let templates = Templates::load(None).unwrap();
     let services = Arc::new(Services::new(config, clock.clone()).unwrap());

@@ -14,7 +14,7 @@ use helpline::desk::{Desk, SpooledMail};
 use helpline::intake::{mail, smtp};
 use helpline::store::Store;
 use helpline_core::phone::DialRules;
-use helpline_core::request::email::Reading;
+use helpline_core::request::email::{Keys, Reading};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Row, SqlitePool};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -328,12 +328,17 @@ async fn machines_and_empty_mails_make_no_request() {
 static POISON_READS: AtomicU32 = AtomicU32::new(0);
 
 /// Breaks on one message, as a fault in the reader would.
-fn broken_reader(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (String, Reading) {
+fn broken_reader(
+    mail: &SpooledMail,
+    config: &Config,
+    dial: &DialRules,
+    keys: &Keys,
+) -> (String, Reading) {
     if mail.raw.starts_with(b"X-Poison") {
         POISON_READS.fetch_add(1, Ordering::SeqCst);
         panic!("poison");
     }
-    mail::read_mail(mail, config, dial)
+    mail::read_mail(mail, config, dial, keys)
 }
 
 #[tokio::test]

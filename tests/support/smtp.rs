@@ -10,6 +10,16 @@ use std::time::Duration;
 /// # Errors
 /// The connection broke before that reply: whether the message was taken is unknown.
 pub(crate) fn deliver(port: u16, from: &str, message: &str) -> std::io::Result<String> {
+    deliver_to(port, from, "help@help.test", message)
+}
+
+/// The same, for another recipient.
+pub(crate) fn deliver_to(
+    port: u16,
+    from: &str,
+    to: &str,
+    message: &str,
+) -> std::io::Result<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -18,7 +28,7 @@ pub(crate) fn deliver(port: u16, from: &str, message: &str) -> std::io::Result<S
     for line in [
         "EHLO peer.test".to_owned(),
         format!("MAIL FROM:<{from}>"),
-        "RCPT TO:<help@help.test>".to_owned(),
+        format!("RCPT TO:<{to}>"),
         "DATA".to_owned(),
         format!("{message}\r\n."),
     ] {

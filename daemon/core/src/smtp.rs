@@ -19,6 +19,7 @@ use self::chunk::Chunks;
 use self::data::DataReader;
 use self::own::{Ownership, ownership};
 use crate::id::MailInId;
+use crate::request::email::Keys;
 use crate::time::Time;
 
 /// Longest command line, in bytes with CRLF.
@@ -115,6 +116,8 @@ pub struct Settings {
     pub host: String,
     /// Addresses mail is taken for.
     pub addresses: Vec<String>,
+    /// Made of these, an address with a token is ours too.
+    pub keys: Keys,
     /// Largest message, in bytes.
     pub message_bytes_max: usize,
     /// Most messages of one connection.
@@ -478,7 +481,7 @@ impl Conversation {
         } else {
             &*to.address
         };
-        match ownership(&self.settings.addresses, address) {
+        match ownership(&self.settings.addresses, &self.settings.keys, address) {
             Ownership::Ours if envelope.rcpt.len() >= RECIPIENTS_MAX => {
                 self.refuse(reply::TOO_MANY_RECIPIENTS)
             }

@@ -107,13 +107,16 @@ impl Daemon {
         let sockets = Sockets::bind(&config).await?;
         let store = Store::open(&config.store, &clock).await.context("store")?;
         let calendars = config.calendars();
-        let desk = Desk::new(
+        let mut desk = Desk::new(
             store.clone(),
             Arc::clone(&config),
             calendars,
             clock.clone(),
             seed()?,
         );
+        if let Some(keys) = config.mail.token_keys()? {
+            desk.sign_with(keys);
+        }
         let desk = Arc::new(desk);
         desk.know(customers);
         desk.start()
@@ -165,7 +168,7 @@ impl Daemon {
         let notifier = Notifier::new(
             store.clone(),
             templates,
-            Letterhead::new(&config, &config.public_url())?,
+            Letterhead::new(&config, &config.public_url(), Arc::clone(desk.keys()))?,
             (Mailer::open(&config)?, services),
             config.recordings(),
             clock.clone(),

@@ -24,6 +24,7 @@ pub(crate) mod stage;
 mod status;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ use helpline_core::ivr::io::{Hours, Queues};
 use helpline_core::phone::DialRules;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
+use helpline_core::request::email::{Dsn, Keys, Undelivered};
 use helpline_core::rng::Rng;
 use helpline_core::time::{Time, Wall};
 use serde::{Deserialize, Serialize};
@@ -55,8 +57,8 @@ pub(crate) use attempt::{Live, LiveProgress, Order, OrderReply, Placed, Trace};
 pub use booking::Moved;
 pub(crate) use callback::Caller;
 pub(crate) use caller::{Stood, Turn};
+pub use helpline_core::request::email::request_tag;
 pub use honesty::{ERROR_BOUNDS, Record};
-pub use letter::request_tag;
 pub use mail::SpoolError;
 pub use mailbox::Message;
 pub use staff::Ordered;
@@ -75,6 +77,7 @@ pub struct Desk {
     store: Store,
     door: Arc<Door>,
     config: Arc<Config>,
+    keys: Arc<Keys>,
     calendars: BTreeMap<String, Calendar>,
     rules: DialRules,
     clock: Clock,
@@ -90,6 +93,8 @@ pub struct Desk {
     records: Mutex<BTreeMap<String, Record>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
     replies_withheld: AtomicU64,
+    /// Reports of what became of mail, by what they say.
+    reports: Mutex<BTreeMap<&'static str, u64>>,
     /// Bytes that wait in the spool, and when that was seen.
     spooled: Mutex<Option<(Time, u64)>>,
     line_changed: Arc<Notify>,
@@ -115,6 +120,8 @@ pub struct Snapshot {
     pub attempts: Vec<(&'static str, u64)>,
     /// Automatic replies not sent since the daemon started, their budget being used up.
     pub replies_withheld: u64,
+    /// Reports of what became of mail since the daemon started, by what they say.
+    pub reports: Vec<(&'static str, u64)>,
 }
 
 impl Desk {
@@ -138,6 +145,7 @@ impl Desk {
             estimators: estimators.collect(),
             doubts: Mutex::default(),
             records: Mutex::default(),
+            keys: Arc::new(Keys::new(store.mail_key(), None)),
             store,
             door: Arc::default(),
             config,
@@ -150,6 +158,7 @@ impl Desk {
             last_look: Mutex::default(),
             ended: Mutex::default(),
             replies_withheld: AtomicU64::new(0),
+            reports: Mutex::default(),
             spooled: Mutex::default(),
             line_changed: Arc::new(Notify::new()),
             mail_waiting: Arc::new(Notify::new()),
@@ -157,6 +166,17 @@ impl Desk {
             board: ArcSwap::default(),
             customers: ArcSwap::default(),
         }
+    }
+
+    /// The operator's keys for our own mail, in place of the database's.
+    pub fn sign_with(&mut self, keys: Keys) {
+        self.keys = Arc::new(keys);
+    }
+
+    /// With which our own mail is signed.
+    #[must_use]
+    pub const fn keys(&self) -> &Arc<Keys> {
+        &self.keys
     }
 
     /// Numbers for health and metrics.
@@ -173,6 +193,10 @@ impl Desk {
             counts,
             attempts,
             replies_withheld: self.replies_withheld.load(Ordering::Relaxed),
+            reports: locked(&self.reports)
+                .iter()
+                .map(|(a, n)| (*a, *n))
+                .collect(),
         })
     }
 
@@ -461,8 +485,12 @@ pub enum Filing {
     },
     /// A report of what became of a mail: stored, never answered.
     Bounce {
-        /// What it says.
+        /// What it says in a word.
         reason: &'static str,
+        /// The same in full.
+        dsn: Dsn,
+        /// The mail of ours that it is about.
+        of: Option<Undelivered>,
     },
     /// Cannot be read.
     Quarantine {
@@ -480,6 +508,8 @@ pub enum Filed {
     Duplicate,
     /// The request was not accepted (limits, do-not-call, line full): kept for people.
     Refused(AcceptError),
+    /// It spoke of a request made before; what was done, or why nothing was.
+    FollowUp(RequestId, &'static str),
     /// Filed without a request.
     Kept,
 }

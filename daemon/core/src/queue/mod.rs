@@ -83,6 +83,8 @@ pub enum Event {
     Rescheduled {
         /// Not to be called before.
         due: Wall,
+        /// Past this the time has to be asked anew.
+        not_after: Option<Wall>,
     },
     /// The customer phoned in and was helped.
     TalkedInbound,
@@ -134,6 +136,8 @@ pub struct Effects {
     pub rank: Option<i64>,
     /// New booked time; the end of a window told before falls away with it.
     pub due_at: Option<Wall>,
+    /// The end of the window of the new time.
+    pub not_after: Option<Wall>,
     /// Why it is held.
     pub held_reason: Option<HeldReason>,
     /// The attempt counts against the caps.
@@ -208,9 +212,16 @@ pub fn step(request: &RequestFacts, event: &Event, now: Wall) -> (State, Effects
             (S::Waiting, Effects::at(now))
         }
         (S::Scheduled | S::Backoff | S::Held, Event::Hastened) => (S::Waiting, Effects::at(now)),
-        (S::Waiting | S::Scheduled | S::Backoff | S::Held, Event::Rescheduled { due }) => {
-            (S::Scheduled, Effects::booked(*due))
-        }
+        (
+            S::Waiting | S::Scheduled | S::Backoff | S::Held,
+            Event::Rescheduled { due, not_after },
+        ) => (
+            S::Scheduled,
+            Effects {
+                not_after: *not_after,
+                ..Effects::booked(*due)
+            },
+        ),
         (_, Event::TalkedInbound) => (
             S::SettledInbound,
             Effects {

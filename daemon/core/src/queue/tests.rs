@@ -36,7 +36,10 @@ fn events() -> Vec<Event> {
         Event::TalkedInbound,
         Event::DoNotCall,
         Event::Hastened,
-        Event::Rescheduled { due: NOW },
+        Event::Rescheduled {
+            due: NOW,
+            not_after: None,
+        },
     ];
     for disposition in Disposition::ALL {
         let mut rng = crate::rng::Rng::new(1);
@@ -51,10 +54,13 @@ fn another_time_is_chosen_before_a_call_and_not_during_one() {
     let due = NOW + Duration::from_secs(3_600);
     for state in State::ALL {
         let request = facts(state);
-        let (next, effects) = step(&request, &Event::Rescheduled { due }, NOW);
+        let not_after = Some(due + Duration::from_secs(600));
+        let event = Event::Rescheduled { due, not_after };
+        let (next, effects) = step(&request, &event, NOW);
         if state.is_open() && !state.has_call() && state != State::Leased {
             assert_eq!(next, State::Scheduled, "{state:?}");
             assert_eq!((effects.due_at, effects.not_before), (Some(due), Some(due)));
+            assert_eq!(effects.not_after, not_after);
         } else {
             assert_eq!((next, effects), (state, Effects::default()), "{state:?}");
         }

@@ -1,6 +1,6 @@
 //! Whose address a recipient is.
 
-use crate::request::email::address_key;
+use crate::request::email::{Keys, address_key};
 
 /// Whose address a recipient is.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,8 +10,9 @@ pub(super) enum Ownership {
     Elsewhere,
 }
 
-/// Compares by lower-cased local part and A-label domain; `postmaster` is always ours (RFC 5321 §4.5.1).
-pub(super) fn ownership(own: &[String], address: &str) -> Ownership {
+/// Compares by lower-cased local part and A-label domain; `postmaster` is always ours (RFC 5321
+/// §4.5.1). Behind a plus only a token that we made is known.
+pub(super) fn ownership(own: &[String], keys: &Keys, address: &str) -> Ownership {
     let Some(given) = address_key(address) else {
         let is_postmaster = address.eq_ignore_ascii_case("postmaster");
         return if is_postmaster {
@@ -28,6 +29,7 @@ pub(super) fn ownership(own: &[String], address: &str) -> Ownership {
         here |= ours.1 == given.1;
     }
     match here {
+        true if keys.recipient(own, address).is_some() => Ownership::Ours,
         true if given.0 == "postmaster" => Ownership::Ours,
         true => Ownership::UnknownHere,
         false => Ownership::Elsewhere,

@@ -4,6 +4,7 @@ fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         host: "help.test".into(),
         addresses: vec!["help@help.test".into(), "hilfe@bücher.example".into()],
+        keys: Keys::new(b"a key of these tests", None),
         message_bytes_max: 100_000,
         messages_max: 100,
         lmtp: false,
@@ -47,7 +48,19 @@ fn in_data() -> Conversation {
 #[test]
 fn addresses_are_compared_by_lower_case_and_a_label() {
     let own = settings().addresses.clone();
+    let keys = settings().keys.clone();
+    let request = "01936f3a-0000-7000-8000-0123456789ab";
+    let reply = keys.reply_address(&own[0], request).unwrap();
+    let bounce = keys.bounce_address(&own[1], request).unwrap();
     for (address, whose) in [
+        (reply.as_str(), Ownership::Ours),
+        (&bounce.to_uppercase(), Ownership::Ours),
+        (&reply.replacen("+r", "+b", 1), Ownership::UnknownHere),
+        (&reply.replacen("+r", "+ra", 1), Ownership::UnknownHere),
+        (
+            &reply.replace("help.test", "other.test"),
+            Ownership::Elsewhere,
+        ),
         ("HELP@Help.Test", Ownership::Ours),
         ("hilfe@xn--bcher-kva.example", Ownership::Ours),
         ("Hilfe@BÜCHER.example", Ownership::Ours),
@@ -64,7 +77,7 @@ fn addresses_are_compared_by_lower_case_and_a_label() {
         ("@help.test", Ownership::Elsewhere),
         ("help@", Ownership::Elsewhere),
     ] {
-        assert_eq!(ownership(&own, address), whose, "{address}");
+        assert_eq!(ownership(&own, &keys, address), whose, "{address}");
     }
 }
 

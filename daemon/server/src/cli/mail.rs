@@ -6,19 +6,21 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use helpline_core::phone::DialRules;
-use helpline_core::request::email::{Envelope, MailContext, ReportContext, report};
+use helpline_core::request::email::{Envelope, Keys, MailContext, ReportContext, report};
 use helpline_core::time::Wall;
 use jiff::Timestamp;
 use jiff::fmt::temporal::Pieces;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::store::peek::Peek;
 
 /// Arguments of `helpline mail`.
 ///
 /// Prints one JSON object on one line (`helpline schema mail` describes it): what kind of mail
 /// it is, the text apart from quotes and signature, telephone numbers with their source, the
-/// time wanted. Nothing is sent, stored or looked up. Exit 0 whenever the file can be read,
+/// time wanted. Nothing is sent or stored. With `--config` answers to our own mail are told by the
+/// key that signs it, which is read from the database if no file holds it. Exit 0 whenever the file can be read,
 /// also when the mail would be refused or is a machine's.
 ///
 /// Example: helpline mail --region DE --tz Europe/Berlin request.eml
@@ -57,7 +59,7 @@ pub(super) struct Mail {
 }
 
 impl Mail {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = match &self.config {
             Some(file) => match Config::load(Some(file)) {
                 Ok(loaded) => Some(loaded.config),
@@ -71,7 +73,11 @@ impl Mail {
             None => None,
         };
         let raw = self.read()?;
-        let text = self.report(&raw, config.as_ref())?;
+        let keys = match &config {
+            Some(config) => keys(config).await?,
+            None => None,
+        };
+        let text = self.report(&raw, config.as_ref(), keys)?;
         let mut out = std::io::stdout().lock();
         match writeln!(out, "{text}") {
             // Whoever read has seen enough.
@@ -90,7 +96,12 @@ impl Mail {
         std::fs::read(&self.file).with_context(|| self.file.display().to_string())
     }
 
-    fn report(&self, raw: &[u8], config: Option<&Config>) -> anyhow::Result<String> {
+    fn report(
+        &self,
+        raw: &[u8],
+        config: Option<&Config>,
+        keys: Option<Keys>,
+    ) -> anyhow::Result<String> {
         let dial = match config {
             Some(config) => config.dial_rules(),
             None => DialRules {
@@ -120,6 +131,8 @@ impl Mail {
                 Some(address) => Envelope::From(address),
             },
             authserv_ids: &authserv_ids,
+            recipients: &self.envelope_to,
+            keys: keys.as_ref(),
         };
         let how = ReportContext {
             now: self.now.map(|(at, _)| at),
@@ -132,6 +145,19 @@ impl Mail {
             false => serde_json::to_string(&report)?,
         })
     }
+}
+
+/// What signs our own mail: the operator's keys, or that of a database that is there.
+async fn keys(config: &Config) -> anyhow::Result<Option<Keys>> {
+    if let Some(keys) = config.mail.token_keys()? {
+        return Ok(Some(keys));
+    }
+    // Without a database, or a daemon that used it, nothing was ever signed.
+    let Ok(store) = Peek::open(&config.store).await else {
+        return Ok(None);
+    };
+    let key = store.mail_key().await.unwrap_or_default();
+    Ok(key.map(|key| Keys::new(key.as_bytes(), None)))
 }
 
 /// An instant, and the offset it was written in.

@@ -117,7 +117,7 @@ impl Cli {
             Command::Call(call) => call.run().await,
             Command::Ivr(command) => command.run().await,
             Command::Ewt(ewt) => ewt.run(),
-            Command::Mail(mail) => mail.run(),
+            Command::Mail(mail) => mail.run().await,
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,

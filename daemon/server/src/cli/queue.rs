@@ -184,6 +184,7 @@ fn as_json(request: &Seen, place: Option<u32>) -> Value {
         "not_before": request.not_before.rfc3339(),
         "due_at": request.due_at.map(Wall::rfc3339),
         "attempts": request.attempts, "promise": request.promise, "missed": request.missed,
+        "mail_failed": request.mail_failed,
     })
 }
 
@@ -246,6 +247,10 @@ impl One {
         writeln!(out, "customer  {} {name}", request.number)?;
         if let Some(email) = &request.email {
             writeln!(out, "mail      {email}")?;
+        }
+        if let Some(status) = &request.mail_failed {
+            let why = "mail does not reach this customer, the call still happens";
+            writeln!(out, "          {why} ({status})")?;
         }
         if let Some(due) = request.due_at {
             writeln!(out, "booked    {}", local(due, zone))?;

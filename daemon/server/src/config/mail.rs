@@ -1,13 +1,15 @@
 //! `[smtp]` and `[mail]`: how mail comes in and goes out.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
+use helpline_core::request::email::Keys;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Period, loopback};
+use super::{Period, loopback, read_secret};
 
 /// The SMTP receiver.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -56,7 +58,7 @@ impl Default for Smtp {
 }
 
 /// Outgoing mail.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mail {
     /// Folder that gets a file a message when there is no relay. Default: `mail` under `store.dir`.
@@ -70,6 +72,62 @@ pub struct Mail {
     pub authserv_ids: Vec<String>,
     /// Mailboxes from which mail is fetched.
     pub imap: Vec<Imap>,
+    /// Answers go to `help+rTOKEN@...` and bounces to `help+bTOKEN@...`. Switch it off where
+    /// mail to an address with a plus sign does not arrive.
+    pub plus_addresses: bool,
+    /// File with the key that signs our own mail (32 characters or more; `credential:NAME`).
+    /// Default: a key made once and kept in the database.
+    pub token_key_file: Option<PathBuf>,
+    /// The key before it, believed while mail signed with it may still be answered.
+    pub token_key_previous_file: Option<PathBuf>,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Mail {
+            directory: None,
+            relay: None,
+            templates: None,
+            authserv_ids: Vec::new(),
+            imap: Vec::new(),
+            plus_addresses: true,
+            token_key_file: None,
+            token_key_previous_file: None,
+        }
+    }
+}
+
+/// Fewest characters of a key.
+const KEY_CHARS_MIN: usize = 32;
+
+impl Mail {
+    /// The keys of the operator; `None` where the database's own serves.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a key that is too short.
+    pub fn token_keys(&self) -> anyhow::Result<Option<Keys>> {
+        let Some(file) = &self.token_key_file else {
+            return Ok(None);
+        };
+        let current = read_key(file).context("mail.token_key_file")?;
+        let previous = self.token_key_previous_file.as_deref();
+        let previous = previous.map(read_key).transpose();
+        let previous = previous.context("mail.token_key_previous_file")?;
+        let previous = previous.as_ref().map(String::as_bytes);
+        Ok(Some(Keys::new(current.as_bytes(), previous)))
+    }
+}
+
+/// A key, if it is long enough.
+pub(super) fn read_key(file: &Path) -> anyhow::Result<String> {
+    let key = read_secret(file)?;
+    let chars = key.trim().chars().count();
+    anyhow::ensure!(
+        chars >= KEY_CHARS_MIN,
+        "{}: a key of {chars} characters is too short; make one with `openssl rand -hex 32`",
+        file.display()
+    );
+    Ok(key.trim().to_owned())
 }
 
 /// A mailbox from which mail is fetched (IMAP, RFC 3501). What was dealt with is moved to the

@@ -307,6 +307,11 @@ fn declare(metrics: &Metrics) {
             &[],
         ),
         (
+            "helpline_mail_dsn_total",
+            "Reports of what became of mail, by what they say; not_ours changes nothing.",
+            &["action"],
+        ),
+        (
             "helpline_replies_withheld_total",
             "Automatic replies not sent, their budget being used up.",
             &[],
@@ -425,6 +430,9 @@ fn line(metrics: &Metrics, snapshot: &Snapshot) {
         &[],
         number(snapshot.replies_withheld),
     );
+    for (action, n) in &snapshot.reports {
+        metrics.set("helpline_mail_dsn_total", &[action], number(*n));
+    }
 }
 
 fn voice(metrics: &Metrics, telephony: &Telephony, trunks: &[String]) {

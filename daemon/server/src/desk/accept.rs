@@ -148,6 +148,7 @@ impl Desk {
         let domain = address.and_then(|a| a.rsplit_once('@')).map(|(_, d)| d);
         Letters {
             domain: domain.unwrap_or("localhost").to_owned(),
+            keys: Arc::clone(&self.keys),
             title: self
                 .queue(queue)
                 .map_or_else(String::new, |q| q.title.clone()),

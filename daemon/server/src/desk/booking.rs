@@ -86,29 +86,18 @@ async fn move_to(
     (bookings, zone): (&Bookings, &str),
     letters: &AllLetters,
 ) -> Result<Moved, StoreError> {
-    let now = tx.now().await?;
     let when = When::Window {
         not_before: at,
         not_after: None,
     };
-    let asked = Asked::Directly;
-    let times = match bookings.hours.times(when, asked, now) {
-        Ok(times) => times,
-        Err(why) => return Ok(Moved::BadTime(why.to_owned())),
+    let due = match bookings.book(tx, row, when, Asked::Directly).await? {
+        Booked::At(due) => due,
+        Booked::Soon(_) => {
+            return Ok(Moved::BadTime("choose a time that lies ahead".to_owned()));
+        }
+        Booked::BadTime(why) => return Ok(Moved::BadTime(why)),
+        Booked::TooLate => return Ok(Moved::TooLate),
     };
-    let Some(due) = times.due_at else {
-        return Ok(Moved::BadTime("choose a time that lies ahead".to_owned()));
-    };
-    // A booking that is looked at again does not stand in its own way.
-    let same_slot = row.due_at.is_some_and(|old| Slot::of(old) == Slot::of(due));
-    if !same_slot && let Err(why) = bookings.reserve(tx, times, asked).await? {
-        return Ok(Moved::BadTime(why));
-    }
-    let (state, effects) = step(&row.facts(), &Event::Rescheduled { due }, now);
-    if effects.due_at.is_none() {
-        return Ok(Moved::TooLate);
-    }
-    request::apply(tx, row, state, &effects).await?;
     let promise = Promise::booked(due, row.zone.as_deref().unwrap_or(zone));
     let letter = Letter {
         kind: "changed",
@@ -119,6 +108,61 @@ async fn move_to(
     };
     letters.of(&row.queue).about(tx, row, &letter).await?;
     Ok(Moved::Done(due))
+}
+
+/// What became of the booking of another time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Booked {
+    /// It is booked for this time.
+    At(Wall),
+    /// The time is now, until an end perhaps: nothing was changed.
+    Soon(Option<Wall>),
+    /// It cannot be called then; a sentence says why.
+    BadTime(String),
+    /// Its call is on, or it is over.
+    TooLate,
+}
+
+impl Bookings {
+    /// Books the call of a request for another time.
+    pub(super) async fn book(
+        &self,
+        tx: &mut Conn,
+        row: &RequestRow,
+        when: When,
+        asked: Asked,
+    ) -> Result<Booked, StoreError> {
+        let now = tx.now().await?;
+        let times = match self.hours.times(when, asked, now) {
+            Ok(times) => times,
+            Err(why) => return Ok(Booked::BadTime(why.to_owned())),
+        };
+        let Some(due) = times.due_at else {
+            return Ok(Booked::Soon(times.not_after));
+        };
+        // A booking that is looked at again does not stand in its own way.
+        let same_slot = row.due_at.is_some_and(|old| Slot::of(old) == Slot::of(due));
+        let times = match same_slot {
+            true => times,
+            false => match self.reserve(tx, times, asked).await? {
+                Ok(times) => times,
+                Err(why) => return Ok(Booked::BadTime(why)),
+            },
+        };
+        let due = times.due_at.unwrap_or(due);
+        let not_after = times.not_after;
+        let (state, effects) = step(&row.facts(), &Event::Rescheduled { due, not_after }, now);
+        if effects.due_at.is_none() {
+            return Ok(Booked::TooLate);
+        }
+        request::apply(tx, row, state, &effects).await?;
+        Ok(Booked::At(due))
+    }
+
+    /// Whether these are the bookings of that queue.
+    pub(super) fn are_of(&self, queue: &str) -> bool {
+        self.queue == queue
+    }
 }
 
 impl Bookings {

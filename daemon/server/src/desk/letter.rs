@@ -1,35 +1,15 @@
 //! Mail rows: what is told about a request, written with the change it tells of.
 
-use helpline_core::id::RequestId;
+use std::sync::Arc;
+
 use helpline_core::queue::ewt::Promise;
+use helpline_core::request::email::{Keys, SentMail};
 use helpline_core::time::Wall;
 use url::form_urlencoded;
 
-use super::{AckTo, Desk, StoreError};
+use super::{AckTo, Desk, StoreError, request_tag};
 use crate::store::outbox::MailBody;
 use crate::store::{Conn, NewOutbox, RequestRow, outbox};
-
-/// Neither `I` nor `O`, `0` nor `1`: a person reads it out on the telephone.
-const TAG_ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
-
-/// Short name of a request that a person can quote: `7KQ2-9F4M`.
-#[must_use]
-pub fn request_tag(id: &RequestId) -> String {
-    // The last 40 bits of a UUIDv7 are random.
-    let tail: Vec<u8> = id.as_str().bytes().rev().take(10).collect();
-    let bits = tail.iter().rev().fold(0_u64, |bits, byte| {
-        bits << 4 | u64::from(char::from(*byte).to_digit(16).unwrap_or(0))
-    });
-    let mut tag = String::with_capacity(9);
-    for place in (0..8).rev() {
-        if tag.len() == 4 {
-            tag.push('-');
-        }
-        let index = usize::try_from(bits >> (5 * place) & 31).unwrap_or(0);
-        tag.push(char::from(TAG_ALPHABET.get(index).copied().unwrap_or(b'2')));
-    }
-    tag
-}
 
 /// Past this an acknowledgement would only confuse.
 pub(super) fn stale_at(promise: &Promise) -> Option<Wall> {
@@ -54,6 +34,8 @@ fn form_query(row: &RequestRow) -> String {
 pub(super) struct Letters {
     /// Domain of Message-IDs.
     pub(super) domain: String,
+    /// What signs them.
+    pub(super) keys: Arc<Keys>,
     /// Title of the queue.
     pub(super) title: String,
 }
@@ -135,11 +117,17 @@ impl Letters {
         body: MailBody,
         language: &str,
     ) -> NewOutbox {
+        let mail = SentMail {
+            is_request: body.request_tag.is_some(),
+            about: about.clone(),
+            kind: kind.to_owned(),
+            seq,
+        };
         NewOutbox {
             // One mail of a kind and number about one thing: the id says so, and every
             // retry has the same Message-ID.
             id: format!("{about}.{kind}.{seq}"),
-            message_id: format!("{about}.{kind}.{seq}@{}", self.domain),
+            message_id: self.keys.message_id(&mail, &self.domain),
             about,
             kind,
             seq,
@@ -166,22 +154,4 @@ pub(super) struct Letter {
     pub(super) promise: Option<Promise>,
     pub(super) reason: Option<&'static str>,
     pub(super) next_at: Option<Wall>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_short_and_readable() {
-        let id = RequestId::from_text("01936f3a-0000-7000-8000-0123456789ab");
-        let tag = request_tag(&id);
-        assert_eq!(tag.len(), 9);
-        assert_eq!(&tag[4..5], "-");
-        assert!(tag.bytes().all(|b| b == b'-' || TAG_ALPHABET.contains(&b)));
-        let other = RequestId::from_text("01936f3a-0000-7000-8000-0123456789ac");
-        assert_ne!(tag, request_tag(&other));
-        // Nonsense gives a tag all the same.
-        assert_eq!(request_tag(&RequestId::from_text("é")).len(), 9);
-    }
 }

@@ -4,16 +4,19 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use helpline_core::id::MailInId;
+use helpline_core::id::{MailInId, RequestId};
 use helpline_core::request::HelpRequest;
+use helpline_core::request::email::{Action, Dsn, FollowUp, Undelivered};
 
 use super::accept::{Entered, Entry, enter};
 use super::budget;
 use super::letter::Letters;
 use super::locked;
+use super::thread::{self, Follow, Step};
 use super::{AcceptError, AckTo, Desk, Filed, Filing, Origin, SpooledMail, StoreError};
+use crate::store::bounce::{self, Bounced};
 use crate::store::outbox::MailBody;
-use crate::store::{Conn, MailClaim, NewMail, SPOOL_BYTES_MAX, mail, outbox};
+use crate::store::{Conn, MailClaim, NewMail, SPOOL_BYTES_MAX, mail, outbox, request};
 
 /// How long a look at the spool is good for.
 const SPOOL_SEEN_FOR: Duration = Duration::from_secs(1);
@@ -35,6 +38,8 @@ struct File {
     id: MailInId,
     epoch: i64,
     content_hash: String,
+    /// What it asks of a request made before; without such a request, it is `what`.
+    follow: Option<Follow>,
     what: What,
     letters: Letters,
 }
@@ -54,6 +59,11 @@ enum What {
     Keep {
         kind: &'static str,
         reason: &'static str,
+    },
+    Bounce {
+        reason: &'static str,
+        dsn: Dsn,
+        of: Option<Undelivered>,
     },
 }
 
@@ -179,24 +189,59 @@ impl Desk {
         content_hash: &str,
         filing: Filing,
     ) -> Result<Filed, StoreError> {
+        self.file(spooled, content_hash, None, filing).await
+    }
+
+    /// Files a claimed message that names a request made before: what it asks of that one is
+    /// done. Should there be no such request, it is filed as `otherwise`.
+    ///
+    /// # Errors
+    /// As [`Desk::file_mail`].
+    pub async fn file_follow_up(
+        &self,
+        spooled: &SpooledMail,
+        content_hash: &str,
+        follow_up: FollowUp,
+        otherwise: Filing,
+    ) -> Result<Filed, StoreError> {
+        let follow = self.follow(follow_up, answered(&otherwise)).await?;
+        self.file(spooled, content_hash, Some(follow), otherwise)
+            .await
+    }
+
+    async fn file(
+        &self,
+        spooled: &SpooledMail,
+        content_hash: &str,
+        follow: Option<Follow>,
+        filing: Filing,
+    ) -> Result<Filed, StoreError> {
+        let report = report_word(&filing);
         let (what, queue) = self.what(filing).await;
         let file = File {
             id: spooled.id.clone(),
             epoch: spooled.epoch,
             content_hash: content_hash.to_owned(),
+            follow,
             what,
             letters: self.letters(&queue),
         };
-        let (filed, withheld) = self
+        let Put {
+            filed,
+            withheld,
+            hang_up,
+        } = self
             .store
             .write(move |tx| {
                 let file = file.clone();
                 Box::pin(async move { put(tx, &file).await })
             })
             .await?;
+        if let Some(word) = report {
+            *locked(&self.reports).entry(word).or_default() += 1;
+        }
         self.note_reply(withheld);
-        self.wake_line();
-        self.wake_mail();
+        self.end_calls(hang_up);
         Ok(filed)
     }
 
@@ -223,7 +268,7 @@ impl Desk {
                 self.config.default_queue().to_owned(),
             ),
             Filing::Machine { reason } => keep("machine", reason),
-            Filing::Bounce { reason } => keep("bounce", reason),
+            Filing::Bounce { reason, dsn, of } => (What::Bounce { reason, dsn, of }, String::new()),
             Filing::Quarantine { reason } => keep("quarantine", reason),
         }
     }
@@ -252,34 +297,146 @@ const fn refusal(error: &AcceptError) -> &'static str {
     }
 }
 
-/// What was filed, and whether a reply to it was withheld.
-async fn put(tx: &mut Conn, file: &File) -> Result<(Filed, bool), StoreError> {
+/// Whom a filing would answer.
+fn answered(filing: &Filing) -> Option<AckTo> {
+    match filing {
+        Filing::Request { ack, .. } => ack.clone(),
+        Filing::NeedsInfo { ask, .. } => ask.clone(),
+        Filing::Machine { .. } | Filing::Bounce { .. } | Filing::Quarantine { .. } => None,
+    }
+}
+
+/// By which word a report is counted.
+const fn report_word(filing: &Filing) -> Option<&'static str> {
+    match filing {
+        Filing::Bounce { of: None, .. } => Some("not_ours"),
+        Filing::Bounce { dsn, .. } => Some(match dsn.action {
+            Action::Failed => "failed",
+            Action::Delayed => "delayed",
+            Action::Delivered => "delivered",
+            Action::Unknown => "unparsed",
+        }),
+        _ => None,
+    }
+}
+
+/// What was filed.
+struct Put {
+    filed: Filed,
+    /// A reply to it was withheld.
+    withheld: bool,
+    /// A live call has to be ended.
+    hang_up: Option<RequestId>,
+}
+
+impl From<(Filed, bool)> for Put {
+    fn from((filed, withheld): (Filed, bool)) -> Self {
+        Put {
+            filed,
+            withheld,
+            hang_up: None,
+        }
+    }
+}
+
+async fn put(tx: &mut Conn, file: &File) -> Result<Put, StoreError> {
     let (id, epoch, hash) = (&file.id, file.epoch, file.content_hash.as_str());
     let fresh = mail::see(tx, hash, id).await?;
     match &file.what {
         What::Keep { kind, reason } => {
             mail::done(tx, id, epoch, kind, Some(reason), hash, None).await?;
-            Ok((Filed::Kept, false))
+            return Ok((Filed::Kept, false).into());
         }
         _ if !fresh => {
             mail::done(tx, id, epoch, "duplicate", None, hash, None).await?;
-            Ok((Filed::Duplicate, false))
+            return Ok((Filed::Duplicate, false).into());
         }
-        What::Enter(entry) => match enter(tx, entry).await? {
-            Ok(Entered { accepted, withheld }) => {
-                let request = Some(&accepted.id);
-                mail::done(tx, id, epoch, "request", None, hash, request).await?;
-                Ok((Filed::Request(accepted.id), withheld))
+        _ => {}
+    }
+    let entry = match &file.follow {
+        None => None,
+        Some(follow) => match thread::put(tx, follow).await? {
+            Step::ByItself => None,
+            Step::Again(entry) => Some(entry),
+            Step::Done(followed) => {
+                let (request, reason) = (followed.request, followed.reason);
+                let about = Some(&request);
+                mail::done(tx, id, epoch, "follow_up", Some(reason), hash, about).await?;
+                return Ok(Put {
+                    filed: Filed::FollowUp(request, reason),
+                    withheld: followed.withheld,
+                    hang_up: followed.hang_up,
+                });
             }
-            Err(error) => refuse(tx, file, error).await,
         },
+    };
+    Ok(match entry {
+        Some(entry) => put_request(tx, file, entry).await?,
+        None => put_by_itself(tx, file).await?,
+    }
+    .into())
+}
+
+/// What was filed, and whether a reply to it was withheld.
+async fn put_by_itself(tx: &mut Conn, file: &File) -> Result<(Filed, bool), StoreError> {
+    let (id, epoch, hash) = (&file.id, file.epoch, file.content_hash.as_str());
+    match &file.what {
+        What::Enter(entry) => put_request(tx, file, entry).await,
         What::Refused(error) => refuse(tx, file, error.clone()).await,
         What::Ask { reason, .. } => {
             let withheld = !ask(tx, file).await?;
             mail::done(tx, id, epoch, "needs_info", Some(reason), hash, None).await?;
             Ok((Filed::Kept, withheld))
         }
+        What::Bounce { reason, dsn, of } => {
+            let request = came_back(tx, dsn, of.as_ref()).await?;
+            let request = request.as_ref();
+            mail::done(tx, id, epoch, "bounce", Some(reason), hash, request).await?;
+            Ok((Filed::Kept, false))
+        }
+        What::Keep { kind, reason } => {
+            mail::done(tx, id, epoch, kind, Some(reason), hash, None).await?;
+            Ok((Filed::Kept, false))
+        }
     }
+}
+
+async fn put_request(
+    tx: &mut Conn,
+    file: &File,
+    entry: &Entry,
+) -> Result<(Filed, bool), StoreError> {
+    let (id, epoch, hash) = (&file.id, file.epoch, file.content_hash.as_str());
+    match enter(tx, entry).await? {
+        Ok(Entered { accepted, withheld }) => {
+            let request = Some(&accepted.id);
+            mail::done(tx, id, epoch, "request", None, hash, request).await?;
+            Ok((Filed::Request(accepted.id), withheld))
+        }
+        Err(error) => refuse(tx, file, error).await,
+    }
+}
+
+/// Notes with the request and the mail that it came back; a report that it is late, or arrived,
+/// changes nothing. The request that the mail spoke of, if it did.
+async fn came_back(
+    tx: &mut Conn,
+    dsn: &Dsn,
+    of: Option<&Undelivered>,
+) -> Result<Option<RequestId>, StoreError> {
+    let Some(of) = of else { return Ok(None) };
+    let about = RequestId::from_text(&of.about);
+    if dsn.action == Action::Failed
+        && let Some(Bounced { to, kind }) = bounce::note(tx, of, dsn.status.as_deref()).await?
+    {
+        tracing::warn!(about = %about, kind, status = dsn.status, "a mail came back");
+        // The operator's own mailboxes are not given up.
+        if dsn.has_no_address() && kind != "voicemail" {
+            let status = dsn.status.as_deref().unwrap_or_default();
+            bounce::suppress(tx, &to, status).await?;
+        }
+    }
+    Ok(request::by_id(tx, &about).await?.map(|row| row.id))
 }
 
 /// Writes the question for a number, if somebody may be asked; false if the budget of

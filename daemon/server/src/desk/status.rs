@@ -91,9 +91,17 @@ pub(super) async fn find(
     tx: &mut Conn,
     token: &str,
 ) -> Result<Option<(RequestRow, RequestRow)>, StoreError> {
-    let Some(own) = request::by_token(tx, token).await? else {
-        return Ok(None);
-    };
+    match request::by_token(tx, token).await? {
+        Some(own) => with_parent(tx, own).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A row, and the one whose state counts.
+pub(super) async fn with_parent(
+    tx: &mut Conn,
+    own: RequestRow,
+) -> Result<(RequestRow, RequestRow), StoreError> {
     let mut row = own.clone();
     // A parent may have been merged in turn; the chain is short, and bounded here.
     for _ in 0..8 {
@@ -104,7 +112,7 @@ pub(super) async fn find(
             .await?
             .ok_or(StoreError::NotFound)?;
     }
-    Ok(Some((own, row)))
+    Ok((own, row))
 }
 
 /// Whoever asked for the same number a second time may take the first request back, or move

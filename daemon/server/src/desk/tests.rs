@@ -10,6 +10,8 @@ use helpline_core::request::Channel;
 use super::*;
 use crate::store::tests::{benches, trunk_config};
 
+mod thread;
+
 fn config() -> Arc<Config> {
     let mut config = Config::default();
     config.dial.allow = vec!["DE".into()];

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use helpline_core::phone::DialRules;
 use helpline_core::request::email::{
-    AckParts, Envelope, Kind, MailContext, Reading, address_key, content_hash, read,
+    AckParts, Envelope, Keys, Kind, MailContext, Reading, address_key, content_hash, read,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ struct Office {
 }
 
 /// Reads one message: content hash and what it asks for.
-pub type Reader = fn(&SpooledMail, &Config, &DialRules) -> (String, Reading);
+pub type Reader = fn(&SpooledMail, &Config, &DialRules, &Keys) -> (String, Reading);
 
 /// Why reading gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,16 +119,29 @@ impl Office {
     /// Reads and files one message.
     async fn one(&self, mail: SpooledMail) {
         let id = mail.id.clone();
-        let (hash, filing) = match self.read_patiently(&mail).await {
-            Ok((hash, reading)) => (hash, self.filing(&mail, reading)),
+        let (hash, follow_up, filing) = match self.read_patiently(&mail).await {
+            Ok((hash, mut reading)) => {
+                let follow_up = reading.follow_up.take();
+                let filing = self.filing(&mail, reading);
+                // What came for the postmaster asks nothing.
+                let is_machine = matches!(filing, Filing::Machine { .. });
+                (hash, follow_up.filter(|_| !is_machine), filing)
+            }
             Err(None) => return,
             Err(Some(broken)) => {
                 tracing::error!(mail.id = %id, reason = broken.word(), "mail: set aside");
                 let reason = broken.word();
-                (format!("broken-{id}"), Filing::Quarantine { reason })
+                (format!("broken-{id}"), None, Filing::Quarantine { reason })
             }
         };
-        match self.desk.file_mail(&mail, &hash, filing).await {
+        let filed = match follow_up {
+            Some(follow_up) => {
+                let filing = self.desk.file_follow_up(&mail, &hash, *follow_up, filing);
+                filing.await
+            }
+            None => self.desk.file_mail(&mail, &hash, filing).await,
+        };
+        match filed {
             Ok(Filed::Request(request)) => {
                 tracing::info!(mail.id = %id, request.id = %request, "mail: a request");
             }
@@ -165,8 +178,9 @@ impl Office {
     async fn read(&self, mail: &SpooledMail) -> Result<(String, Reading), Broken> {
         let (mail, config) = (mail.clone(), Arc::clone(&self.config));
         let (dial, reader) = (self.dial.clone(), self.reader);
+        let keys = Arc::clone(self.desk.keys());
         let reading = tokio::task::spawn_blocking(move || {
-            catch_unwind(AssertUnwindSafe(|| reader(&mail, &config, &dial)))
+            catch_unwind(AssertUnwindSafe(|| reader(&mail, &config, &dial, &keys)))
         });
         match tokio::time::timeout(READ_WAIT, reading).await {
             Ok(Ok(Ok(read))) => Ok(read),
@@ -201,26 +215,27 @@ impl Office {
                 language,
             },
             Kind::Machine { reason } => Filing::Machine { reason },
-            Kind::Bounce { reason } => Filing::Bounce { reason },
+            Kind::Bounce { reason, dsn, of } => Filing::Bounce { reason, dsn, of },
             Kind::Quarantine { reason } => Filing::Quarantine { reason },
         }
     }
 
     fn is_help_address(&self, rcpt: &str) -> bool {
+        let own = &self.config.smtp.addresses;
         let given = address_key(rcpt);
-        given.is_some()
-            && self
-                .config
-                .smtp
-                .addresses
-                .iter()
-                .any(|own| address_key(own) == given)
+        let is_own = given.is_some() && own.iter().any(|own| address_key(own) == given);
+        is_own || self.desk.keys().recipient(own, rcpt).is_some()
     }
 }
 
 /// The reader of the daemon.
 #[must_use]
-pub fn read_mail(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (String, Reading) {
+pub fn read_mail(
+    mail: &SpooledMail,
+    config: &Config,
+    dial: &DialRules,
+    keys: &Keys,
+) -> (String, Reading) {
     let context = MailContext {
         own_addresses: &config.smtp.addresses,
         zone: &config.site.zone,
@@ -233,6 +248,8 @@ pub fn read_mail(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (Stri
             false => mail.mail_from.as_deref().into(),
         },
         authserv_ids: &config.mail.authserv_ids,
+        recipients: &mail.rcpt,
+        keys: Some(keys),
     };
     (content_hash(&mail.raw), read(&mail.raw, &context))
 }
@@ -285,6 +302,8 @@ mod tests {
             received: helpline_core::time::Wall::from_millis(0),
             envelope: Some("a@cust.test").into(),
             authserv_ids: &[],
+            recipients: &[],
+            keys: None,
         };
         assert_eq!(
             form_query(&read(raw, &context)),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use helpline_core::request::email::Keys;
 use helpline_core::smtp::{
     BUSY, Conversation, Input, Output, Pressure, Received, Settings, Stored,
 };
@@ -129,11 +130,10 @@ impl Receiver {
             _ => None,
         };
         Ok(Arc::new(Receiver {
-            desk,
-            clock,
             settings: Arc::new(Settings {
                 host: host.to_owned(),
                 addresses: config.addresses.clone(),
+                keys: Keys::clone(desk.keys()),
                 message_bytes_max: config.message_bytes_max,
                 messages_max: match lmtp {
                     true => u32::MAX,
@@ -143,6 +143,8 @@ impl Receiver {
                 starttls: tls.is_some(),
                 require_tls: config.require_tls && !lmtp,
             }),
+            desk,
+            clock,
             tls,
             connections_max: config.connections_max,
             per_address_max: match lmtp {

@@ -3,10 +3,12 @@
 //! headers panics on a line break in a display name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use helpline_core::request::clean_text;
+use helpline_core::request::email::Keys;
 use helpline_core::time::Wall;
 use lettre::address::Envelope;
 use lettre::message::header::ContentType;
@@ -32,8 +34,12 @@ const RELAY_CONNECTIONS_MAX: u32 = 4;
 /// Who writes: the same on every mail.
 #[derive(Clone, Debug)]
 pub struct Letterhead {
-    /// Own address: sender, `Reply-To` and envelope sender.
+    /// Own address: sender, and where answers and bounces go that need no token.
     pub address: Address,
+    /// What makes tokens.
+    pub keys: Arc<Keys>,
+    /// Answers and bounces go to addresses with a token behind a plus sign.
+    pub plus_addresses: bool,
     /// Name of the site.
     pub site_name: String,
     /// How customers reach the pages, without a final slash.
@@ -45,16 +51,39 @@ impl Letterhead {
     ///
     /// # Errors
     /// There is no such address, or it is none.
-    pub fn new(config: &Config, public_url: &str) -> anyhow::Result<Self> {
+    pub fn new(config: &Config, public_url: &str, keys: Arc<Keys>) -> anyhow::Result<Self> {
         let address = config.smtp.addresses.first();
         let address = address.context("smtp.addresses is empty: mail needs a sender")?;
         Ok(Letterhead {
             address: address
                 .parse()
                 .with_context(|| format!("smtp.addresses: {address:?} is no address"))?,
+            keys,
+            plus_addresses: config.mail.plus_addresses,
             site_name: config.site.name.clone(),
             public_url: public_url.trim_end_matches('/').to_owned(),
         })
+    }
+}
+
+impl Letterhead {
+    /// Where an answer to this mail goes: if it is about a request, to an address that names it.
+    fn reply_to(&self, row: &OutboxRow) -> Address {
+        let own: &str = self.address.as_ref();
+        let is_request = row.body.request_tag.is_some();
+        self.or_plain(|keys| is_request.then(|| keys.reply_address(own, &row.about))?)
+    }
+
+    /// Where bounces of this mail go (VERP): the address names what it is about.
+    fn envelope_sender(&self, row: &OutboxRow) -> Address {
+        let own: &str = self.address.as_ref();
+        self.or_plain(|keys| keys.bounce_address(own, &row.about))
+    }
+
+    fn or_plain(&self, make: impl FnOnce(&Keys) -> Option<String>) -> Address {
+        let made = self.plus_addresses.then(|| make(&self.keys)).flatten();
+        let made = made.and_then(|address| address.parse().ok());
+        made.unwrap_or_else(|| self.address.clone())
     }
 }
 
@@ -81,12 +110,13 @@ pub fn compose(
     let to: Address = row.to_addr.parse().context("recipient is no address")?;
     let name = clean_text(&from.site_name, 100, false);
     let date = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or(0));
+    let message_id = message_id(from, row);
     let mut message = Message::builder()
         .from(Mailbox::new(name.clone(), from.address.clone()))
-        .reply_to(Mailbox::new(name, from.address.clone()))
+        .reply_to(Mailbox::new(name, from.reply_to(row)))
         .to(Mailbox::new(None, to))
         .date(date)
-        .message_id(Some(format!("<{}>", message_id(from, row))))
+        .message_id(Some(format!("<{message_id}>")))
         .subject(subject(mail, row));
     if let Some(id) = row
         .body
@@ -99,12 +129,12 @@ pub fn compose(
     if let Some(references) = references(row) {
         message = message.references(references);
     }
-    let domain = from.address.domain();
+    let mark = from.keys.loop_mark(&message_id);
     for (name, value) in [
         // RFC 3834 §5: no robot shall answer this.
         ("Auto-Submitted", "auto-replied"),
         ("X-Auto-Response-Suppress", "All"),
-        ("X-Helpline-Loop", domain),
+        ("X-Helpline-Loop", mark.as_str()),
         ("Content-Language", mail.locale.as_str()),
     ] {
         let value = HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned());
@@ -214,23 +244,23 @@ impl Mailer {
         Ok(Mailer::Directory(folder))
     }
 
-    /// Sends `bytes` to the one recipient; `id` names the file in a folder.
+    /// Sends `bytes` to the one recipient of `row`, whose id names the file in a folder.
     ///
     /// # Errors
     /// What the relay or the file system says, and whether another try may help.
     pub async fn send(
         &self,
         from: &Letterhead,
-        to: &str,
-        id: &str,
+        row: &OutboxRow,
         bytes: &[u8],
     ) -> Result<(), SendError> {
         match self {
             Mailer::Smtp(transport) => {
-                let to: Address = to
+                let to: Address = row
+                    .to_addr
                     .parse()
                     .map_err(|_| SendError::Permanent("recipient is no address".to_owned()))?;
-                let envelope = Envelope::new(Some(from.address.clone()), vec![to])
+                let envelope = Envelope::new(Some(from.envelope_sender(row)), vec![to])
                     .map_err(|error| SendError::Permanent(error.to_string()))?;
                 let sent = transport.send_raw(&envelope, bytes).await;
                 sent.map(|_| ())
@@ -239,7 +269,7 @@ impl Mailer {
                         false => SendError::Transient(told(&error)),
                     })
             }
-            Mailer::Directory(folder) => write_file(folder.clone(), id, bytes.to_vec())
+            Mailer::Directory(folder) => write_file(folder.clone(), &row.id, bytes.to_vec())
                 .await
                 .map_err(|error| SendError::Transient(format!("{error:#}"))),
         }

@@ -69,7 +69,7 @@ pub enum Verdict {
     },
     /// Not sent on purpose.
     Suppressed {
-        /// `stale`.
+        /// `stale`, `bounced_before`.
         reason: &'static str,
     },
 }
@@ -235,6 +235,11 @@ impl Notifier {
         if is_stale(row, now) {
             return Ok(Verdict::Suppressed { reason: "stale" });
         }
+        if row.is_unreachable {
+            return Ok(Verdict::Suppressed {
+                reason: "bounced_before",
+            });
+        }
         if let Some(order) = &row.body.webhook {
             return Ok(self.tell(row, order, now).await);
         }
@@ -253,10 +258,7 @@ impl Notifier {
                 }
             },
         };
-        let sent = self
-            .mailer
-            .send(&self.letterhead, &row.to_addr, &row.id, &bytes)
-            .await;
+        let sent = self.mailer.send(&self.letterhead, row, &bytes).await;
         Ok(match sent {
             Ok(()) => Verdict::Sent,
             Err(SendError::Permanent(error)) => Verdict::Failed { error },

@@ -122,6 +122,8 @@ impl Templates {
             "done",
             "not_confirmed",
             "machine",
+            "chosen",
+            "number",
         ];
         let mut faults: Vec<String> = reasons
             .iter()
@@ -393,6 +395,7 @@ mod tests {
             rendered: None,
             attempts: 1,
             epoch: 1,
+            is_unreachable: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The loop over a store, with a folder, and with a relay that speaks SMTP.
 
 use helpline_core::queue::ewt::Promise;
+use helpline_core::request::email::Keys;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -95,6 +96,7 @@ fn row(id: &str) -> OutboxRow {
         rendered: None,
         attempts: 1,
         epoch: 1,
+        is_unreachable: false,
     }
 }
 
@@ -107,7 +109,8 @@ fn config(folder: &std::path::Path) -> Config {
 }
 
 fn notifier(config: &Config, post: &Post) -> Arc<Notifier> {
-    let letterhead = Letterhead::new(config, "http://help.example/").unwrap();
+    let keys = Arc::new(Keys::new(post.store.mail_key(), None));
+    let letterhead = Letterhead::new(config, "http://help.example/", keys).unwrap();
     let mailer = Mailer::open(config).unwrap();
     let templates = Templates::load(None).unwrap();
     let clock = Clock::following_tokio(NOW);
@@ -164,7 +167,7 @@ async fn acknowledgement_is_a_whole_mail_in_a_file() {
         "References: <p@mail.example> <q@mail.example>",
         "Auto-Submitted: auto-replied",
         "X-Auto-Response-Suppress: All",
-        "X-Helpline-Loop: help.example",
+        "X-Helpline-Loop: r1.ack.abc@help.example ",
         "Content-Language: de",
         "Date: Mon, 23 Nov 2026 13:20:00 +0000",
         "MIME-Version: 1.0",
@@ -395,6 +398,59 @@ async fn answers_of_the_relay_decide() {
                 .any(|l| l.starts_with("RCPT TO:<ada@example.org>"))
         );
     }
+}
+
+/// What the relay heard of the sender, and the bytes of a mail about a request.
+async fn sent_about(request: &str, change: impl FnOnce(&mut Config)) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, relay) = relay("250 taken\r\n").await;
+    let mut config = config(folder.path());
+    config.mail.relay = Some(Relay {
+        host: "127.0.0.1".into(),
+        port,
+        tls: RelayTls::None,
+        username: None,
+        password_file: None,
+    });
+    change(&mut config);
+    let post = post().await;
+    post.put(row(request)).await;
+    let notifier = notifier(&config, &post);
+    notifier.flush().await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(10), relay);
+    let heard = heard.await.unwrap().unwrap();
+    let sender = heard.iter().find(|line| line.starts_with("MAIL FROM:"));
+    let bytes = post.kept().await.remove(0).unwrap();
+    let keys = Keys::new(post.store.mail_key(), None);
+    let own = &config.smtp.addresses;
+    let address = |line: &str| {
+        let (_, rest) = line.split_once('<').unwrap();
+        rest.split_once('>').unwrap().0.to_owned()
+    };
+    let headers = headers(&bytes);
+    let reply_to = headers
+        .iter()
+        .find(|h| h.starts_with("Reply-To: "))
+        .unwrap();
+    let told = |address: &str| format!("{:?}", keys.recipient(own, address));
+    (told(&address(sender.unwrap())), told(&address(reply_to)))
+}
+
+#[tokio::test]
+async fn bounces_and_answers_go_to_addresses_that_name_the_request() {
+    let request = "01936f3a-0000-7000-8000-0123456789ab";
+    let (bounce, reply) = sent_about(request, |_| ()).await;
+    assert_eq!(bounce, format!("Some(Bounce({request:?}))"));
+    assert_eq!(reply, format!("Some(Reply({request:?}))"));
+    let nothing = ("None".to_owned(), "None".to_owned());
+    let off = |config: &mut Config| config.mail.plus_addresses = false;
+    assert_eq!(sent_about(request, off).await, nothing);
+    // No room behind the plus sign.
+    let long = |config: &mut Config| {
+        config.smtp.addresses = vec![format!("{}@help.example", "a".repeat(20))];
+    };
+    assert_eq!(sent_about(request, long).await, nothing);
+    assert_eq!(sent_about("no-uuid", |_| ()).await, nothing);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! operation a transaction of its own.
 
 pub(crate) mod attempt;
+pub(crate) mod bounce;
 pub(crate) mod call;
 pub(crate) mod caller;
 pub(crate) mod claim;
@@ -18,6 +19,7 @@ pub(crate) mod limit;
 #[cfg(test)]
 pub(crate) mod look;
 pub(crate) mod mail;
+mod mail_key;
 pub(crate) mod mailbox;
 mod many;
 mod migrate;
@@ -105,6 +107,7 @@ pub struct Store {
     /// Keeps the folder to this process (SQLite).
     _lock: Option<Arc<nix::fcntl::Flock<std::fs::File>>>,
     outbox_wake: Arc<Notify>,
+    mail_key: Arc<str>,
 }
 
 impl std::fmt::Debug for Store {
@@ -141,6 +144,7 @@ impl Store {
         let file = dir.join("helpline.db");
         let mut conn = writer::connect(&file, clock.is_virtual()).await?;
         migrate::run(&mut conn, clock.is_virtual()).await?;
+        let mail_key = mail_key::keep(&mut conn).await?;
         let db = if clock.is_virtual() {
             Db::Inline(Arc::new(writer::Inline::new(conn)))
         } else {
@@ -151,7 +155,7 @@ impl Store {
             let writer = writer::Writer::start(conn, file)?;
             Db::Sqlite { writer, readers }
         };
-        Ok(Store::over(db, clock, Some(Arc::new(lock))))
+        Ok(Store::over(db, clock, Some(Arc::new(lock)), mail_key))
     }
 
     /// Opens a PostgreSQL database.
@@ -166,17 +170,30 @@ impl Store {
             .await?;
         let mut conn = Conn::Postgres(pool.acquire().await?);
         migrate::run(&mut conn, clock.is_virtual()).await?;
+        let mail_key = mail_key::keep(&mut conn).await?;
         drop(conn);
-        Ok(Store::over(Db::Postgres(pool), clock, None))
+        Ok(Store::over(Db::Postgres(pool), clock, None, mail_key))
     }
 
-    fn over(db: Db, clock: &Clock, lock: Option<Arc<nix::fcntl::Flock<std::fs::File>>>) -> Store {
+    fn over(
+        db: Db,
+        clock: &Clock,
+        lock: Option<Arc<nix::fcntl::Flock<std::fs::File>>>,
+        mail_key: String,
+    ) -> Store {
         Store {
             db,
             clock: clock.clone(),
             _lock: lock,
             outbox_wake: Arc::new(Notify::new()),
+            mail_key: mail_key.into(),
         }
+    }
+
+    /// The key of this database for signing mail, where the operator gives none.
+    #[must_use]
+    pub fn mail_key(&self) -> &[u8] {
+        self.mail_key.as_bytes()
     }
 
     /// Whether other daemons may use the same database.

@@ -1,6 +1,7 @@
 //! The outbox: mail that must be sent, written in the transaction that caused it.
 //! `notify` claims rows, renders them once, sends them, and marks them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::conn::args;
-use super::{Conn, Error, Store};
+use super::{Conn, Error, Store, bounce};
 
 /// Time to send one mail; past this another worker may try.
 const LEASE: Duration = Duration::from_secs(120);
@@ -40,6 +41,8 @@ pub struct OutboxRow {
     pub attempts: u32,
     /// Fence for marking the row.
     pub epoch: i64,
+    /// There is no such address: an earlier mail came back.
+    pub is_unreachable: bool,
 }
 
 /// Facts of a mail. Only values for templates; never a template itself.
@@ -194,7 +197,14 @@ async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<OutboxRow>, Error> {
             rendered: row.opt_bytes(7)?,
             attempts: row.count(8)?,
             epoch: row.int(9)?,
+            is_unreachable: false,
         });
+    }
+    let addresses: Vec<&str> = claimed.iter().map(|row| row.to_addr.as_str()).collect();
+    let dead = bounce::suppressed(tx, &addresses).await?;
+    let dead: HashSet<String> = dead.into_iter().map(str::to_owned).collect();
+    for row in &mut claimed {
+        row.is_unreachable = dead.contains(&row.to_addr);
     }
     claimed.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(claimed)

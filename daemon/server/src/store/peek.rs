@@ -8,7 +8,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{PgPool, SqlitePool};
 
 use super::call::{self, TraceRow, TracedCall};
-use super::{Conn, Error, mail, report, writer};
+use super::{Conn, Error, mail, mail_key, report, writer};
 use crate::config;
 
 /// A store that is only read.
@@ -96,6 +96,14 @@ impl Peek {
     /// [`Error::Unavailable`].
     pub async fn set_aside(&self, count: u32) -> Result<Vec<mail::SetAside>, Error> {
         mail::set_aside(&mut self.conn().await?, count).await
+    }
+
+    /// The key of this database for signing mail, if a daemon made one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn mail_key(&self) -> Result<Option<String>, Error> {
+        mail_key::read(&mut self.conn().await?).await
     }
 
     /// The bytes of a mail as it came, if they are there.

@@ -83,3 +83,14 @@ pub(crate) async fn renew(tx: &mut Conn, id: &RequestId, promise: &Promise) -> R
     .ok_or(Error::NotFound)?
     .count(0)
 }
+
+/// Notes that the customer changed something else than the time; how often that was done.
+pub(crate) async fn changed(tx: &mut Conn, id: &RequestId) -> Result<u32, Error> {
+    tx.row(
+        "update request set moved = moved + 1 where id = $1 returning moved",
+        args![id.as_str()],
+    )
+    .await?
+    .ok_or(Error::NotFound)?
+    .count(0)
+}

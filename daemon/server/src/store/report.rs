@@ -55,6 +55,8 @@ pub struct Seen {
     pub promise: Option<Promise>,
     /// The promised time passed before the first call, so it was moved forward.
     pub missed: bool,
+    /// Mail does not reach the customer: the status that was reported.
+    pub mail_failed: Option<String>,
 }
 
 /// Requests in the order of the line.
@@ -103,6 +105,7 @@ fn seen(row: RequestRow) -> Seen {
         due_at: row.due_at,
         attempts: row.attempts,
         missed: row.missed,
+        mail_failed: row.mail_failed,
         promise: row.promise,
     }
 }
@@ -112,7 +115,7 @@ fn seen(row: RequestRow) -> Seen {
 pub struct Happened {
     /// When.
     pub at: Wall,
-    /// `call` or `mail`.
+    /// `call`, `mail`, or `answer` (mail that came about it).
     pub what: &'static str,
     /// How it went on.
     pub how: String,
@@ -129,7 +132,14 @@ pub(crate) async fn history(tx: &mut Conn, id: &RequestId) -> Result<Vec<Happene
         .await?;
     let mails = tx
         .rows(
-            "select created_at, kind, state, to_addr from outbox where about = $1",
+            "select created_at, kind, state, to_addr, bounced from outbox where about = $1",
+            args![id.as_str()],
+        )
+        .await?;
+    let answers = tx
+        .rows(
+            "select coalesce(received_at, created_at), coalesce(kind, state), reason, id
+             from mail_in where request_id = $1",
             args![id.as_str()],
         )
         .await?;
@@ -146,13 +156,26 @@ pub(crate) async fn history(tx: &mut Conn, id: &RequestId) -> Result<Vec<Happene
     };
     let mail = |row: &Row| {
         let (kind, state, to) = (row.text(1)?, row.text(2)?, row.text(3)?);
+        let bounced = row.opt_text(4)?;
+        let bounced = bounced.map_or_else(String::new, |s| format!(", bounced ({s})"));
         Ok(Happened {
             at: row.wall(0)?,
             what: "mail",
-            how: format!("{kind} to {to}: {state}"),
+            how: format!("{kind} to {to}: {state}{bounced}"),
+        })
+    };
+    let answer = |row: &Row| {
+        let reason = row.opt_text(2)?;
+        let reason = reason.map_or_else(String::new, |r| format!(": {r}"));
+        let (kind, mail) = (row.text(1)?, row.text(3)?);
+        Ok(Happened {
+            at: row.wall(0)?,
+            what: "answer",
+            how: format!("{kind}{reason}, mail {mail}"),
         })
     };
     let happened = calls.iter().map(call).chain(mails.iter().map(mail));
+    let happened = happened.chain(answers.iter().map(answer));
     let mut happened = happened.collect::<Result<Vec<_>, Error>>()?;
     happened.sort_by_key(|h| h.at);
     Ok(happened)

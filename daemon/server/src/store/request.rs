@@ -72,6 +72,8 @@ pub(crate) struct RequestRow {
     pub(crate) missed: bool,
     /// The promise was corrected by a mail.
     pub(crate) corrected: bool,
+    /// Mail does not reach the customer: the status that was reported.
+    pub(crate) mail_failed: Option<String>,
 }
 
 /// What a timer needs to know about the queue of its rows.
@@ -89,7 +91,7 @@ macro_rules! columns {
     () => {
         "id, queue, state, held_reason, rank, place_at, not_before, due_at, not_after, number, \
          name, email, page, language, zone, token, ack_json, promise_json, attempts, tries, \
-         epoch, parent, accepted_at, estimate_json, missed, corrected"
+         epoch, parent, accepted_at, estimate_json, missed, corrected, mail_failed"
     };
 }
 pub(super) use columns;
@@ -126,6 +128,7 @@ impl RequestRow {
             forecast: forecast.and_then(|text| serde_json::from_str(&text).ok()),
             missed: row.int(24)? == 1,
             corrected: row.int(25)? == 1,
+            mail_failed: row.opt_text(26)?,
         })
     }
 
@@ -474,7 +477,7 @@ pub(crate) async fn apply(
         "update request set state = $3, open = $4, held_reason = $5,
            not_before = coalesce($6, not_before), rank = coalesce($7, rank),
            due_at = coalesce($8, due_at),
-           not_after = case when $8 is null then not_after else null end, attempts = attempts + $9,
+           not_after = case when $8 is null then not_after else $12 end, attempts = attempts + $9,
            owner = case when $10 = 1 then owner else null end,
            lease_until = case when $10 = 1 then lease_until else null end,
            ended_at = case when $4 = 0 then {now} else null end
@@ -491,11 +494,66 @@ pub(crate) async fn apply(
             effects.counted,
             owned,
             row.state.word(),
+            effects.not_after,
         ],
     )
     .await?
     .map(|_| ())
     .ok_or(Error::Fenced)
+}
+
+/// Has a request that waits called at another number; false if that one has an open request in
+/// its queue already. [`Error::Fenced`] if the row changed since it was read.
+pub(crate) async fn renumber(
+    tx: &mut Conn,
+    row: &RequestRow,
+    number: &PhoneNumber,
+) -> Result<bool, Error> {
+    if open_of(tx, &row.queue, number).await?.is_some() {
+        return Ok(false);
+    }
+    tx.row(
+        "update request set number = $3
+         where id = $1 and epoch = $2 and state = $4 returning id",
+        args![
+            row.id.as_str(),
+            row.epoch,
+            number.as_str(),
+            row.state.word()
+        ],
+    )
+    .await?
+    .map(|_| true)
+    .ok_or(Error::Fenced)
+}
+
+/// Sets the end of the window of a request that waits for no time.
+pub(crate) async fn end_window(
+    tx: &mut Conn,
+    id: &RequestId,
+    not_after: Option<Wall>,
+) -> Result<(), Error> {
+    tx.run(
+        "update request set not_after = $2 where id = $1 and open = 1",
+        args![id.as_str(), not_after],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Requests whose id ends so, the latest first.
+pub(crate) async fn by_end(tx: &mut Conn, end: &str) -> Result<Vec<RequestRow>, Error> {
+    let rows = tx
+        .rows(
+            concat!(
+                "select ",
+                columns!(),
+                " from request where substr(id, 30) = $1 order by created_at desc limit $2"
+            ),
+            args![end, LOOK_MAX],
+        )
+        .await?;
+    rows.iter().map(RequestRow::read).collect()
 }
 
 /// Closes a request in favour of another open one of the same number.

@@ -912,8 +912,10 @@ async fn opening_again_keeps_everything_and_migrates_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_sqlite(dir.path(), &clock).await.unwrap();
     insert(&store, new_request(1)).await;
+    let key = store.mail_key().to_vec();
     store.close().await;
     let store = Store::open_sqlite(dir.path(), &clock).await.unwrap();
+    assert_eq!((store.mail_key(), key.len()), (&key[..], 64));
     let found = on!(store, tx => request::by_token(tx, "token-1")).unwrap();
     assert!(found.is_some());
     let now = store.ping().await.unwrap();
@@ -929,8 +931,12 @@ async fn two_nodes_may_open_a_new_database_at_once() {
         Store::open_postgres(&url, &clock),
         Store::open_postgres(&url, &clock)
     );
-    a.unwrap().ping().await.unwrap();
-    b.unwrap().ping().await.unwrap();
+    let (a, b) = (a.unwrap(), b.unwrap());
+    a.ping().await.unwrap();
+    b.ping().await.unwrap();
+    assert_eq!(a.mail_key(), b.mail_key(), "one signs what the other reads");
+    let other = Store::open_postgres(&postgres_url().await, &clock).await;
+    assert_ne!(other.unwrap().mail_key(), a.mail_key());
 }
 
 #[tokio::test]

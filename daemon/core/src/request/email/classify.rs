@@ -73,6 +73,10 @@ pub(super) fn classify(
         Envelope::From(address) => Some(address),
         Envelope::Null | Envelope::Unknown => None,
     };
+    let mut marks = headers.all("x-helpline-loop");
+    if marks.any(|mark| context.keys.is_some_and(|keys| keys.is_loop_mark(mark))) {
+        return Verdict::Machine("own_address");
+    }
     if let Some(reason) = machine_headers(headers, message, context.envelope) {
         return Verdict::Machine(reason);
     }
@@ -217,9 +221,14 @@ pub(super) fn is_own(address: &str, own: &[String]) -> bool {
     let Some(key) = address_key(address) else {
         return false;
     };
+    // With a plus and anything behind it is the same mailbox.
+    let same_local = |ours: &str| {
+        let rest = key.0.strip_prefix(ours);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+    };
     own.iter()
         .filter_map(|a| address_key(a))
-        .any(|ours| ours == key)
+        .any(|ours| ours.1 == key.1 && same_local(&ours.0))
 }
 
 /// Whether the Message-ID was made by us.

@@ -18,8 +18,20 @@ pub struct Dsn {
     pub action: Action,
     /// Enhanced status code (RFC 3463), `5.1.1`.
     pub status: Option<String>,
+    /// Whether the report says so in its fields, not only in words for people.
+    pub is_formal: bool,
     /// Message-ID of the returned mail, without `<>`.
     pub message_id: Option<String>,
+}
+
+impl Dsn {
+    /// Whether there is no such address (RFC 3463 §3.2): other mail to it fails as well. Words
+    /// alone do not say it: `5.1.26` is also a day in January.
+    #[must_use]
+    pub fn has_no_address(&self) -> bool {
+        let status = self.status.as_deref().unwrap_or_default();
+        self.is_formal && self.action == Action::Failed && status.starts_with("5.1.")
+    }
 }
 
 /// What became of a mail.
@@ -79,7 +91,10 @@ pub(super) fn read(message: &Message<'_>, text: &str) -> Dsn {
         for (name, value) in fields(&raw(part)) {
             match name.as_str() {
                 "action" => dsn.action = worse(dsn.action, action(&value)),
-                "status" => dsn.status = dsn.status.take().or_else(|| status(&value)),
+                "status" => {
+                    dsn.status = dsn.status.take().or_else(|| status(&value));
+                    dsn.is_formal = dsn.status.is_some();
+                }
                 _ => {}
             }
         }

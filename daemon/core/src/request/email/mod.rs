@@ -1,6 +1,7 @@
 //! A mail becomes a help request: what kind of mail it is, who wrote it, what they wrote now,
 //! which number to call and when. Pure: raw bytes and a context in, a [`Reading`] out.
 
+mod ack;
 mod address;
 mod attachment;
 mod authres;
@@ -9,36 +10,43 @@ mod charset;
 mod classify;
 mod dsn;
 mod fields;
+mod follow_up;
 mod guard;
 mod headers;
 mod language;
 mod reply_text;
 mod report;
 mod scan;
+mod tag;
+mod token;
+mod unasked;
 mod window;
 
 use mail_parser::{Address, HeaderName, Message, MessageParser};
 
+pub use ack::AckParts;
 pub use address::address_key;
 pub use attachment::Attachment;
 pub use authres::{Authentication, Proof};
 pub use charset::CharsetProblem;
 pub use dsn::{Action, Dsn};
+pub use follow_up::{FollowUp, Thread, Wish};
 pub use headers::content_hash;
 pub use report::{Report, ReportContext, report};
+pub use tag::{id_end, request_tag};
+pub use token::{Keys, PLUS_LOCAL_MAX, Recipient, SentMail};
+pub use unasked::Undelivered;
 
+use self::ack::ack;
 use self::classify::{People, Verdict};
 use self::guard::ReadError;
 use self::headers::Headers;
 use self::scan::{Choice, Rules, Scan, Source};
+use self::unasked::{Seen, unasked};
 use self::window::{Found, Reference};
 use super::{Channel, HelpRequest, LINE_CHARS_MAX, NOTE_CHARS_MAX, When, clean_page, clean_text};
 use crate::phone::{DialRules, PhoneNumber};
 use crate::time::Wall;
-
-/// Most ids kept of `References`, and most bytes of them.
-const REFERENCES_MAX: usize = 20;
-const REFERENCES_BYTES_MAX: usize = 2_000;
 
 /// What reading a mail depends on besides its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +67,10 @@ pub struct MailContext<'a> {
     pub envelope: Envelope<'a>,
     /// Relays whose `Authentication-Results` are believed.
     pub authserv_ids: &'a [String],
+    /// Envelope recipients, as far as they are known.
+    pub recipients: &'a [String],
+    /// With which our own mail is signed; without them no mail of ours is known again.
+    pub keys: Option<&'a Keys>,
 }
 
 /// Who sends a message, by its envelope.
@@ -84,6 +96,8 @@ impl<'a> From<Option<&'a str>> for Envelope<'a> {
 pub struct Reading {
     /// What becomes of it.
     pub kind: Kind,
+    /// It names a request made before. Should there be none, it is what `kind` says.
+    pub follow_up: Option<Box<FollowUp>>,
     /// Whether one automatic reply may be sent, as far as the mail itself tells.
     pub auto_reply: bool,
     /// Why no automatic reply may be sent, a word of the rules.
@@ -121,6 +135,10 @@ pub enum Kind {
     Bounce {
         /// What it says: `dsn_failed`, `dsn_delayed`, `dsn_delivered`, `dsn_unparsed`.
         reason: &'static str,
+        /// The same in full.
+        dsn: Dsn,
+        /// Which mail it is about; `None`: none that we know to be ours.
+        of: Option<Undelivered>,
     },
     /// It cannot be read, or nobody can say who wrote it: kept for people.
     Quarantine {
@@ -149,23 +167,10 @@ impl Kind {
             Kind::Request(_) => None,
             Kind::NeedsInfo { reason }
             | Kind::Machine { reason }
-            | Kind::Bounce { reason }
+            | Kind::Bounce { reason, .. }
             | Kind::Quarantine { reason } => Some(reason),
         }
     }
-}
-
-/// Whom and what an automatic reply answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AckParts {
-    /// The one address.
-    pub address: String,
-    /// Message-ID without `<>`.
-    pub in_reply_to: Option<String>,
-    /// References without `<>`, oldest first, this message's own id last.
-    pub references: Vec<String>,
-    /// Subject, decoded and cleaned.
-    pub subject: Option<String>,
 }
 
 /// Reads a mail. Never fails: what cannot be read is quarantined.
@@ -189,6 +194,7 @@ pub fn read(raw: &[u8], context: &MailContext<'_>) -> Reading {
 fn silent(kind: Kind, reason: &'static str) -> Reading {
     Reading {
         kind,
+        follow_up: None,
         auto_reply: false,
         silent_reason: Some(reason),
         ack: None,
@@ -207,32 +213,19 @@ fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError>
     let (headers, _) = Headers::split(&raw);
     let people = people(&message);
     let verdict = classify::classify(&headers, &message, &people, context);
-    if let Some(kind) = unasked(&message, &headers, &people, verdict) {
+    let recipient = follow_up::recipient(&headers, &people.recipients, context);
+    let seen = Seen {
+        headers: &headers,
+        people: &people,
+        verdict,
+        recipient: recipient.as_ref(),
+    };
+    if let Some(kind) = unasked(&message, &seen, context) {
         let reason = kind.reason().unwrap_or_default();
         return Ok(silent(kind, reason));
     }
     let digest = digest(&message, &headers, &people, context);
-    Ok(digest.reading(&headers, &people, verdict, context))
-}
-
-/// What a message is that asks for nothing, or of which nobody can say who asks.
-fn unasked(
-    message: &Message<'_>,
-    headers: &Headers,
-    people: &People,
-    verdict: Verdict,
-) -> Option<Kind> {
-    if let Verdict::Machine(reason) = verdict {
-        if dsn::is_report(headers, message, people.is_mailer()) {
-            let dsn = dsn::read(message, &body::read(message).text);
-            let reason = dsn.action.word();
-            return Some(Kind::Bounce { reason });
-        }
-        return Some(Kind::Machine { reason });
-    }
-    // With several writers nobody can say whom a reply would reach or who asked.
-    let reason = "several_from";
-    (people.from.len() > 1).then_some(Kind::Quarantine { reason })
+    Ok(digest.reading(&seen, context))
 }
 
 fn parse(raw: &[u8]) -> Result<Message<'_>, ReadError> {
@@ -254,6 +247,8 @@ struct Digest {
     language: Option<&'static str>,
     scan: Scan,
     found: Found,
+    /// What it asks if it speaks of an earlier request.
+    wish: Wish,
 }
 
 fn digest(
@@ -289,15 +284,24 @@ fn digest(
         &parts,
         subject.as_deref(),
     );
-    let found = find_window(
-        message,
-        context,
-        number.as_ref(),
-        &fields,
-        &parts.reply,
-        subject.as_deref(),
-        language,
-    );
+    let window = |number: Option<&PhoneNumber>, subject: Option<&str>| {
+        find_window(
+            message,
+            context,
+            number,
+            &fields,
+            &parts.reply,
+            subject,
+            language,
+        )
+    };
+    let found = window(number.as_ref(), subject.as_deref());
+    // The subject of an answer is older than the answer.
+    let writer = email.as_deref();
+    let written = follow_up::written_number(context, writer, &fields, &parts.reply);
+    let wish = follow_up::wish(&parts.reply, written, context, |number| {
+        window(number, None)
+    });
     Digest {
         subject,
         body,
@@ -308,17 +312,25 @@ fn digest(
         language,
         scan,
         found,
+        wish,
     }
 }
 
 impl Digest {
-    fn reading(
-        self,
-        headers: &Headers,
-        people: &People,
-        verdict: Verdict,
-        context: &MailContext<'_>,
-    ) -> Reading {
+    /// The earlier request this speaks of.
+    fn follow_up(&self, seen: &Seen<'_>, context: &MailContext<'_>) -> Option<FollowUp> {
+        let subject = self.subject.as_deref();
+        let of = follow_up::thread(seen.headers, seen.recipient, subject, context.keys)?;
+        Some(FollowUp {
+            of,
+            from: self.email.clone(),
+            is_trusted: seen.verdict == Verdict::Answer,
+            wish: self.wish.clone(),
+        })
+    }
+
+    fn reading(self, seen: &Seen<'_>, context: &MailContext<'_>) -> Reading {
+        let follow_up = self.follow_up(seen, context).map(Box::new);
         let (when, zone, window_unclear) = wanted(&self.found, context);
         let kind = match self.scan.choose() {
             Choice::None(reason) => Kind::NeedsInfo { reason },
@@ -339,13 +351,14 @@ impl Digest {
                 when,
             })),
         };
-        let silent_reason = silence(verdict, self.email.as_deref());
+        let silent_reason = silence(seen.verdict, self.email.as_deref());
         let ack = silent_reason
             .is_none()
-            .then(|| ack(headers, people, self.subject))
+            .then(|| ack(seen.headers, seen.people, self.subject))
             .flatten();
         Reading {
             kind,
+            follow_up,
             auto_reply: ack.is_some(),
             silent_reason,
             ack,
@@ -491,45 +504,6 @@ fn country_of(address: &str) -> Option<String> {
     let top = address.rsplit_once('.')?.1.to_ascii_uppercase();
     let top = if top == "UK" { "GB".to_owned() } else { top };
     (top.len() == 2).then_some(top)
-}
-
-/// To exactly one address: From, or Reply-To if it is one address of the same domain.
-/// Any other Reply-To would make us write to people who never wrote.
-fn ack(headers: &Headers, people: &People, subject: Option<String>) -> Option<AckParts> {
-    let (_, from) = people.from.first()?;
-    let domain = address_key(from)?.1;
-    let reply_to = match people.reply_to.as_slice() {
-        [one] => address_key(one).filter(|(_, d)| *d == domain).map(|_| one),
-        _ => None,
-    };
-    let address = reply_to.unwrap_or(from).trim().to_owned();
-    if !is_plain_address(&address) {
-        return None;
-    }
-    let in_reply_to = headers
-        .first("message-id")
-        .and_then(|v| ids(v).into_iter().next());
-    let mut references: Vec<String> = headers.all("references").flat_map(ids).collect();
-    references.extend(in_reply_to.clone());
-    let mut bytes = 0;
-    let kept = references.iter().rev().take_while(|id| {
-        bytes += id.len() + 3;
-        bytes < REFERENCES_BYTES_MAX
-    });
-    let keep = kept.take(REFERENCES_MAX).count();
-    let references = references.split_off(references.len() - keep);
-    Some(AckParts {
-        address,
-        in_reply_to,
-        references,
-        subject,
-    })
-}
-
-/// An address that cannot carry anything else into a command or a header.
-fn is_plain_address(address: &str) -> bool {
-    let fine = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.@".contains(c);
-    address.len() <= 254 && address.chars().all(fine) && address.matches('@').count() == 1
 }
 
 /// Message ids of a header value: `<[!-~]+@[!-~]+>`, without `<>`.

@@ -10,8 +10,9 @@ use super::charset::{self, CharsetProblem};
 use super::guard::{self, ReadError};
 use super::headers::Headers;
 use super::scan::{Choice, Source};
+use super::unasked::{Seen, unasked};
 use super::window::{self, Found};
-use super::{Digest, MailContext, digest, ids, parse, people, silence, unasked};
+use super::{Digest, MailContext, digest, follow_up, ids, parse, people, silence};
 use crate::request::clean_text;
 use crate::time::Wall;
 
@@ -117,9 +118,17 @@ fn whole(
     let people = people(message);
     let verdict = super::classify::classify(&headers, message, &people, context);
     let digest = digest(message, &headers, &people, context);
-    let unasked = unasked(message, &headers, &people, verdict);
+    let recipient = follow_up::recipient(&headers, &people.recipients, context);
+    let seen = Seen {
+        headers: &headers,
+        people: &people,
+        verdict,
+        recipient: recipient.as_ref(),
+    };
+    let unasked = unasked(message, &seen, context);
     let (kind, reason) = match (&unasked, digest.scan.choose()) {
         (Some(kind), _) => (kind.word(), kind.reason()),
+        (None, _) if digest.follow_up(&seen, context).is_some() => ("follow_up", None),
         (None, Choice::One(..)) => ("request", None),
         (None, Choice::None(reason)) => ("needs_info", Some(reason)),
     };
