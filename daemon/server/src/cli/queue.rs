@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use helpline_core::request::email::id_end;
 use helpline_core::time::Wall;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -199,11 +200,13 @@ impl One {
             ..Wanted::default()
         };
         let mut found = store.requests(&wanted).await?;
-        if found.is_empty() {
-            // A tag is made of an id; it cannot be looked up.
+        if found.is_empty()
+            && let Some(end) = id_end(named)
+        {
+            // A tag names the end of an id, and a little more.
             let wanted = Wanted {
-                since: Some(Wall::default()),
-                limit: 1_000_000,
+                named: Some(end),
+                limit: 1_000,
                 ..Wanted::default()
             };
             found = store.requests(&wanted).await?;

@@ -65,7 +65,8 @@ pub struct MailBody {
     pub token: Option<String>,
     /// Query of the prefilled form, for `needs_info` and rebooking links.
     pub form_query: Option<String>,
-    /// Why (`needs_info`: `no_phone`...; `closing`: terminal state; `attempted`: disposition word).
+    /// Why (`needs_info`: `no_phone`...; `closing`: terminal state; `attempted`: disposition word;
+    /// `changed`: `chosen`, `number`).
     pub reason: Option<String>,
     /// When the next try is due.
     pub next_at: Option<Wall>,
