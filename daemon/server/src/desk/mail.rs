@@ -353,28 +353,24 @@ async fn put(tx: &mut Conn, file: &File) -> Result<Put, StoreError> {
         }
         _ => {}
     }
-    let entry = match &file.follow {
-        None => None,
-        Some(follow) => match thread::put(tx, follow).await? {
-            Step::ByItself => None,
-            Step::Again(entry) => Some(entry),
-            Step::Done(followed) => {
-                let (request, reason) = (followed.request, followed.reason);
-                let about = Some(&request);
-                mail::done(tx, id, epoch, "follow_up", Some(reason), hash, about).await?;
-                return Ok(Put {
-                    filed: Filed::FollowUp(request, reason),
-                    withheld: followed.withheld,
-                    hang_up: followed.hang_up,
-                });
-            }
-        },
+    let step = match &file.follow {
+        Some(follow) => thread::put(tx, follow).await?,
+        None => Step::ByItself,
     };
-    Ok(match entry {
-        Some(entry) => put_request(tx, file, entry).await?,
-        None => put_by_itself(tx, file).await?,
+    match step {
+        Step::ByItself => put_by_itself(tx, file).await.map(Put::from),
+        Step::Again(entry) => put_request(tx, file, entry).await.map(Put::from),
+        Step::Done(followed) => {
+            let (request, reason) = (followed.request, followed.reason);
+            let about = Some(&request);
+            mail::done(tx, id, epoch, "follow_up", Some(reason), hash, about).await?;
+            Ok(Put {
+                filed: Filed::FollowUp(request, reason),
+                withheld: followed.withheld,
+                hang_up: followed.hang_up,
+            })
+        }
     }
-    .into())
 }
 
 /// What was filed, and whether a reply to it was withheld.

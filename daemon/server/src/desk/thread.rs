@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::id::RequestId;
 use helpline_core::phone::{DialRules, PhoneNumber};
 use helpline_core::queue::booking::Asked;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::queue::{Event, State, step};
 use helpline_core::request::email::{FollowUp, Thread, Wish, address_key, id_end, request_tag};
 use helpline_core::request::{Channel, HelpRequest, When};
+use helpline_core::time::Wall;
 
 use super::accept::{Entry, NUMBER_DAY, NUMBER_MINUTE};
 use super::booking::{Booked, Bookings};
@@ -19,7 +21,6 @@ use super::staff::advance;
 use super::status::{may_change, with_parent};
 use super::{AckTo, Desk, Origin, StoreError, budget};
 use crate::store::{Conn, Limit, RequestRow, limit, promise, request, source};
-use helpline_core::id::RequestId;
 
 /// Changes of the number of one request: it must not ring at one house after another.
 const NUMBER_CHANGES: Limit = Limit {
@@ -172,18 +173,24 @@ fn ack_of(row: &RequestRow) -> Option<AckTo> {
     serde_json::from_str(row.ack_json.as_deref()?).ok()
 }
 
+impl Followed {
+    fn new(own: &RequestRow, reason: &'static str) -> Self {
+        Followed {
+            request: own.id.clone(),
+            reason,
+            hang_up: None,
+            withheld: false,
+        }
+    }
+}
+
 /// Does what a follow-up asks.
 pub(super) async fn put<'a>(tx: &mut Conn, follow: &'a Follow) -> Result<Step<'a>, StoreError> {
     let follow_up = &follow.follow_up;
     let Some((own, row)) = find(tx, follow_up).await? else {
         return Ok(Step::ByItself);
     };
-    let done = |reason| Followed {
-        request: own.id.clone(),
-        reason,
-        hang_up: None,
-        withheld: false,
-    };
+    let is_over = !row.state.is_open();
     let has_number = matches!(
         &follow_up.wish,
         Wish::Change {
@@ -191,36 +198,50 @@ pub(super) async fn put<'a>(tx: &mut Conn, follow: &'a Follow) -> Result<Step<'a
             ..
         }
     );
-    if !row.state.is_open() && has_number {
+    if is_over && has_number {
         return Ok(Step::ByItself);
     }
+    let done = |reason| Step::Done(Followed::new(&own, reason));
     if !is_customer(follow_up, &own, &row) {
-        return Ok(Step::Done(done("unverified")));
+        return Ok(done("unverified"));
     }
-    Ok(match &follow_up.wish {
-        Wish::Nothing => Step::Done(done("noted")),
-        _ if !row.state.is_open() => match &follow.again {
-            Some(entry) => Step::Again(entry),
-            None => Step::Done(done("over")),
-        },
+    match (&follow_up.wish, &follow.again) {
+        (Wish::Nothing, _) => Ok(done("noted")),
+        (_, Some(entry)) if is_over => Ok(Step::Again(entry)),
+        _ if is_over => Ok(done("over")),
+        (wish, _) => act(tx, follow, &own, row, wish).await.map(Step::Done),
+    }
+}
+
+/// Does what the customer of an open request asks.
+async fn act(
+    tx: &mut Conn,
+    follow: &Follow,
+    own: &RequestRow,
+    row: RequestRow,
+    wish: &Wish,
+) -> Result<Followed, StoreError> {
+    match wish {
+        Wish::Nothing => Ok(Followed::new(own, "noted")),
         Wish::Cancel => {
             let cancelled = &Event::Cancelled;
-            match advance(tx, &follow.letters, &row, cancelled, "cancelled").await? {
-                Some((_, hang_up)) => Step::Done(Followed {
+            let done = advance(tx, &follow.letters, &row, cancelled, "cancelled").await?;
+            Ok(match done {
+                Some((_, hang_up)) => Followed {
                     hang_up,
-                    ..done("cancelled")
-                }),
-                None => Step::Done(done("over")),
-            }
+                    ..Followed::new(own, "cancelled")
+                },
+                None => Followed::new(own, "over"),
+            })
         }
         Wish::Change { number, when, .. } => {
             let (reason, withheld) = change(tx, follow, row, number.as_ref(), *when).await?;
-            Step::Done(Followed {
+            Ok(Followed {
                 withheld,
-                ..done(reason)
+                ..Followed::new(own, reason)
             })
         }
-    })
+    }
 }
 
 /// Another number, another time; what came of it, and whether its confirmation was withheld.
@@ -358,7 +379,7 @@ async fn soon(
     tx: &mut Conn,
     follow: &Follow,
     row: &RequestRow,
-    end: Option<helpline_core::time::Wall>,
+    end: Option<Wall>,
     zone: &str,
 ) -> Result<Time, StoreError> {
     if row.state == State::Waiting && row.not_after == end {
