@@ -63,6 +63,8 @@ pub struct Mail {
     pub directory: Option<PathBuf>,
     /// The operator's SMTP relay.
     pub relay: Option<Relay>,
+    /// Signatures on what we write (DKIM, RFC 6376). Default: none.
+    pub dkim: Option<Dkim>,
     /// Folder whose templates override the built-in ones by file name.
     pub templates: Option<PathBuf>,
     /// Relays of the operator's whose `Authentication-Results` are believed, by their
@@ -132,6 +134,16 @@ pub struct Relay {
     pub username: Option<String>,
     /// File that holds the password.
     pub password_file: Option<PathBuf>,
+}
+
+/// Signatures on our mail, for the domain of the first of `smtp.addresses`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dkim {
+    /// Which of the domain's keys it is: receivers look for `SELECTOR._domainkey.DOMAIN`.
+    pub selector: String,
+    /// File that holds the private key as PEM: RSA of 2048 bits or more, or Ed25519.
+    pub key_file: PathBuf,
 }
 
 /// How the relay connection is protected.

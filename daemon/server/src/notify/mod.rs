@@ -2,6 +2,7 @@
 //! they are rendered once, sent, and marked. Delivery is at least once: the Message-ID and
 //! the bytes are the same in every try, so a second copy can be told.
 
+pub mod dkim;
 pub mod mail;
 pub mod template;
 

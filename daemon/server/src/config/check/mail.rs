@@ -8,6 +8,7 @@ use super::{Check, Config, RelayTls, is_loopback};
 impl Check<'_> {
     pub(super) fn mail(&mut self, config: &Config) {
         self.imap(config);
+        self.dkim(config);
         let smtp = &config.smtp;
         if smtp.tls_cert_file.is_some() != smtp.tls_key_file.is_some() {
             let why = "tls_cert_file and tls_key_file go together";
@@ -53,6 +54,22 @@ impl Check<'_> {
             );
         }
         self.secret("mail.relay.password_file", relay.password_file.as_deref());
+    }
+
+    fn dkim(&mut self, config: &Config) {
+        let Some(dkim) = &config.mail.dkim else {
+            return;
+        };
+        let is_label = |label: &str| {
+            let known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(known)
+        };
+        let selector = dkim.selector.as_str();
+        if selector.len() > 63 || !selector.split('.').all(is_label) {
+            let why = format!("{selector:?} is no selector; write a word like \"h1\"");
+            self.fault("mail.dkim.selector", selector, &why);
+        }
+        self.secret("mail.dkim.key_file", Some(&dkim.key_file));
     }
 
     fn imap(&mut self, config: &Config) {
