@@ -38,6 +38,7 @@ use helpline_core::ivr::io::{Hours, Queues};
 use helpline_core::phone::DialRules;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
+use helpline_core::request::email::Authentication;
 use helpline_core::rng::Rng;
 use helpline_core::time::{Time, Wall};
 use serde::{Deserialize, Serialize};
@@ -412,6 +413,32 @@ pub struct StatusView {
     pub language: String,
 }
 
+/// A message as it comes in, with its envelope.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// By a mail server of the operator's (LMTP), else by SMTP.
+    pub is_handed: bool,
+    /// Who brings it.
+    pub peer: IpAddr,
+    /// What the peer calls itself.
+    pub helo: String,
+    /// Envelope sender; `None` is `<>`.
+    pub mail_from: Option<String>,
+    /// Envelope recipients.
+    pub rcpt: Vec<String>,
+    /// The bytes after DATA, dots removed.
+    pub raw: Vec<u8>,
+}
+
+/// Who brought a message by SMTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its address.
+    pub peer: IpAddr,
+    /// What it calls itself.
+    pub helo: String,
+}
+
 /// A message in the spool, claimed for work.
 #[derive(Clone, Debug)]
 pub struct SpooledMail {
@@ -425,6 +452,10 @@ pub struct SpooledMail {
     pub raw: Vec<u8>,
     /// It was fetched from a mailbox: its envelope is not known.
     pub fetched: bool,
+    /// Who brought it by SMTP; `None`: the operator's own server or a mailbox did.
+    pub sender: Option<Sender>,
+    /// What is known of its origin; written down with what becomes of it.
+    pub auth: Option<Authentication>,
     /// When DATA ended, or it came to the mailbox.
     pub received_at: Wall,
     /// How often work on it has begun, this time included.

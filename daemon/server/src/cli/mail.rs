@@ -120,6 +120,7 @@ impl Mail {
                 Some(address) => Envelope::From(address),
             },
             authserv_ids: &authserv_ids,
+            checked: None,
         };
         let how = ReportContext {
             now: self.now.map(|(at, _)| at),

@@ -56,7 +56,7 @@ impl Default for Smtp {
 }
 
 /// Outgoing mail.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mail {
     /// Folder that gets a file a message when there is no relay. Default: `mail` under `store.dir`.
@@ -70,9 +70,49 @@ pub struct Mail {
     /// Relays of the operator's whose `Authentication-Results` are believed, by their
     /// authserv-id (RFC 8601).
     pub authserv_ids: Vec<String>,
+    /// Whether SPF, DKIM and DMARC of mail that comes by SMTP are checked by DNS. Mail by LMTP,
+    /// from mailboxes and from `relays` never is.
+    pub authenticate: bool,
+    /// Networks of the operator's relays: they check what they pass on, we believe their headers
+    /// by `authserv_ids`. Default: this machine and private networks.
+    pub relays: Vec<String>,
+    /// Mail that fails DMARC is refused (550) when its domain wants that (`p=reject`).
+    pub reject_dmarc_fail: bool,
+    /// DNS server for these checks. Default: those of the system.
+    pub dns: Option<SocketAddr>,
     /// Mailboxes from which mail is fetched.
     pub imap: Vec<Imap>,
 }
+
+impl Default for Mail {
+    fn default() -> Self {
+        Mail {
+            directory: None,
+            relay: None,
+            dkim: None,
+            templates: None,
+            authserv_ids: Vec::new(),
+            authenticate: true,
+            relays: PRIVATE_NETWORKS.map(str::to_owned).to_vec(),
+            reject_dmarc_fail: false,
+            dns: None,
+            imap: Vec::new(),
+        }
+    }
+}
+
+/// Nobody can send to us from there but the operator's own servers (RFC 1122, 1918, 4193, 4291,
+/// 6598).
+const PRIVATE_NETWORKS: [&str; 8] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "::1",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 /// A mailbox from which mail is fetched (IMAP, RFC 3501). What was dealt with is moved to the
 /// folders Processed, Ignored and Failed beside it.

@@ -14,7 +14,9 @@ use helpline_core::request::email::{
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::mail_auth::Authenticator;
 use crate::config::Config;
 use crate::desk::{AckTo, Desk, Filed, Filing, SpooledMail};
 
@@ -38,6 +40,9 @@ struct Office {
     config: Arc<Config>,
     dial: DialRules,
     reader: Reader,
+    authenticator: Option<Arc<Authenticator>>,
+    /// Messages that wait for DNS; the others are not kept waiting by them.
+    asking: TaskTracker,
 }
 
 /// Reads one message: content hash and what it asks for.
@@ -60,14 +65,20 @@ impl Broken {
 }
 
 /// Works until `stop`; messages begun are finished.
-pub async fn work(desk: Arc<Desk>, config: Arc<Config>, stop: CancellationToken) {
-    work_with(desk, config, stop, read_mail).await;
+pub async fn work(
+    desk: Arc<Desk>,
+    config: Arc<Config>,
+    authenticator: Option<Arc<Authenticator>>,
+    stop: CancellationToken,
+) {
+    work_with(desk, config, authenticator, stop, read_mail).await;
 }
 
 /// As [`work`], with a reader of the caller's: tests give one that breaks.
 pub async fn work_with(
     desk: Arc<Desk>,
     config: Arc<Config>,
+    authenticator: Option<Arc<Authenticator>>,
     stop: CancellationToken,
     reader: Reader,
 ) {
@@ -77,6 +88,8 @@ pub async fn work_with(
         config,
         dial,
         reader,
+        authenticator,
+        asking: TaskTracker::new(),
     });
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -88,10 +101,12 @@ pub async fn work_with(
             tracing::error!(%error, "mail: a worker ended");
         }
     }
+    office.asking.close();
+    office.asking.wait().await;
 }
 
 impl Office {
-    async fn work(&self, stop: &CancellationToken) {
+    async fn work(self: &Arc<Self>, stop: &CancellationToken) {
         let waiting = self.desk.mail_waiting();
         let mut pause = Duration::from_secs(1);
         while !stop.is_cancelled() {
@@ -99,7 +114,11 @@ impl Office {
                 Ok(taken) if taken.is_empty() => LOOK_EVERY,
                 Ok(taken) => {
                     pause = Duration::from_secs(1);
-                    join_all(taken.into_iter().map(|mail| self.one(mail))).await;
+                    let mut known = Vec::new();
+                    for mail in taken {
+                        known.extend(self.ask_about(mail).await);
+                    }
+                    join_all(known.into_iter().map(|mail| self.one(mail))).await;
                     continue;
                 }
                 Err(error) => {
@@ -116,11 +135,42 @@ impl Office {
         }
     }
 
+    /// Gives a message back of whose origin nothing is asked; another one is worked on once DNS
+    /// has answered, by a task of its own.
+    async fn ask_about(self: &Arc<Self>, mut mail: SpooledMail) -> Option<SpooledMail> {
+        let Some(authenticator) = &self.authenticator else {
+            return Some(mail);
+        };
+        let sender = mail.sender.clone();
+        let Some(sender) = sender.filter(|sender| authenticator.concerns(sender.peer)) else {
+            return Some(mail);
+        };
+        let place = authenticator.place().await;
+        let (this, authenticator) = (Arc::clone(self), Arc::clone(authenticator));
+        self.asking.spawn(async move {
+            let (mail_from, raw) = (mail.mail_from.clone(), std::mem::take(&mut mail.raw));
+            let Some((raw, checked)) = authenticator.check(sender, mail_from, raw).await else {
+                // Left to its lease: the claim has counted the attempt.
+                tracing::warn!(mail.id = %mail.id, "mail: checking its origin broke off");
+                return;
+            };
+            drop(place);
+            authenticator.note(checked.auth.proof());
+            mail.raw = raw;
+            mail.auth = Some(checked.auth);
+            this.one(mail).await;
+        });
+        None
+    }
+
     /// Reads and files one message.
-    async fn one(&self, mail: SpooledMail) {
+    async fn one(&self, mut mail: SpooledMail) {
         let id = mail.id.clone();
         let (hash, filing) = match self.read_patiently(&mail).await {
-            Ok((hash, reading)) => (hash, self.filing(&mail, reading)),
+            Ok((hash, mut reading)) => {
+                mail.auth = reading.auth.take();
+                (hash, self.filing(&mail, reading))
+            }
             Err(None) => return,
             Err(Some(broken)) => {
                 tracing::error!(mail.id = %id, reason = broken.word(), "mail: set aside");
@@ -233,6 +283,7 @@ pub fn read_mail(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (Stri
             false => mail.mail_from.as_deref().into(),
         },
         authserv_ids: &config.mail.authserv_ids,
+        checked: mail.auth.as_ref(),
     };
     (content_hash(&mail.raw), read(&mail.raw, &context))
 }
@@ -285,6 +336,7 @@ mod tests {
             received: helpline_core::time::Wall::from_millis(0),
             envelope: Some("a@cust.test").into(),
             authserv_ids: &[],
+            checked: None,
         };
         assert_eq!(
             form_query(&read(raw, &context)),

@@ -19,9 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::mail_auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::Smtp;
-use crate::desk::{Desk, SpoolError};
+use crate::desk::{Desk, Incoming, Sender, SpoolError};
 use crate::tls;
 
 /// Bytes of unfinished messages over all connections.
@@ -52,6 +53,8 @@ pub struct Receiver {
     per_address_max: usize,
     held: AtomicUsize,
     open: Mutex<HashMap<IpAddr, usize>>,
+    /// Refuses mail that the domain of its writer wants refused.
+    refuses: Option<Arc<Authenticator>>,
 }
 
 /// What a conversation is held over.
@@ -107,7 +110,8 @@ impl Listener {
 }
 
 impl Receiver {
-    /// A receiver for the addresses of `config`.
+    /// A receiver for the addresses of `config`. With `refuses` it refuses what the domain of
+    /// its writer wants refused.
     ///
     /// # Errors
     /// A certificate or key cannot be used.
@@ -116,6 +120,7 @@ impl Receiver {
         protocol: Protocol,
         desk: Arc<Desk>,
         clock: Clock,
+        refuses: Option<Arc<Authenticator>>,
     ) -> anyhow::Result<Arc<Self>> {
         // Greeting and replies name the domain of the first address.
         let host = config
@@ -131,6 +136,7 @@ impl Receiver {
         Ok(Arc::new(Receiver {
             desk,
             clock,
+            refuses: refuses.filter(|_| !lmtp),
             settings: Arc::new(Settings {
                 host: host.to_owned(),
                 addresses: config.addresses.clone(),
@@ -297,10 +303,33 @@ impl Receiver {
             helo,
             mail_from,
             rcpt,
-            raw,
+            mut raw,
         } = received;
+        let peer = peer.to_canonical();
         let held = Held::new(&self.held, raw.len());
-        let spool = self.desk.spool_mail(mail_from, rcpt, peer, helo, raw);
+        if let Some(authenticator) = self.refuses.as_ref().filter(|a| a.concerns(peer)) {
+            let _place = authenticator.place().await;
+            let helo = helo.clone();
+            let sender = Sender { peer, helo };
+            let checking = authenticator.check(sender, mail_from.clone(), raw);
+            let Some((back, checked)) = checking.await else {
+                return Stored::Unknown;
+            };
+            if checked.is_unwanted {
+                authenticator.note(checked.auth.proof());
+                tracing::info!("smtp: refused, its domain wants that");
+                return Stored::Refused;
+            }
+            raw = back;
+        }
+        let spool = self.desk.spool_mail(Incoming {
+            is_handed: self.settings.lmtp,
+            peer,
+            helo,
+            mail_from,
+            rcpt,
+            raw,
+        });
         let spooled = tokio::time::timeout(STORE_WAIT, spool).await;
         drop(held);
         match spooled {

@@ -21,7 +21,7 @@ use mail_parser::{Address, HeaderName, Message, MessageParser};
 
 pub use address::address_key;
 pub use attachment::Attachment;
-pub use authres::{Authentication, Proof};
+pub use authres::{Authentication, Proof, is_aligned};
 pub use charset::CharsetProblem;
 pub use dsn::{Action, Dsn};
 pub use headers::content_hash;
@@ -59,6 +59,8 @@ pub struct MailContext<'a> {
     pub envelope: Envelope<'a>,
     /// Relays whose `Authentication-Results` are believed.
     pub authserv_ids: &'a [String],
+    /// What our own checks gave; then no header is believed.
+    pub checked: Option<&'a Authentication>,
 }
 
 /// Who sends a message, by its envelope.
@@ -84,6 +86,8 @@ impl<'a> From<Option<&'a str>> for Envelope<'a> {
 pub struct Reading {
     /// What becomes of it.
     pub kind: Kind,
+    /// What is known of where it came from; `None`: nothing was checked.
+    pub auth: Option<Authentication>,
     /// Whether one automatic reply may be sent, as far as the mail itself tells.
     pub auto_reply: bool,
     /// Why no automatic reply may be sent, a word of the rules.
@@ -189,6 +193,7 @@ pub fn read(raw: &[u8], context: &MailContext<'_>) -> Reading {
 fn silent(kind: Kind, reason: &'static str) -> Reading {
     Reading {
         kind,
+        auth: None,
         auto_reply: false,
         silent_reason: Some(reason),
         ack: None,
@@ -344,8 +349,10 @@ impl Digest {
             .is_none()
             .then(|| ack(headers, people, self.subject))
             .flatten();
+        let from = people.from.first().map(|(_, address)| address.as_str());
         Reading {
             kind,
+            auth: authres::known(headers, context, from),
             auto_reply: ack.is_some(),
             silent_reason,
             ack,

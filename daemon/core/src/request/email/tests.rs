@@ -25,6 +25,7 @@ fn read_from(raw: &[u8], envelope_from: Option<&str>) -> Reading {
         received: Wall::from_millis(received),
         envelope: envelope_from.into(),
         authserv_ids: &[],
+        checked: None,
     };
     read(raw, &context)
 }

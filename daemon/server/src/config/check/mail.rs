@@ -3,12 +3,24 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use helpline_core::sip::network::Network;
+
 use super::{Check, Config, RelayTls, is_loopback};
 
 impl Check<'_> {
     pub(super) fn mail(&mut self, config: &Config) {
         self.imap(config);
         self.dkim(config);
+        for network in &config.mail.relays {
+            if Network::parse(network).is_none() {
+                let why = format!("{network:?} is no network; write it like \"192.0.2.0/24\"");
+                self.fault("mail.relays", network, &why);
+            }
+        }
+        if config.mail.reject_dmarc_fail && !config.mail.authenticate {
+            let why = "needs authenticate = true";
+            self.fault("mail.reject_dmarc_fail", "reject_dmarc_fail", why);
+        }
         let smtp = &config.smtp;
         if smtp.tls_cert_file.is_some() != smtp.tls_key_file.is_some() {
             let why = "tls_cert_file and tls_key_file go together";

@@ -19,6 +19,7 @@ fn reference_at(now: &str, zone: &str, number: Option<&str>) -> Reference {
         received: instant(now),
         envelope: crate::request::email::Envelope::Null,
         authserv_ids: &[],
+        checked: None,
     };
     let date = DateTime::parse_rfc3339(now).unwrap();
     let number = number.map(PhoneNumber::from_row);
