@@ -36,6 +36,7 @@ use helpline_core::calendar::Calendar;
 use helpline_core::id::{MailInId, NodeId, RequestId};
 use helpline_core::ivr::io::{Hours, Queues};
 use helpline_core::phone::DialRules;
+use helpline_core::queue::admission::Admission;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
 use helpline_core::request::email::Authentication;
@@ -319,6 +320,8 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// Place in line of an earlier moment (a caller keeps the place of the call's begin).
     pub place_at: Option<Wall>,
+    /// Whether it has to be proven before it stands in line.
+    pub admission: Admission,
 }
 
 /// An idempotency key within its scope.
@@ -473,6 +476,8 @@ pub enum Filing {
         request: Box<HelpRequest>,
         /// Whom to acknowledge to, when the rules allow an automatic reply.
         ack: Option<AckTo>,
+        /// Whether it has to be proven before it stands in line.
+        admission: Admission,
     },
     /// A person wrote, but no number can be called.
     NeedsInfo {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use helpline_core::queue::admission::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,8 @@ pub struct Mail {
     pub relays: Vec<String>,
     /// Mail that fails DMARC is refused (550) when its domain wants that (`p=reject`).
     pub reject_dmarc_fail: bool,
+    /// What a request by mail has to show before its number is called.
+    pub proof: MailProof,
     /// DNS server for these checks. Default: those of the system.
     pub dns: Option<SocketAddr>,
     /// Mailboxes from which mail is fetched.
@@ -95,6 +98,7 @@ impl Default for Mail {
             authenticate: true,
             relays: PRIVATE_NETWORKS.map(str::to_owned).to_vec(),
             reject_dmarc_fail: false,
+            proof: MailProof::Press1,
             dns: None,
             imap: Vec::new(),
         }
@@ -174,6 +178,28 @@ pub struct Relay {
     pub username: Option<String>,
     /// File that holds the password.
     pub password_file: Option<PathBuf>,
+}
+
+/// How it is found out whether a request by mail is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum MailProof {
+    /// The call itself asks: it begins with "press 1 if you asked for this call".
+    #[default]
+    #[serde(rename = "press_1")]
+    Press1,
+    /// Mail for which nothing vouches is answered with a link and waits until it was used; mail
+    /// that fails SPF or DMARC waits for an operator.
+    #[serde(rename = "link")]
+    Link,
+}
+
+impl From<MailProof> for Rule {
+    fn from(proof: MailProof) -> Self {
+        match proof {
+            MailProof::Press1 => Rule::Call,
+            MailProof::Link => Rule::Link,
+        }
+    }
 }
 
 /// Signatures on our mail, for the domain of the first of `smtp.addresses`.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use helpline_core::id::MailInId;
+use helpline_core::queue::admission::Admission;
 use helpline_core::request::HelpRequest;
 use helpline_core::request::email::Authentication;
 
@@ -212,9 +213,13 @@ impl Desk {
     async fn what(&self, filing: Filing) -> (What, String) {
         let keep = |kind, reason| (What::Keep { kind, reason }, String::new());
         match filing {
-            Filing::Request { request, ack } => {
+            Filing::Request {
+                request,
+                ack,
+                admission,
+            } => {
                 let queue = request.queue.clone();
-                (self.at_the_door(*request, ack).await, queue)
+                (self.at_the_door(*request, ack, admission).await, queue)
             }
             Filing::NeedsInfo {
                 reason,
@@ -236,9 +241,15 @@ impl Desk {
         }
     }
 
-    async fn at_the_door(&self, request: HelpRequest, ack: Option<AckTo>) -> What {
+    async fn at_the_door(
+        &self,
+        request: HelpRequest,
+        ack: Option<AckTo>,
+        admission: Admission,
+    ) -> What {
         let origin = Origin {
             ack,
+            admission,
             ..Origin::default()
         };
         match self.entry(request, origin).await {

@@ -7,6 +7,8 @@ use helpline_core::phone::PhoneNumber;
 use helpline_core::queue::State;
 use helpline_core::request::Channel;
 
+mod proof;
+
 use super::*;
 use crate::store::tests::{benches, trunk_config};
 
@@ -346,6 +348,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
         let filing = Filing::Request {
             request: Box::new(mail_request),
             ack: Some(ack.clone()),
+            admission: Admission::Line,
         };
         let first = desk.claim_mail(1).await.unwrap().remove(0);
         assert_eq!(
@@ -384,6 +387,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
         let refused = Filing::Request {
             request: Box::new(abroad),
             ack: None,
+            admission: Admission::Line,
         };
         let refused = desk.file_mail(&fourth, "h4", refused).await.unwrap();
         assert_eq!(refused, Filed::Refused(AcceptError::NotAllowed));
@@ -443,6 +447,7 @@ fn asking_for(n: u32, address: &str) -> Filing {
             address: address.into(),
             ..AckTo::default()
         }),
+        admission: Admission::Line,
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use helpline_core::phone::DialRules;
+use helpline_core::queue::admission::Admission;
 use helpline_core::request::email::{
-    AckParts, Envelope, Kind, MailContext, Reading, address_key, content_hash, read,
+    AckParts, Authentication, Envelope, Kind, MailContext, Reading, address_key, content_hash, read,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -242,7 +243,14 @@ impl Office {
         match reading.kind {
             Kind::Request(mut request) => {
                 request.language = language;
-                Filing::Request { request, ack }
+                let proof = mail.auth.as_ref().map(Authentication::proof);
+                let rule = self.config.mail.proof.into();
+                let admission = Admission::of(rule, proof.unwrap_or_default(), ack.is_some());
+                Filing::Request {
+                    request,
+                    ack,
+                    admission,
+                }
             }
             Kind::NeedsInfo { reason } => Filing::NeedsInfo {
                 reason,

@@ -298,30 +298,18 @@ impl Receiver {
         Ok(Next::Read)
     }
 
-    async fn store(&self, received: Received, peer: IpAddr) -> Stored {
+    async fn store(&self, mut received: Received, peer: IpAddr) -> Stored {
+        let peer = peer.to_canonical();
+        let held = Held::new(&self.held, received.raw.len());
+        if let Some(refused) = self.refuse(&mut received, peer).await {
+            return refused;
+        }
         let Received {
             helo,
             mail_from,
             rcpt,
-            mut raw,
+            raw,
         } = received;
-        let peer = peer.to_canonical();
-        let held = Held::new(&self.held, raw.len());
-        if let Some(authenticator) = self.refuses.as_ref().filter(|a| a.concerns(peer)) {
-            let _place = authenticator.place().await;
-            let helo = helo.clone();
-            let sender = Sender { peer, helo };
-            let checking = authenticator.check(sender, mail_from.clone(), raw);
-            let Some((back, checked)) = checking.await else {
-                return Stored::Unknown;
-            };
-            if checked.is_unwanted {
-                authenticator.note(checked.auth.proof());
-                tracing::info!("smtp: refused, its domain wants that");
-                return Stored::Refused;
-            }
-            raw = back;
-        }
         let spool = self.desk.spool_mail(Incoming {
             is_handed: self.settings.lmtp,
             peer,
@@ -341,6 +329,28 @@ impl Receiver {
             // It may be committed all the same; then the sender's next try is a duplicate.
             Ok(Err(SpoolError::Unknown)) | Err(_) => Stored::Unknown,
         }
+    }
+
+    /// Why a message is not taken, if its origin is to be looked at now.
+    async fn refuse(&self, received: &mut Received, peer: IpAddr) -> Option<Stored> {
+        let authenticator = self.refuses.as_ref().filter(|a| a.concerns(peer))?;
+        let _place = authenticator.place().await;
+        let helo = received.helo.clone();
+        let (mail_from, raw) = (
+            received.mail_from.clone(),
+            std::mem::take(&mut received.raw),
+        );
+        let sender = Sender { peer, helo };
+        let Some((raw, checked)) = authenticator.check(sender, mail_from, raw).await else {
+            return Some(Stored::Unknown);
+        };
+        received.raw = raw;
+        if !checked.is_unwanted {
+            return None;
+        }
+        authenticator.note(checked.auth.proof());
+        tracing::info!("smtp: refused, its domain wants that");
+        Some(Stored::Refused)
     }
 
     /// Waits while all unfinished messages together are too large, then lets go of this one.

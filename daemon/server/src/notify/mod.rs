@@ -318,7 +318,7 @@ impl Notifier {
 /// An estimate told a day late is a lie: what tells one is dropped once the promised end
 /// has passed.
 fn is_stale(row: &OutboxRow, now: Wall) -> bool {
-    if !matches!(row.kind.as_str(), "ack" | "changed") {
+    if !matches!(row.kind.as_str(), "ack" | "changed" | "confirm") {
         return false;
     }
     let promise = row.body.promise.as_ref();

@@ -131,6 +131,7 @@ fn new_request(n: u32) -> NewRequest {
         id: RequestId::new(at, &mut rng),
         request,
         state: State::Waiting,
+        held_reason: None,
         place_at: at,
         not_before: START,
         due_at: None,
