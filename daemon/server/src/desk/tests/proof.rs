@@ -212,3 +212,30 @@ async fn where_no_letter_may_go_somebody_decides() {
         assert_eq!(letters(bench).await.len(), 3, "{}", bench.name);
     }
 }
+
+#[tokio::test]
+async fn a_mail_during_a_talk_does_not_take_over_its_request() {
+    for (desk, bench) in &desks().await {
+        let own = desk.accept(request(1), Origin::default()).await.unwrap();
+        let claimed = desk.take("help").await.unwrap().claimed.remove(0);
+        let Placed::Go(live) = desk.place(&claimed).await.unwrap() else {
+            panic!("{}: not placed", bench.name);
+        };
+        for progress in [LiveProgress::Answered, LiveProgress::Connected] {
+            desk.progress(&live, progress).await.unwrap();
+        }
+        let mailed = mail(desk, 1, "eve@evil.test", Admission::Confirm).await;
+        assert_eq!(stands(bench, &mailed).await, is("held", "unverified"));
+        let broken = CallReport {
+            end: End::HungUp { by_customer: true },
+            rang: true,
+            talked_for: Duration::from_secs(2),
+            settled: None,
+            answerer: None,
+        };
+        let state = desk.settle(&live, &broken).await.unwrap();
+        assert_eq!(state, State::Backoff, "{}", bench.name);
+        assert_eq!(stands(bench, &own.id).await, is("backoff", ""));
+        assert_eq!(stands(bench, &mailed).await, is("merged", ""));
+    }
+}

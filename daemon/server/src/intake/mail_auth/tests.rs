@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dns::{BROKEN, Dns, SILENT};
 use super::*;
+use crate::desk::Incoming;
 use crate::desk::stage::{self, Stage};
 use crate::intake::mail;
 use crate::intake::smtp::{Protocol, Receiver};
@@ -390,6 +391,44 @@ async fn mail_by_smtp_is_checked_and_a_forged_header_is_not_believed() {
     );
     stop.cancel();
     serving.await.unwrap();
+    working.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_waits_for_dns_keeps_no_other_waiting() {
+    let dns = Dns::serve(&[("cust.test", SILENT), ("_dmarc.cust.test", SILENT)]).await;
+    let mut config = config(&dns);
+    config.mail.relays = Vec::new();
+    let stage = Stage::new(config.clone()).await;
+    let limits = Limits {
+        query: Duration::from_secs(4),
+        message: Duration::from_secs(4),
+    };
+    let asked = Authenticator::with_limits(&config, limits).unwrap();
+    for n in 0..40 {
+        let mail = MAIL.replace("901820", &format!("9018{n:02}"));
+        let handed = n == 39;
+        let incoming = Incoming {
+            is_handed: handed,
+            peer: GOOD,
+            helo: "mx.cust.test".into(),
+            mail_from: Some("ada@cust.test".into()),
+            rcpt: vec!["help@help.test".into()],
+            raw: mail.into_bytes(),
+        };
+        stage.desk.spool_mail(incoming).await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let (desk, gate) = (Arc::clone(&stage.desk), Some(Arc::clone(&asked)));
+    let working = tokio::spawn(mail::work(desk, Arc::new(config), gate, stop.clone()));
+    let rows = filed(&stage, 1).await;
+    let last = ["request", "", "1"].map(str::to_owned);
+    assert_eq!(rows, [last], "the last one, and it alone");
+    let rows = filed(&stage, 40).await;
+    let unknown = |row: &&[String; 3]| row[1].contains("temperror") && row[2] == "0";
+    assert_eq!(rows.iter().filter(unknown).count(), 39, "not answered");
+    assert_eq!(asked.counts()[3], ("temperror", 39));
+    stop.cancel();
     working.await.unwrap();
 }
 
