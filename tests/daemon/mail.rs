@@ -10,6 +10,7 @@ use mail_parser::{Message, MessageParser};
 
 use crate::support::certificates::make_certificates;
 use crate::support::process::{Daemon, http};
+use crate::support::smtp::{asking, deliver};
 
 /// Longest wait for anything here.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -111,6 +112,82 @@ fn a_mail_with_a_number_is_answered_with_place_and_wait_in_its_thread() {
     let text = mail.body_text(0).unwrap();
     let told = format!("You are number {place}.");
     assert!(text.contains(&told) && text.contains("between"), "{text}");
+}
+
+#[test]
+fn a_mail_for_which_nothing_vouches_is_called_after_its_link_was_used() {
+    let trunk = UdpSocket::bind("127.0.0.1:0").unwrap();
+    trunk.set_read_timeout(Some(PATIENCE)).unwrap();
+    let port = trunk.local_addr().unwrap().port();
+    let mut daemon = Daemon::new(&format!(
+        "[[trunk]]\nname = \"mute\"\ntarget = \"127.0.0.1:{port}\"\ncaller_id = \"+442079460000\"\n"
+    ));
+    let config = fs::read_to_string(daemon.config_path()).unwrap();
+    let keys = "[mail]\nproof = \"link\"\nauthserv_ids = [\"mx.help.test\"]\n";
+    fs::write(daemon.config_path(), config.replace("[mail]\n", keys)).unwrap();
+    daemon.start();
+    let said = deliver(
+        daemon.smtp,
+        "ben@cust.test",
+        &asking("ben@cust.test", "+442079460510"),
+    );
+    assert!(said.unwrap().starts_with("250 "));
+    let mails = sent(&daemon, 1);
+    let page = link(&parse(&mails[0]), "s/");
+    let state = || {
+        let answer = http(daemon.http, "GET", &format!("{page}/status"), &[], "").unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        answer["state"].as_str().unwrap().to_owned()
+    };
+    let shown = http(daemon.http, "GET", &page, &[], "").unwrap();
+    assert!(
+        shown.body.contains(&format!("{page}/confirm")),
+        "{}",
+        shown.body
+    );
+    assert_eq!(state(), "unverified");
+    // What fails the relay's checks is held, and nobody is written to.
+    let forged = asking("eve@cust.test", "+442079460511");
+    let forged = format!("Authentication-Results: mx.help.test; dmarc=fail\r\n{forged}");
+    assert!(
+        deliver(daemon.smtp, "eve@cust.test", &forged)
+            .unwrap()
+            .starts_with("250 ")
+    );
+    let held = "select held_reason from request where number = '+442079460511'";
+    daemon.wait_row(held, "doubtful", PATIENCE);
+    // What passes them is called at once.
+    let proven = asking("ada@cust.test", "+442079460512");
+    let proven = format!("Authentication-Results: mx.help.test; dmarc=pass\r\n{proven}");
+    assert!(
+        deliver(daemon.smtp, "ada@cust.test", &proven)
+            .unwrap()
+            .starts_with("250 ")
+    );
+    sent(&daemon, 2);
+    assert!(invited(&trunk).contains("+442079460512"));
+    assert_eq!(state(), "unverified", "looking confirms nothing");
+    let done = http(daemon.http, "POST", &format!("{page}/confirm"), &[], "").unwrap();
+    assert_eq!(done.status, 303, "{}", done.body);
+    let end = Instant::now() + PATIENCE;
+    while !invited(&trunk).contains("+442079460510") {
+        assert!(Instant::now() < end, "{}", daemon.log());
+    }
+    let never = "select count(*) from attempt where number = '+442079460511'";
+    assert_eq!(daemon.rows(never), [["0"]]);
+    assert_eq!(daemon.mails().len(), 2, "the forged one was not answered");
+}
+
+/// The first line of the next INVITE that the trunk gets; calls that go on keep coming.
+fn invited(trunk: &UdpSocket) -> String {
+    let mut packet = [0; 4_096];
+    loop {
+        let length = trunk.recv(&mut packet).expect("an INVITE");
+        let text = String::from_utf8_lossy(&packet[..length]).into_owned();
+        if text.starts_with("INVITE ") {
+            return text.lines().next().unwrap_or_default().to_owned();
+        }
+    }
 }
 
 #[test]

@@ -72,11 +72,13 @@ async fn post_with(change: impl FnOnce(&mut Config), reader: mail::Reader) -> Po
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let protocol = smtp::Protocol::Smtp;
-    let receiver = smtp::Receiver::new(&config.smtp, protocol, Arc::clone(&desk), clock).unwrap();
+    let receiver =
+        smtp::Receiver::new(&config.smtp, protocol, Arc::clone(&desk), clock, None).unwrap();
     let serving = tokio::spawn(Arc::clone(&receiver).serve(listener, stop.clone()));
     tokio::spawn(mail::work_with(
         Arc::clone(&desk),
         config,
+        None,
         stop.clone(),
         reader,
     ));

@@ -17,7 +17,7 @@ mod mail;
 mod voice;
 
 pub use check::{ConfigFault, Loaded};
-pub use mail::{Imap, Mail, Relay, RelayTls, Smtp};
+pub use mail::{Dkim, Imap, Mail, MailProof, Relay, RelayTls, Smtp};
 pub use voice::{
     CodecName, MediaRule, Phone, PhoneDigest, PortRange, SrtpUse, TransportName, Trunk, Voice,
 };

@@ -29,6 +29,7 @@ use crate::desk::Desk;
 use crate::dispatch::Dispatch;
 use crate::intake;
 use crate::intake::imap::Mailboxes;
+use crate::intake::mail_auth::Authenticator;
 use crate::intake::smtp::{Protocol, Receiver};
 use crate::notify::Notifier;
 use crate::notify::mail::{Letterhead, Mailer};
@@ -309,9 +310,16 @@ impl Daemon {
             Some(listener) => Some(self.serve_customers(config, listener, &metrics)?),
             None => None,
         };
+        let authenticator = match sockets.smtp {
+            Some(_) => Authenticator::new(config)?,
+            None => None,
+        };
         let receiver = |protocol| {
             let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
-            Receiver::new(&config.smtp, protocol, desk, clock).context("smtp.tls_cert_file")
+            let refuses = authenticator.clone();
+            let refuses = refuses.filter(|_| config.mail.reject_dmarc_fail);
+            Receiver::new(&config.smtp, protocol, desk, clock, refuses)
+                .context("smtp.tls_cert_file")
         };
         if let Some(listener) = sockets.smtp {
             let receiver = receiver(Protocol::Smtp)?;
@@ -336,6 +344,7 @@ impl Daemon {
             self.intakes.spawn(intake::mail::work(
                 Arc::clone(&self.desk),
                 Arc::clone(config),
+                authenticator.clone(),
                 self.stop.clone(),
             ));
         }
@@ -348,6 +357,7 @@ impl Daemon {
             notifier: Arc::clone(&self.notifier),
             http,
             mailboxes,
+            authenticator,
             flows: Arc::clone(&self.flows),
             trunks: config.trunk.iter().map(|t| t.name.clone()).collect(),
             stop: self.stop.clone(),

@@ -37,9 +37,10 @@ use helpline_core::calendar::Calendar;
 use helpline_core::id::{MailInId, NodeId, RequestId};
 use helpline_core::ivr::io::{Hours, Queues};
 use helpline_core::phone::DialRules;
+use helpline_core::queue::admission::Admission;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
-use helpline_core::request::email::{Dsn, Keys, Undelivered};
+use helpline_core::request::email::{Authentication, Dsn, Keys, Undelivered};
 use helpline_core::rng::Rng;
 use helpline_core::time::{Time, Wall};
 use serde::{Deserialize, Serialize};
@@ -342,6 +343,8 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// Place in line of an earlier moment (a caller keeps the place of the call's begin).
     pub place_at: Option<Wall>,
+    /// Whether it has to be proven before it stands in line.
+    pub admission: Admission,
 }
 
 /// An idempotency key within its scope.
@@ -436,6 +439,32 @@ pub struct StatusView {
     pub language: String,
 }
 
+/// A message as it comes in, with its envelope.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// By a mail server of the operator's (LMTP), else by SMTP.
+    pub is_handed: bool,
+    /// Who brings it.
+    pub peer: IpAddr,
+    /// What the peer calls itself.
+    pub helo: String,
+    /// Envelope sender; `None` is `<>`.
+    pub mail_from: Option<String>,
+    /// Envelope recipients.
+    pub rcpt: Vec<String>,
+    /// The bytes after DATA, dots removed.
+    pub raw: Vec<u8>,
+}
+
+/// Who brought a message by SMTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its address.
+    pub peer: IpAddr,
+    /// What it calls itself.
+    pub helo: String,
+}
+
 /// A message in the spool, claimed for work.
 #[derive(Clone, Debug)]
 pub struct SpooledMail {
@@ -449,6 +478,10 @@ pub struct SpooledMail {
     pub raw: Vec<u8>,
     /// It was fetched from a mailbox: its envelope is not known.
     pub fetched: bool,
+    /// Who brought it by SMTP; `None`: the operator's own server or a mailbox did.
+    pub sender: Option<Sender>,
+    /// What is known of its origin; written down with what becomes of it.
+    pub auth: Option<Authentication>,
     /// When DATA ended, or it came to the mailbox.
     pub received_at: Wall,
     /// How often work on it has begun, this time included.
@@ -466,6 +499,8 @@ pub enum Filing {
         request: Box<HelpRequest>,
         /// Whom to acknowledge to, when the rules allow an automatic reply.
         ack: Option<AckTo>,
+        /// Whether it has to be proven before it stands in line.
+        admission: Admission,
     },
     /// A person wrote, but no number can be called.
     NeedsInfo {

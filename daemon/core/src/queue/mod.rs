@@ -3,6 +3,7 @@
 //! [`step`] is the whole life cycle: state and event in, state and effects out. The
 //! desk writes both in one transaction; nobody else changes the state of a request.
 
+pub mod admission;
 pub mod booking;
 pub mod ewt;
 pub mod harass;
@@ -77,6 +78,8 @@ pub enum Event {
     Cancelled,
     /// The customer asked again for the same number.
     AskedAgain,
+    /// Whoever wrote the mail used the link in our answer.
+    Confirmed,
     /// The operator wants it called as soon as its turn comes.
     Hastened,
     /// The customer chose another time.
@@ -211,6 +214,11 @@ pub fn step(request: &RequestFacts, event: &Event, now: Wall) -> (State, Effects
         (S::Held, Event::AskedAgain) if request.held_reason == Some(HeldReason::Interrupted) => {
             (S::Waiting, Effects::at(now))
         }
+        (S::Held, Event::Confirmed) if request.held_reason == Some(HeldReason::Unverified) => {
+            released(request, now)
+        }
+        // An order of the operator is a proof; a booked time stays what was asked for.
+        (S::Held, Event::Hastened) if is_unproven(request) => released(request, now),
         (S::Scheduled | S::Backoff | S::Held, Event::Hastened) => (S::Waiting, Effects::at(now)),
         (
             S::Waiting | S::Scheduled | S::Backoff | S::Held,
@@ -247,6 +255,7 @@ pub fn step(request: &RequestFacts, event: &Event, now: Wall) -> (State, Effects
             | Event::Connected
             | Event::Ended { .. }
             | Event::AskedAgain
+            | Event::Confirmed
             | Event::Hastened
             | Event::Rescheduled { .. },
         ) => stay(),
@@ -265,6 +274,13 @@ fn looked(
     if interrupted {
         return match now >= request.not_before {
             true => (S::Done, Effects::default()),
+            false => (S::Held, Effects::default()),
+        };
+    }
+    if is_unproven(request) {
+        // Whoever did not ask for it is not told a second time.
+        return match now >= request.not_before {
+            true => (S::Expired, Effects::default()),
             false => (S::Held, Effects::default()),
         };
     }
@@ -301,6 +317,26 @@ fn looked(
     }
 }
 
+fn is_unproven(request: &RequestFacts) -> bool {
+    request.held_reason.is_some_and(HeldReason::is_unproven)
+}
+
+/// A request that is meant after all stands where it would stand had this been known at once:
+/// its place is the moment of its reception.
+fn released(request: &RequestFacts, now: Wall) -> (State, Effects) {
+    match request.due_at {
+        Some(due) if due > now => (State::Scheduled, Effects::booked(due)),
+        Some(_) => (
+            State::Waiting,
+            Effects {
+                rank: Some(0),
+                ..Effects::at(now)
+            },
+        ),
+        None => (State::Waiting, Effects::at(now)),
+    }
+}
+
 /// The last state of a request that ran out of time.
 const fn over_state(request: &RequestFacts) -> State {
     if request.attempts == 0 {
@@ -327,6 +363,8 @@ fn ended(
             let until = match reason {
                 HeldReason::Interrupted => now + INTERRUPTED_HOLD,
                 HeldReason::Closed | HeldReason::TrunkRefused => now + HOLD_RECHECK,
+                HeldReason::Unverified => now + admission::CONFIRM_FOR,
+                HeldReason::Doubtful => now + admission::DECIDE_FOR,
             };
             (S::Held, Effects::held(*reason, until))
         }

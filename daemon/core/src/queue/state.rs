@@ -123,6 +123,10 @@ pub enum HeldReason {
     Interrupted,
     /// The trunk does not accept our calls: an operator has to look.
     TrunkRefused,
+    /// Nothing vouches for the mail: its writer has to use the link in our answer.
+    Unverified,
+    /// The mail may be forged, or nobody may be asked: an operator has to decide.
+    Doubtful,
 }
 
 impl HeldReason {
@@ -133,7 +137,15 @@ impl HeldReason {
             HeldReason::Closed => "closed",
             HeldReason::Interrupted => "interrupted",
             HeldReason::TrunkRefused => "trunk_refused",
+            HeldReason::Unverified => "unverified",
+            HeldReason::Doubtful => "doubtful",
         }
+    }
+
+    /// Whether nobody has shown yet that the request is meant: it has no place in the line.
+    #[must_use]
+    pub const fn is_unproven(self) -> bool {
+        matches!(self, HeldReason::Unverified | HeldReason::Doubtful)
     }
 
     /// The reason a row names, if it is one.
@@ -143,6 +155,8 @@ impl HeldReason {
             HeldReason::Closed,
             HeldReason::Interrupted,
             HeldReason::TrunkRefused,
+            HeldReason::Unverified,
+            HeldReason::Doubtful,
         ]
         .into_iter()
         .find(|r| r.word() == word)

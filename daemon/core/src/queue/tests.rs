@@ -33,6 +33,7 @@ fn events() -> Vec<Event> {
         Event::Connected,
         Event::Cancelled,
         Event::AskedAgain,
+        Event::Confirmed,
         Event::TalkedInbound,
         Event::DoNotCall,
         Event::Hastened,
@@ -237,12 +238,101 @@ fn an_interrupted_talk_waits_for_the_customer() {
     assert_eq!(step(&held, &open, NOW + INTERRUPTED_HOLD).0, State::Done);
 }
 
+/// Held until it is proven, for a time or for the line.
+fn unproven(reason: HeldReason, due_at: Option<Wall>) -> RequestFacts {
+    RequestFacts {
+        held_reason: Some(reason),
+        due_at,
+        not_before: NOW + Duration::from_secs(86_400),
+        ..facts(State::Held)
+    }
+}
+
+#[test]
+fn what_is_unproven_waits_for_its_proof_and_ends_in_silence() {
+    let due = NOW + Duration::from_secs(7_200);
+    for reason in [HeldReason::Unverified, HeldReason::Doubtful] {
+        for due_at in [None, Some(due)] {
+            let request = unproven(reason, due_at);
+            for open in [true, false] {
+                let looked = Event::Looked {
+                    open,
+                    next_open: Some(NOW),
+                };
+                let still = (State::Held, Effects::default());
+                let before = request.not_before - Duration::from_millis(1);
+                assert_eq!(step(&request, &looked, before), still);
+                let over = (State::Expired, Effects::default());
+                assert_eq!(step(&request, &looked, request.not_before), over);
+            }
+            for event in [Event::AskedAgain, Event::Claimed, Event::Intent] {
+                assert_eq!(step(&request, &event, NOW).0, State::Held, "{event:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proof_gives_the_place_that_was_asked_for() {
+    let due = NOW + Duration::from_secs(7_200);
+    let asked = unproven(HeldReason::Unverified, None);
+    let booked = unproven(HeldReason::Unverified, Some(due));
+    let missed = unproven(HeldReason::Unverified, Some(NOW));
+    let doubtful = unproven(HeldReason::Doubtful, None);
+    let doubtful_booked = unproven(HeldReason::Doubtful, Some(due));
+    for (request, event, want) in [
+        (&asked, Event::Confirmed, (State::Waiting, NOW, None)),
+        (&asked, Event::Hastened, (State::Waiting, NOW, None)),
+        (&booked, Event::Confirmed, (State::Scheduled, due, None)),
+        (&booked, Event::Hastened, (State::Scheduled, due, None)),
+        (&missed, Event::Confirmed, (State::Waiting, NOW, Some(0))),
+        (&doubtful, Event::Hastened, (State::Waiting, NOW, None)),
+        (
+            &doubtful_booked,
+            Event::Hastened,
+            (State::Scheduled, due, None),
+        ),
+    ] {
+        let (state, effects) = step(request, &event, NOW);
+        let got = (state, effects.not_before.unwrap(), effects.rank);
+        assert_eq!(got, want, "{request:?} {event:?}");
+        assert_eq!(effects.mail, None);
+    }
+}
+
+#[test]
+fn a_link_confirms_nothing_else() {
+    for state in State::ALL {
+        let reasons = [
+            None,
+            Some(HeldReason::Closed),
+            Some(HeldReason::Interrupted),
+            Some(HeldReason::TrunkRefused),
+            Some(HeldReason::Doubtful),
+        ];
+        for held_reason in reasons {
+            let request = RequestFacts {
+                held_reason,
+                ..facts(state)
+            };
+            let still = (state, Effects::default());
+            assert_eq!(step(&request, &Event::Confirmed, NOW), still, "{request:?}");
+        }
+    }
+}
+
 #[test]
 fn words_read_back() {
     for state in State::ALL {
         assert_eq!(State::from_word(state.word()), Some(state));
     }
-    for word in ["closed", "interrupted", "trunk_refused"] {
+    for word in [
+        "closed",
+        "interrupted",
+        "trunk_refused",
+        "unverified",
+        "doubtful",
+    ] {
         assert_eq!(
             HeldReason::from_word(word).map(HeldReason::word),
             Some(word)

@@ -133,6 +133,7 @@ impl Mail {
             authserv_ids: &authserv_ids,
             recipients: &self.envelope_to,
             keys: keys.as_ref(),
+            checked: None,
         };
         let how = ReportContext {
             now: self.now.map(|(at, _)| at),

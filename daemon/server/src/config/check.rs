@@ -526,6 +526,23 @@ mod tests {
                 2,
             ),
             (
+                "[mail.dkim]\nselector = \"h 1\"\nkey_file = \"/nonexistent\"",
+                "mail.dkim.selector",
+                2,
+            ),
+            (
+                "[mail.dkim]\nselector = \"h1\"\nkey_file = \"/nonexistent\"",
+                "mail.dkim.key_file",
+                3,
+            ),
+            ("[mail.dkim]\nselector = \"h1\"", "key_file", 1),
+            ("[mail]\nrelays = [\"10.0.0.0/40\"]", "mail.relays", 2),
+            (
+                "[mail]\nauthenticate = false\nreject_dmarc_fail = true",
+                "mail.reject_dmarc_fail",
+                3,
+            ),
+            (
                 "[[trunk]]\nname=\"a\"\ntarget=\"127.0.0.1:5070\"\ncaller_id=\"x1\"",
                 "trunk.caller_id",
                 4,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use helpline_core::queue::admission::Rule;
 use helpline_core::request::email::Keys;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,11 +66,25 @@ pub struct Mail {
     pub directory: Option<PathBuf>,
     /// The operator's SMTP relay.
     pub relay: Option<Relay>,
+    /// Signatures on what we write (DKIM, RFC 6376). Default: none.
+    pub dkim: Option<Dkim>,
     /// Folder whose templates override the built-in ones by file name.
     pub templates: Option<PathBuf>,
     /// Relays of the operator's whose `Authentication-Results` are believed, by their
     /// authserv-id (RFC 8601).
     pub authserv_ids: Vec<String>,
+    /// Whether SPF, DKIM and DMARC of mail that comes by SMTP are checked by DNS. Mail by LMTP,
+    /// from mailboxes and from `relays` never is.
+    pub authenticate: bool,
+    /// Networks of the operator's relays: they check what they pass on, we believe their headers
+    /// by `authserv_ids`. Default: this machine and private networks.
+    pub relays: Vec<String>,
+    /// Mail that fails DMARC is refused (550) when its domain wants that (`p=reject`).
+    pub reject_dmarc_fail: bool,
+    /// What a request by mail has to show before its number is called.
+    pub proof: MailProof,
+    /// DNS server for these checks. Default: those of the system.
+    pub dns: Option<SocketAddr>,
     /// Mailboxes from which mail is fetched.
     pub imap: Vec<Imap>,
     /// Answers go to `help+rTOKEN@...` and bounces to `help+bTOKEN@...`. Switch it off where
@@ -80,21 +95,6 @@ pub struct Mail {
     pub token_key_file: Option<PathBuf>,
     /// The key before it, believed while mail signed with it may still be answered.
     pub token_key_previous_file: Option<PathBuf>,
-}
-
-impl Default for Mail {
-    fn default() -> Self {
-        Mail {
-            directory: None,
-            relay: None,
-            templates: None,
-            authserv_ids: Vec::new(),
-            imap: Vec::new(),
-            plus_addresses: true,
-            token_key_file: None,
-            token_key_previous_file: None,
-        }
-    }
 }
 
 /// Fewest characters of a key.
@@ -129,6 +129,40 @@ pub(super) fn read_key(file: &Path) -> anyhow::Result<String> {
     );
     Ok(key.trim().to_owned())
 }
+
+impl Default for Mail {
+    fn default() -> Self {
+        Mail {
+            directory: None,
+            relay: None,
+            dkim: None,
+            templates: None,
+            authserv_ids: Vec::new(),
+            authenticate: true,
+            relays: PRIVATE_NETWORKS.map(str::to_owned).to_vec(),
+            reject_dmarc_fail: false,
+            proof: MailProof::Press1,
+            dns: None,
+            imap: Vec::new(),
+            plus_addresses: true,
+            token_key_file: None,
+            token_key_previous_file: None,
+        }
+    }
+}
+
+/// Nobody can send to us from there but the operator's own servers (RFC 1122, 1918, 4193, 4291,
+/// 6598).
+const PRIVATE_NETWORKS: [&str; 8] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "::1",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 /// A mailbox from which mail is fetched (IMAP, RFC 3501). What was dealt with is moved to the
 /// folders Processed, Ignored and Failed beside it.
@@ -190,6 +224,38 @@ pub struct Relay {
     pub username: Option<String>,
     /// File that holds the password.
     pub password_file: Option<PathBuf>,
+}
+
+/// How it is found out whether a request by mail is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum MailProof {
+    /// The call itself asks: it begins with "press 1 if you asked for this call".
+    #[default]
+    #[serde(rename = "press_1")]
+    Press1,
+    /// Mail for which nothing vouches is answered with a link and waits until it was used; mail
+    /// that fails SPF or DMARC waits for an operator.
+    #[serde(rename = "link")]
+    Link,
+}
+
+impl From<MailProof> for Rule {
+    fn from(proof: MailProof) -> Self {
+        match proof {
+            MailProof::Press1 => Rule::Call,
+            MailProof::Link => Rule::Link,
+        }
+    }
+}
+
+/// Signatures on our mail, for the domain of the first of `smtp.addresses`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dkim {
+    /// Which of the domain's keys it is: receivers look for `SELECTOR._domainkey.DOMAIN`.
+    pub selector: String,
+    /// File that holds the private key as PEM: RSA of 2048 bits or more, or Ed25519.
+    pub key_file: PathBuf,
 }
 
 /// How the relay connection is protected.

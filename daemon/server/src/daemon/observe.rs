@@ -12,6 +12,7 @@ use super::telephony::Telephony;
 use crate::desk::{Desk, Snapshot};
 use crate::intake::http::HttpIntake;
 use crate::intake::imap::{Mailboxes, SILENT_MAX};
+use crate::intake::mail_auth::Authenticator;
 use crate::notify::Notifier;
 use crate::store::Store;
 use crate::voice::EngineHandle;
@@ -31,6 +32,7 @@ pub(super) struct Seen {
     pub(super) notifier: Arc<Notifier>,
     pub(super) http: Option<Arc<HttpIntake>>,
     pub(super) mailboxes: Option<Arc<Mailboxes>>,
+    pub(super) authenticator: Option<Arc<Authenticator>>,
     pub(super) flows: Arc<Flows>,
     pub(super) trunks: Vec<String>,
     pub(super) stop: CancellationToken,
@@ -191,6 +193,9 @@ pub(super) async fn refresh(seen: Seen, metrics: Metrics, end: CancellationToken
         for (result, n) in seen.notifier.counts() {
             metrics.set("helpline_mail_sent_total", &[result], number(n));
         }
+        for (result, n) in seen.authenticator.iter().flat_map(|a| a.counts()) {
+            metrics.set("helpline_mail_auth_total", &[result], number(n));
+        }
         for (channel, outcome, n) in seen.http.iter().flat_map(|http| http.counts()) {
             metrics.set("helpline_requests_total", &[channel, outcome], number(n));
         }
@@ -301,6 +306,11 @@ fn declare(metrics: &Metrics) {
             &["mailbox"],
         ),
         ("helpline_mail_sent_total", "Mails by result.", &["result"]),
+        (
+            "helpline_mail_auth_total",
+            "Mails by what SPF, DKIM and DMARC came to.",
+            &["result"],
+        ),
         (
             "helpline_flow_reload_failed_total",
             "Reloads of flows and prompts that were refused.",

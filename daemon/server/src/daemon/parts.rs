@@ -11,6 +11,7 @@ use helpline_core::ivr::flow::FlowSet;
 use crate::config::{CodecName, Config};
 use crate::desk::Desk;
 use crate::desk::customers::Customers;
+use crate::notify::dkim::Signer;
 use crate::notify::template::Templates;
 use crate::voice::flows::{Flows, Setting};
 use crate::voice::prompts::{PromptSource, PromptTable, Prompts};
@@ -111,6 +112,10 @@ fn read(config: &Config) -> Result<Parts, Vec<String>> {
         .map_err(|found| faults.extend(found.iter().map(ToString::to_string)));
     let templates = Templates::load(config.mail.templates.as_deref())
         .map_err(|error| faults.push(format!("{error:#}")));
+    let signer = Signer::open(config).map_err(|error| faults.push(format!("{error:#}")));
+    if let Ok(Some(signer)) = signer {
+        tracing::info!(record = signer.record(), "mail is signed");
+    }
     if let Ok(flows) = &flows {
         faults.extend(missing_flows(config, &flows.current()));
     }

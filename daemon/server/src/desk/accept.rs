@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use helpline_core::calendar::zone_named;
 use helpline_core::id::RequestId;
+use helpline_core::queue::admission::Admission;
 use helpline_core::queue::booking::{Asked, Times};
 use helpline_core::queue::ewt::Promise;
 use helpline_core::queue::order::Key;
@@ -52,6 +53,7 @@ pub(super) struct Entry {
     ack: Option<AckTo>,
     address: Option<IpAddr>,
     place_at: Option<Wall>,
+    admission: Admission,
     pub(super) line: Line,
     letters: Letters,
 }
@@ -132,6 +134,7 @@ impl Desk {
             ack: origin.ack,
             address: origin.address,
             place_at: origin.place_at,
+            admission: origin.admission,
             request,
         })
     }
@@ -167,7 +170,10 @@ impl Entry {
 
     /// Whether nothing goes with it but its row: no key, no mail, no place of an earlier moment.
     pub(super) fn is_bare(&self) -> bool {
-        self.key.is_none() && self.ack.is_none() && self.place_at.is_none()
+        self.key.is_none()
+            && self.ack.is_none()
+            && self.place_at.is_none()
+            && self.admission == Admission::Line
     }
 
     /// Its address for limits, if it counts.
@@ -286,7 +292,12 @@ async fn admit(tx: &mut Conn, entry: &Entry) -> Result<Result<Entered, AcceptErr
         return Ok(Err(AcceptError::NotAllowed));
     }
     if let Some(open) = request::open_of(tx, queue, number).await? {
-        return merge(tx, entry, open, now).await.map(Ok);
+        if !open.is_unproven() || entry.admission != Admission::Line {
+            return merge(tx, entry, open, now).await.map(Ok);
+        }
+        if by_day && !is_full {
+            return supersede(tx, entry, &open, &times, now).await.map(Ok);
+        }
     }
     if is_full {
         return Ok(Err(AcceptError::Full));
@@ -321,6 +332,9 @@ async fn stand(
     times: &Times,
     now: Wall,
 ) -> Result<Option<Entered>, StoreError> {
+    if entry.admission != Admission::Line {
+        return stand_aside(tx, entry, times, now).await;
+    }
     let queue = &entry.request.queue;
     // A caller keeps the place of the moment the call began, never one before that.
     let place_at = entry
@@ -360,6 +374,63 @@ async fn stand(
     answer(tx, entry, position, promise).await.map(Some)
 }
 
+/// A new row instead of one of which nobody has shown that it is meant: a stranger's mail
+/// neither gets the call of this one nor stands in its way.
+async fn supersede(
+    tx: &mut Conn,
+    entry: &Entry,
+    open: &RequestRow,
+    times: &Times,
+    now: Wall,
+) -> Result<Entered, StoreError> {
+    request::merge_into(tx, open, &entry.id).await?;
+    // It was given back when the first try did not stand, so it is there.
+    let _ = limit::take(tx, NUMBER_DAY, entry.request.number.as_str()).await?;
+    let entered = stand(tx, entry, times, now).await?;
+    entered.ok_or(StoreError::Conflict)
+}
+
+/// A new row that waits until it is proven to be meant; of the line nothing is told before.
+/// Nothing if [`stand`] would give nothing.
+async fn stand_aside(
+    tx: &mut Conn,
+    entry: &Entry,
+    times: &Times,
+    now: Wall,
+) -> Result<Option<Entered>, StoreError> {
+    let zone = &entry.line.zone;
+    let promise = match times.due_at {
+        Some(due) => Promise::booked(due, zone),
+        None => Promise::none(now, zone),
+    };
+    let hold = entry.admission.hold();
+    let new = NewRequest {
+        state: State::Held,
+        held_reason: hold.map(|(reason, _)| reason),
+        not_before: hold.map_or(now, |(_, period)| now + period),
+        due_at: times.due_at,
+        not_after: times.not_after,
+        ..new_row(entry, &promise, now)?
+    };
+    if !request::insert(tx, &new).await? {
+        return Ok(None);
+    }
+    let entered = answer(tx, entry, None, promise).await?;
+    if entered.withheld
+        && let Some((reason, period)) = Admission::Decide.hold()
+        && let Some(row) = request::by_id(tx, &entry.id).await?
+    {
+        // Nobody was asked, so somebody has to decide.
+        let effects = Effects {
+            held_reason: Some(reason),
+            not_before: Some(now + period),
+            ..Effects::default()
+        };
+        request::apply(tx, &row, State::Held, &effects).await?;
+    }
+    Ok(Some(entered))
+}
+
 /// The number already stands in line: the new row points to that one, and the answer is
 /// the same as for a new request, so that it tells nobody who else asked.
 async fn merge(
@@ -368,18 +439,19 @@ async fn merge(
     open: RequestRow,
     now: Wall,
 ) -> Result<Entered, StoreError> {
-    let (state, effects) = step(&open.facts(), &Event::AskedAgain, now);
-    if state != open.state {
-        request::apply(tx, &open, state, &effects).await?;
+    let is_proven = entry.admission == Admission::Line;
+    if is_proven {
+        let (state, effects) = step(&open.facts(), &Event::AskedAgain, now);
+        if state != open.state {
+            request::apply(tx, &open, state, &effects).await?;
+        }
     }
     let position = match open.due_at {
-        None => Some(request::ahead(tx, &open.queue, &open.key()).await? + 1),
-        Some(_) => None,
+        None if is_proven => Some(request::ahead(tx, &open.queue, &open.key()).await? + 1),
+        _ => None,
     };
-    let promise = open
-        .promise
-        .clone()
-        .unwrap_or_else(|| Promise::none(now, &entry.line.zone));
+    let promise = open.promise.clone().filter(|_| is_proven);
+    let promise = promise.unwrap_or_else(|| Promise::none(now, &entry.line.zone));
     let new = NewRequest {
         state: State::Merged,
         place_at: open.place_at,
@@ -402,6 +474,7 @@ pub(super) fn new_row(
         id: entry.id.clone(),
         request: entry.request.clone(),
         state: State::Waiting,
+        held_reason: None,
         place_at: now,
         not_before: now,
         due_at: None,
@@ -424,6 +497,11 @@ async fn acknowledge(
     entry: &Entry,
     position: Option<u32>,
 ) -> Result<bool, StoreError> {
+    let kind = match entry.admission {
+        Admission::Line => "ack",
+        Admission::Confirm => "confirm",
+        Admission::Decide => return Ok(true),
+    };
     let Some(ack) = &entry.ack else {
         return Ok(true);
     };
@@ -435,7 +513,7 @@ async fn acknowledge(
         .await?
         .ok_or(StoreError::NotFound)?;
     let letter = Letter {
-        kind: "ack",
+        kind,
         position,
         ..Letter::default()
     };

@@ -516,9 +516,13 @@ async fn end(tx: &mut Conn, ending: &Ending) -> Result<State, StoreError> {
         && let Some(other) = request::open_of(tx, &row.queue, &row.number).await?
         && other.id != row.id
     {
-        // The customer asked again during the talk: that request stands for both.
-        request::merge_into(tx, &row, &other.id).await?;
-        return Ok(State::Merged);
+        if !other.is_unproven() {
+            // The customer asked again during the talk: that request stands for both.
+            request::merge_into(tx, &row, &other.id).await?;
+            return Ok(State::Merged);
+        }
+        // A mail for which nothing vouches does not take over a talk that was real.
+        request::merge_into(tx, &other, &row.id).await?;
     }
     request::apply(tx, &row, state, &effects).await?;
     follow_up(

@@ -1,23 +1,29 @@
 //! Mail that comes in: spooled before the sender hears 250, worked on under a lease,
 //! and filed with everything it causes in one transaction.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use helpline_core::id::{MailInId, RequestId};
+use helpline_core::queue::admission::Admission;
 use helpline_core::request::HelpRequest;
-use helpline_core::request::email::{Action, Dsn, FollowUp, Undelivered};
+use helpline_core::request::email::{Action, Authentication, Dsn, FollowUp, Undelivered};
 
 use super::accept::{Entered, Entry, enter};
 use super::budget;
 use super::letter::Letters;
 use super::locked;
 use super::thread::{self, Follow, Step};
-use super::{AcceptError, AckTo, Desk, Filed, Filing, Origin, SpooledMail, StoreError};
+use super::{
+    AcceptError, AckTo, Desk, Filed, Filing, Incoming, Origin, Sender, SpooledMail, StoreError,
+};
 use crate::store::bounce::{self, Bounced};
 use crate::store::outbox::MailBody;
 use crate::store::{Conn, MailClaim, NewMail, SPOOL_BYTES_MAX, mail, outbox, request};
 
+/// Words of the ways by which mail comes.
+const SMTP: &str = "smtp";
+const LMTP: &str = "lmtp";
+const IMAP: &str = "imap";
 /// How long a look at the spool is good for.
 const SPOOL_SEEN_FOR: Duration = Duration::from_secs(1);
 
@@ -37,6 +43,8 @@ pub enum SpoolError {
 struct File {
     id: MailInId,
     epoch: i64,
+    /// What is known of its origin, as JSON.
+    auth: Option<String>,
     content_hash: String,
     /// What it asks of a request made before; without such a request, it is `what`.
     follow: Option<Follow>,
@@ -72,25 +80,19 @@ impl Desk {
     ///
     /// # Errors
     /// [`SpoolError`]: nothing may be promised to the sender.
-    pub async fn spool_mail(
-        &self,
-        mail_from: Option<String>,
-        rcpt: Vec<String>,
-        peer: IpAddr,
-        helo: String,
-        raw: Vec<u8>,
-    ) -> Result<MailInId, SpoolError> {
-        if !self.has_spool_for(raw.len()).await? {
+    pub async fn spool_mail(&self, incoming: Incoming) -> Result<MailInId, SpoolError> {
+        if !self.has_spool_for(incoming.raw.len()).await? {
             return Err(SpoolError::Full);
         }
         let id = self.new_id(MailInId::new);
         let new = NewMail {
             id: id.clone(),
-            peer: peer.to_string(),
-            helo,
-            mail_from,
-            rcpt,
-            raw,
+            via: if incoming.is_handed { LMTP } else { SMTP },
+            peer: incoming.peer.to_string(),
+            helo: incoming.helo,
+            mail_from: incoming.mail_from,
+            rcpt: incoming.rcpt,
+            raw: incoming.raw,
         };
         let spooled = self
             .store
@@ -154,7 +156,12 @@ impl Desk {
             mail_from: c.mail_from,
             rcpt: c.rcpt,
             raw: c.raw,
-            fetched: c.fetched,
+            fetched: c.via == IMAP,
+            sender: match c.peer.parse() {
+                Ok(peer) if c.via == SMTP => Some(Sender { peer, helo: c.helo }),
+                _ => None,
+            },
+            auth: None,
             received_at: c.received_at,
             attempts: c.attempts,
             epoch: c.epoch,
@@ -221,6 +228,7 @@ impl Desk {
         let file = File {
             id: spooled.id.clone(),
             epoch: spooled.epoch,
+            auth: as_json(spooled.auth.as_ref())?,
             content_hash: content_hash.to_owned(),
             follow,
             what,
@@ -249,9 +257,13 @@ impl Desk {
     async fn what(&self, filing: Filing) -> (What, String) {
         let keep = |kind, reason| (What::Keep { kind, reason }, String::new());
         match filing {
-            Filing::Request { request, ack } => {
+            Filing::Request {
+                request,
+                ack,
+                admission,
+            } => {
                 let queue = request.queue.clone();
-                (self.at_the_door(*request, ack).await, queue)
+                (self.at_the_door(*request, ack, admission).await, queue)
             }
             Filing::NeedsInfo {
                 reason,
@@ -273,9 +285,15 @@ impl Desk {
         }
     }
 
-    async fn at_the_door(&self, request: HelpRequest, ack: Option<AckTo>) -> What {
+    async fn at_the_door(
+        &self,
+        request: HelpRequest,
+        ack: Option<AckTo>,
+        admission: Admission,
+    ) -> What {
         let origin = Origin {
             ack,
+            admission,
             ..Origin::default()
         };
         match self.entry(request, origin).await {
@@ -283,6 +301,11 @@ impl Desk {
             Err(refused) => What::Refused(refused),
         }
     }
+}
+
+fn as_json(auth: Option<&Authentication>) -> Result<Option<String>, StoreError> {
+    let json = auth.map(serde_json::to_string).transpose();
+    json.map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
 /// The word of a refusal in the message's row.
@@ -341,6 +364,9 @@ impl From<(Filed, bool)> for Put {
 
 async fn put(tx: &mut Conn, file: &File) -> Result<Put, StoreError> {
     let (id, epoch, hash) = (&file.id, file.epoch, file.content_hash.as_str());
+    if let Some(auth) = &file.auth {
+        mail::keep_auth(tx, id, epoch, auth).await?;
+    }
     let fresh = mail::see(tx, hash, id).await?;
     match &file.what {
         What::Keep { kind, reason } => {

@@ -86,6 +86,35 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Uses the link of a confirmation, by the secret of the status page; false if no request
+    /// has it. Whoever holds it has read our answer to a mail about this number, so a request
+    /// that stands for theirs is confirmed too. One that needs no confirmation stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn confirm(&self, token: &str) -> Result<bool, StoreError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Ok(false);
+        }
+        let secret = token.to_owned();
+        let letters = self.all_letters();
+        let done = self.store.write(move |tx| {
+            let (secret, letters) = (secret.clone(), letters.clone());
+            Box::pin(async move {
+                let Some((_, row)) = find(tx, &secret).await? else {
+                    return Ok(false);
+                };
+                advance(tx, &letters, &row, &Event::Confirmed, "confirmed").await?;
+                Ok(true)
+            })
+        });
+        let found = done.await?;
+        self.wake_line();
+        Ok(found)
+    }
+}
+
 /// The row of a secret, and the one whose state counts: for a merged row its parent.
 pub(super) async fn find(
     tx: &mut Conn,
@@ -126,10 +155,18 @@ async fn last_disposition(tx: &mut Conn, row: &RequestRow) -> Result<Option<Stri
     Ok(history.last().map(|d| d.word().to_owned()))
 }
 
+/// The word for the customer: who has to confirm is told so.
+fn shown(row: &RequestRow) -> &'static str {
+    match row.held_reason {
+        Some(HeldReason::Unverified) => HeldReason::Unverified.word(),
+        _ => row.state.word(),
+    }
+}
+
 async fn view(tx: &mut Conn, own: &RequestRow, row: &RequestRow) -> Result<StatusView, StoreError> {
     let mut view = StatusView {
         id: own.id.clone(),
-        state: row.state.word().to_owned(),
+        state: shown(row).to_owned(),
         position: None,
         promise: row.promise.clone(),
         estimate: None,

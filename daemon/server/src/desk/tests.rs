@@ -7,6 +7,8 @@ use helpline_core::phone::PhoneNumber;
 use helpline_core::queue::State;
 use helpline_core::request::Channel;
 
+mod proof;
+
 use super::*;
 use crate::store::tests::{benches, trunk_config};
 
@@ -334,18 +336,9 @@ async fn after_a_restart_an_answered_call_is_not_repeated() {
 
 #[tokio::test]
 async fn mail_is_filed_once_with_everything_it_causes() {
-    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
     for (desk, bench) in &desks().await {
         for _ in 0..4 {
-            desk.spool_mail(
-                None,
-                vec!["help@example.org".into()],
-                peer,
-                "x".into(),
-                vec![0, 255],
-            )
-            .await
-            .unwrap();
+            desk.spool_mail(incoming(vec![0, 255])).await.unwrap();
         }
         let ack = AckTo {
             address: "ada@example.org".into(),
@@ -357,6 +350,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
         let filing = Filing::Request {
             request: Box::new(mail_request),
             ack: Some(ack.clone()),
+            admission: Admission::Line,
         };
         let first = desk.claim_mail(1).await.unwrap().remove(0);
         assert_eq!(
@@ -395,6 +389,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
         let refused = Filing::Request {
             request: Box::new(abroad),
             ack: None,
+            admission: Admission::Line,
         };
         let refused = desk.file_mail(&fourth, "h4", refused).await.unwrap();
         assert_eq!(refused, Filed::Refused(AcceptError::NotAllowed));
@@ -413,13 +408,20 @@ async fn mail_is_filed_once_with_everything_it_causes() {
     }
 }
 
+fn incoming(raw: Vec<u8>) -> Incoming {
+    Incoming {
+        is_handed: false,
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        helo: "x".into(),
+        mail_from: None,
+        rcpt: vec!["help@example.org".into()],
+        raw,
+    }
+}
+
 /// Files `filing` as the message number `n`.
 async fn file(desk: &Desk, n: u32, filing: Filing) -> Filed {
-    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let rcpt = vec!["help@example.org".into()];
-    desk.spool_mail(None, rcpt, peer, "x".into(), vec![0])
-        .await
-        .unwrap();
+    desk.spool_mail(incoming(vec![0])).await.unwrap();
     let spooled = desk.claim_mail(1).await.unwrap().remove(0);
     desk.file_mail(&spooled, &format!("{n}"), filing)
         .await
@@ -447,6 +449,7 @@ fn asking_for(n: u32, address: &str) -> Filing {
             address: address.into(),
             ..AckTo::default()
         }),
+        admission: Admission::Line,
     }
 }
 

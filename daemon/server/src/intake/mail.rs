@@ -9,12 +9,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use helpline_core::phone::DialRules;
+use helpline_core::queue::admission::Admission;
 use helpline_core::request::email::{
-    AckParts, Envelope, Keys, Kind, MailContext, Reading, address_key, content_hash, read,
+    AckParts, Authentication, Envelope, Keys, Kind, MailContext, Reading, address_key,
+    content_hash, read,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::mail_auth::Authenticator;
 use crate::config::Config;
 use crate::desk::{AckTo, Desk, Filed, Filing, SpooledMail};
 
@@ -38,6 +42,9 @@ struct Office {
     config: Arc<Config>,
     dial: DialRules,
     reader: Reader,
+    authenticator: Option<Arc<Authenticator>>,
+    /// Messages that wait for DNS; the others are not kept waiting by them.
+    asking: TaskTracker,
 }
 
 /// Reads one message: content hash and what it asks for.
@@ -60,14 +67,20 @@ impl Broken {
 }
 
 /// Works until `stop`; messages begun are finished.
-pub async fn work(desk: Arc<Desk>, config: Arc<Config>, stop: CancellationToken) {
-    work_with(desk, config, stop, read_mail).await;
+pub async fn work(
+    desk: Arc<Desk>,
+    config: Arc<Config>,
+    authenticator: Option<Arc<Authenticator>>,
+    stop: CancellationToken,
+) {
+    work_with(desk, config, authenticator, stop, read_mail).await;
 }
 
 /// As [`work`], with a reader of the caller's: tests give one that breaks.
 pub async fn work_with(
     desk: Arc<Desk>,
     config: Arc<Config>,
+    authenticator: Option<Arc<Authenticator>>,
     stop: CancellationToken,
     reader: Reader,
 ) {
@@ -77,6 +90,8 @@ pub async fn work_with(
         config,
         dial,
         reader,
+        authenticator,
+        asking: TaskTracker::new(),
     });
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -88,10 +103,12 @@ pub async fn work_with(
             tracing::error!(%error, "mail: a worker ended");
         }
     }
+    office.asking.close();
+    office.asking.wait().await;
 }
 
 impl Office {
-    async fn work(&self, stop: &CancellationToken) {
+    async fn work(self: &Arc<Self>, stop: &CancellationToken) {
         let waiting = self.desk.mail_waiting();
         let mut pause = Duration::from_secs(1);
         while !stop.is_cancelled() {
@@ -99,7 +116,11 @@ impl Office {
                 Ok(taken) if taken.is_empty() => LOOK_EVERY,
                 Ok(taken) => {
                     pause = Duration::from_secs(1);
-                    join_all(taken.into_iter().map(|mail| self.one(mail))).await;
+                    let mut known = Vec::new();
+                    for mail in taken {
+                        known.extend(self.ask_about(mail).await);
+                    }
+                    join_all(known.into_iter().map(|mail| self.one(mail))).await;
                     continue;
                 }
                 Err(error) => {
@@ -116,11 +137,40 @@ impl Office {
         }
     }
 
+    /// Gives a message back of whose origin nothing is asked; another one is worked on once DNS
+    /// has answered, by a task of its own.
+    async fn ask_about(self: &Arc<Self>, mut mail: SpooledMail) -> Option<SpooledMail> {
+        let Some(authenticator) = &self.authenticator else {
+            return Some(mail);
+        };
+        let sender = mail.sender.clone();
+        let Some(sender) = sender.filter(|sender| authenticator.concerns(sender.peer)) else {
+            return Some(mail);
+        };
+        let place = authenticator.place().await;
+        let (this, authenticator) = (Arc::clone(self), Arc::clone(authenticator));
+        self.asking.spawn(async move {
+            let (mail_from, raw) = (mail.mail_from.clone(), std::mem::take(&mut mail.raw));
+            let Some((raw, checked)) = authenticator.check(sender, mail_from, raw).await else {
+                // Left to its lease: the claim has counted the attempt.
+                tracing::warn!(mail.id = %mail.id, "mail: checking its origin broke off");
+                return;
+            };
+            drop(place);
+            authenticator.note(checked.auth.proof());
+            mail.raw = raw;
+            mail.auth = Some(checked.auth);
+            this.one(mail).await;
+        });
+        None
+    }
+
     /// Reads and files one message.
-    async fn one(&self, mail: SpooledMail) {
+    async fn one(&self, mut mail: SpooledMail) {
         let id = mail.id.clone();
         let (hash, follow_up, filing) = match self.read_patiently(&mail).await {
             Ok((hash, mut reading)) => {
+                mail.auth = reading.auth.take();
                 let follow_up = reading.follow_up.take();
                 let filing = self.filing(&mail, reading);
                 // What came for the postmaster asks nothing.
@@ -206,7 +256,14 @@ impl Office {
         match reading.kind {
             Kind::Request(mut request) => {
                 request.language = language;
-                Filing::Request { request, ack }
+                let proof = mail.auth.as_ref().map(Authentication::proof);
+                let rule = self.config.mail.proof.into();
+                let admission = Admission::of(rule, proof.unwrap_or_default(), ack.is_some());
+                Filing::Request {
+                    request,
+                    ack,
+                    admission,
+                }
             }
             Kind::NeedsInfo { reason } => Filing::NeedsInfo {
                 reason,
@@ -250,6 +307,7 @@ pub fn read_mail(
         authserv_ids: &config.mail.authserv_ids,
         recipients: &mail.rcpt,
         keys: Some(keys),
+        checked: mail.auth.as_ref(),
     };
     (content_hash(&mail.raw), read(&mail.raw, &context))
 }
@@ -304,6 +362,7 @@ mod tests {
             authserv_ids: &[],
             recipients: &[],
             keys: None,
+            checked: None,
         };
         assert_eq!(
             form_query(&read(raw, &context)),

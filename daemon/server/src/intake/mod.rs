@@ -3,5 +3,6 @@
 pub mod http;
 pub mod imap;
 pub mod mail;
+pub mod mail_auth;
 pub mod phone;
 pub mod smtp;

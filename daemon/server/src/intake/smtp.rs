@@ -20,9 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::mail_auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::Smtp;
-use crate::desk::{Desk, SpoolError};
+use crate::desk::{Desk, Incoming, Sender, SpoolError};
 use crate::tls;
 
 /// Bytes of unfinished messages over all connections.
@@ -53,6 +54,8 @@ pub struct Receiver {
     per_address_max: usize,
     held: AtomicUsize,
     open: Mutex<HashMap<IpAddr, usize>>,
+    /// Refuses mail that the domain of its writer wants refused.
+    refuses: Option<Arc<Authenticator>>,
 }
 
 /// What a conversation is held over.
@@ -108,7 +111,8 @@ impl Listener {
 }
 
 impl Receiver {
-    /// A receiver for the addresses of `config`.
+    /// A receiver for the addresses of `config`. With `refuses` it refuses what the domain of
+    /// its writer wants refused.
     ///
     /// # Errors
     /// A certificate or key cannot be used.
@@ -117,6 +121,7 @@ impl Receiver {
         protocol: Protocol,
         desk: Arc<Desk>,
         clock: Clock,
+        refuses: Option<Arc<Authenticator>>,
     ) -> anyhow::Result<Arc<Self>> {
         // Greeting and replies name the domain of the first address.
         let host = config
@@ -130,6 +135,7 @@ impl Receiver {
             _ => None,
         };
         Ok(Arc::new(Receiver {
+            refuses: refuses.filter(|_| !lmtp),
             settings: Arc::new(Settings {
                 host: host.to_owned(),
                 addresses: config.addresses.clone(),
@@ -294,15 +300,26 @@ impl Receiver {
         Ok(Next::Read)
     }
 
-    async fn store(&self, received: Received, peer: IpAddr) -> Stored {
+    async fn store(&self, mut received: Received, peer: IpAddr) -> Stored {
+        let peer = peer.to_canonical();
+        let held = Held::new(&self.held, received.raw.len());
+        if let Some(refused) = self.refuse(&mut received, peer).await {
+            return refused;
+        }
         let Received {
             helo,
             mail_from,
             rcpt,
             raw,
         } = received;
-        let held = Held::new(&self.held, raw.len());
-        let spool = self.desk.spool_mail(mail_from, rcpt, peer, helo, raw);
+        let spool = self.desk.spool_mail(Incoming {
+            is_handed: self.settings.lmtp,
+            peer,
+            helo,
+            mail_from,
+            rcpt,
+            raw,
+        });
         let spooled = tokio::time::timeout(STORE_WAIT, spool).await;
         drop(held);
         match spooled {
@@ -314,6 +331,28 @@ impl Receiver {
             // It may be committed all the same; then the sender's next try is a duplicate.
             Ok(Err(SpoolError::Unknown)) | Err(_) => Stored::Unknown,
         }
+    }
+
+    /// Why a message is not taken, if its origin is to be looked at now.
+    async fn refuse(&self, received: &mut Received, peer: IpAddr) -> Option<Stored> {
+        let authenticator = self.refuses.as_ref().filter(|a| a.concerns(peer))?;
+        let _place = authenticator.place().await;
+        let helo = received.helo.clone();
+        let (mail_from, raw) = (
+            received.mail_from.clone(),
+            std::mem::take(&mut received.raw),
+        );
+        let sender = Sender { peer, helo };
+        let Some((raw, checked)) = authenticator.check(sender, mail_from, raw).await else {
+            return Some(Stored::Unknown);
+        };
+        received.raw = raw;
+        if !checked.is_unwanted {
+            return None;
+        }
+        authenticator.note(checked.auth.proof());
+        tracing::info!("smtp: refused, its domain wants that");
+        Some(Stored::Refused)
     }
 
     /// Waits while all unfinished messages together are too large, then lets go of this one.

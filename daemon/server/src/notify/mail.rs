@@ -18,8 +18,9 @@ use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
+use super::dkim::Signer;
 use super::template::MailText;
-use crate::config::{Config, Relay, RelayTls};
+use crate::config::{Config, Relay, RelayTls, read_secret};
 use crate::store::outbox::OutboxRow;
 
 /// Most ids in `References`.
@@ -44,13 +45,15 @@ pub struct Letterhead {
     pub site_name: String,
     /// How customers reach the pages, without a final slash.
     pub public_url: String,
+    /// Signs what is written.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl Letterhead {
     /// The first address of the SMTP receiver writes; answers to it come back to us.
     ///
     /// # Errors
-    /// There is no such address, or it is none.
+    /// There is no such address, or it is none; the key for signatures cannot be used.
     pub fn new(config: &Config, public_url: &str, keys: Arc<Keys>) -> anyhow::Result<Self> {
         let address = config.smtp.addresses.first();
         let address = address.context("smtp.addresses is empty: mail needs a sender")?;
@@ -62,6 +65,7 @@ impl Letterhead {
             plus_addresses: config.mail.plus_addresses,
             site_name: config.site.name.clone(),
             public_url: public_url.trim_end_matches('/').to_owned(),
+            signer: Signer::open(config)?.map(Arc::new),
         })
     }
 }
@@ -96,10 +100,10 @@ pub struct Sound {
     pub bytes: Vec<u8>,
 }
 
-/// The bytes of a mail, as they are sent in every try.
+/// The bytes of a mail, as they are sent in every try, with our signature.
 ///
 /// # Errors
-/// The recipient is no address.
+/// The recipient is no address; the mail cannot be signed.
 pub fn compose(
     from: &Letterhead,
     row: &OutboxRow,
@@ -149,7 +153,11 @@ pub fn compose(
             MultiPart::mixed().multipart(body).singlepart(part)
         }
     };
-    Ok(message.multipart(body)?.formatted())
+    let bytes = message.multipart(body)?.formatted();
+    match &from.signer {
+        Some(signer) => signer.sign(&bytes),
+        None => Ok(bytes),
+    }
 }
 
 /// The row's id, or one made of the row, should the row hold nonsense.
@@ -305,9 +313,7 @@ fn relay_transport(relay: &Relay) -> anyhow::Result<AsyncSmtpTransport<Tokio1Exe
     if let Some(username) = &relay.username {
         let file = relay.password_file.as_deref();
         let file = file.context("mail.relay.username needs a password_file")?;
-        let password = std::fs::read_to_string(file)
-            .with_context(|| format!("mail.relay.password_file {}", file.display()))?;
-        let password = password.trim_end_matches(['\r', '\n']).to_owned();
+        let password = read_secret(file).context("mail.relay.password_file")?;
         builder = builder.credentials(Credentials::new(username.clone(), password));
     }
     Ok(builder.build())

@@ -2,6 +2,7 @@
 //! they are rendered once, sent, and marked. Delivery is at least once: the Message-ID and
 //! the bytes are the same in every try, so a second copy can be told.
 
+pub mod dkim;
 pub mod mail;
 pub mod template;
 
@@ -319,7 +320,7 @@ impl Notifier {
 /// An estimate told a day late is a lie: what tells one is dropped once the promised end
 /// has passed.
 fn is_stale(row: &OutboxRow, now: Wall) -> bool {
-    if !matches!(row.kind.as_str(), "ack" | "changed") {
+    if !matches!(row.kind.as_str(), "ack" | "changed" | "confirm") {
         return false;
     }
     let promise = row.body.promise.as_ref();

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use crate::store::outbox::{CallerMessage, MailBody, OutboxRow};
 
 /// The mails there are.
-pub const KINDS: [&str; 6] = [
+pub const KINDS: [&str; 7] = [
     "ack",
+    "confirm",
     "changed",
     "needs_info",
     "attempted",

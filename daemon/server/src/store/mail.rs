@@ -19,6 +19,8 @@ const ATTEMPTS_MAX: u32 = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct NewMail {
     pub(crate) id: MailInId,
+    /// `smtp` or `lmtp`.
+    pub(crate) via: &'static str,
     pub(crate) peer: String,
     pub(crate) helo: String,
     pub(crate) mail_from: Option<String>,
@@ -33,8 +35,10 @@ pub(crate) struct Claim {
     pub(crate) mail_from: Option<String>,
     pub(crate) rcpt: Vec<String>,
     pub(crate) raw: Vec<u8>,
-    /// It came by a mailbox: its envelope is not known.
-    pub(crate) fetched: bool,
+    /// How it came: `smtp`, `lmtp` or `imap`.
+    pub(crate) via: String,
+    pub(crate) peer: String,
+    pub(crate) helo: String,
     pub(crate) received_at: Wall,
     pub(crate) attempts: u32,
     pub(crate) epoch: i64,
@@ -56,10 +60,11 @@ pub(crate) async fn waiting(tx: &mut Conn) -> Result<u64, Error> {
 pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
     let rcpt = serde_json::to_string(&mail.rcpt).map_err(|e| Error::Damaged(e.to_string()))?;
     tx.run(
-        "insert into mail_in (id, peer, helo, mail_from, rcpt, raw, size_bytes, state, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, 'spooled', {now})",
+        "insert into mail_in (id, via, peer, helo, mail_from, rcpt, raw, size_bytes, state, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, 'spooled', {now})",
         args![
             mail.id.as_str(),
+            mail.via,
             &mail.peer,
             &mail.helo,
             mail.mail_from.clone(),
@@ -91,7 +96,7 @@ pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error
                lease_until = {now} + $1
              where id in (select id from c) and state in ('spooled', 'working')
              returning id, mail_from, rcpt, raw, coalesce(received_at, created_at), attempts, epoch,
-               case when via = 'imap' then 1 else 0 end",
+               via, peer, helo",
             args![LEASE, limit],
         )
         .await?;
@@ -107,7 +112,9 @@ fn claimed(row: &Row) -> Result<Claim, Error> {
         received_at: row.wall(4)?,
         attempts: row.count(5)?,
         epoch: row.int(6)?,
-        fetched: row.int(7)? == 1,
+        via: row.text(7)?,
+        peer: row.text(8)?,
+        helo: row.text(9)?,
     })
 }
 
@@ -119,6 +126,24 @@ pub(crate) async fn end_leases(tx: &mut Conn) -> Result<(), Error> {
     )
     .await
     .map(|_| ())
+}
+
+/// Keeps what the checks of a message's origin gave, as JSON. [`Error::Fenced`] if someone else
+/// has the message.
+pub(crate) async fn keep_auth(
+    tx: &mut Conn,
+    id: &MailInId,
+    epoch: i64,
+    auth: &str,
+) -> Result<(), Error> {
+    let row = tx
+        .row(
+            "update mail_in set auth = $3
+             where id = $1 and epoch = $2 and state = 'working' returning id",
+            args![id.as_str(), epoch, auth],
+        )
+        .await?;
+    row.map(|_| ()).ok_or(Error::Fenced)
 }
 
 /// Marks a message as dealt with. [`Error::Fenced`] if someone else has it.

@@ -24,6 +24,7 @@ pub(crate) struct NewRequest {
     pub(crate) id: RequestId,
     pub(crate) request: HelpRequest,
     pub(crate) state: State,
+    pub(crate) held_reason: Option<HeldReason>,
     pub(crate) place_at: Wall,
     pub(crate) not_before: Wall,
     pub(crate) due_at: Option<Wall>,
@@ -145,6 +146,11 @@ impl RequestRow {
         }
     }
 
+    /// Whether nobody has shown yet that it is meant.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.held_reason.is_some_and(HeldReason::is_unproven)
+    }
+
     /// Its place in the line.
     pub(crate) fn key(&self) -> Key {
         Key {
@@ -175,8 +181,8 @@ pub(crate) async fn insert_many(
         head: "insert into request (id, queue, state, open, place_at, not_before, due_at,
                  not_after, number, channel, name, email, page, note, language, zone, token,
                  ack_json, promise_json, stale_at, parent, consent_at, consent_address,
-                 accepted_at, estimate_json, created_at) values",
-        each: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 accepted_at, estimate_json, created_at, held_reason) values",
+        each: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         between: ", ",
         tail: "on conflict do nothing returning id",
     };
@@ -259,6 +265,7 @@ fn values(new: &NewRequest) -> Result<Vec<Val>, Error> {
         new.accepted_at,
         new.forecast.as_ref().map(json).transpose()?,
         new.accepted_at,
+        new.held_reason.map(HeldReason::word),
     ])
 }
 
@@ -361,12 +368,14 @@ pub(crate) async fn before(tx: &mut Conn, queue: &str, place_at: Wall) -> Result
     Ok(u32::try_from(n).unwrap_or(0))
 }
 
-/// Requests that stand in line or wait for a time, calls in progress aside.
+/// Requests that stand in line or wait for a time, calls in progress aside, and those of which
+/// nobody has shown yet that they are meant.
 pub(crate) async fn standing(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
     let n = tx
         .int(
             "select count(*) from request where queue = $1 and open = 1
-               and state in ('waiting', 'scheduled', 'backoff', 'held', 'leased')",
+               and state in ('waiting', 'scheduled', 'backoff', 'held', 'leased')
+               and coalesce(held_reason, '') not in ('unverified', 'doubtful')",
             args![queue],
         )
         .await?;

@@ -17,7 +17,8 @@ pub(crate) async fn booked(tx: &mut Conn, queue: &str, slot: Slot) -> Result<u32
     let n = tx
         .int(
             "select count(*) from request where queue = $1 and open = 1
-               and due_at >= $2 and due_at < $3",
+               and due_at >= $2 and due_at < $3
+               and coalesce(held_reason, '') not in ('unverified', 'doubtful')",
             args![queue, slot.start, slot.end],
         )
         .await?;

@@ -131,6 +131,7 @@ fn new_request(n: u32) -> NewRequest {
         id: RequestId::new(at, &mut rng),
         request,
         state: State::Waiting,
+        held_reason: None,
         place_at: at,
         not_before: START,
         due_at: None,
@@ -810,6 +811,7 @@ async fn an_acknowledgement_that_comes_too_late_is_not_sent() {
 fn new_spooled(n: u64) -> NewMail {
     NewMail {
         id: MailInId::new(START, &mut Rng::new(n)),
+        via: "smtp",
         peer: "192.0.2.9".into(),
         helo: "mx.example".into(),
         mail_from: None,

@@ -21,6 +21,8 @@ use crate::page::{
     zone_in_words,
 };
 
+/// The word of a request that waits for its confirmation.
+const UNVERIFIED: &str = "unverified";
 /// Longest token that is looked up, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
 /// Largest form that chooses a time, in bytes.
@@ -46,12 +48,13 @@ impl StatusPage {
         })
     }
 
-    /// `/s/{token}`, `/s/{token}/status` (JSON), `POST /s/{token}/cancel` and
-    /// `/s/{token}/time`.
+    /// `/s/{token}`, `/s/{token}/status` (JSON), `POST /s/{token}/confirm`,
+    /// `POST /s/{token}/cancel` and `/s/{token}/time`.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/s/{token}", get(show))
             .route("/s/{token}/status", get(as_json))
+            .route("/s/{token}/confirm", post(confirm))
             .route("/s/{token}/cancel", post(cancel))
             .route("/s/{token}/time", get(ask_time).post(choose_time))
             .with_state(Arc::clone(self))
@@ -131,6 +134,29 @@ async fn as_json(State(status): State<Arc<StatusPage>>, Path(token): Path<String
         .into_response(),
     };
     private(answer)
+}
+
+/// Confirms that the call is wanted, then shows the page again. A program that looks at every
+/// link of a mail only gets the page with the button.
+async fn confirm(
+    State(status): State<Arc<StatusPage>>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let language = language_of(&status, &headers);
+    if let Some(answer) = status.refuses(&token, &headers, &language) {
+        return private(answer);
+    }
+    match status.desk.confirm(&token).await {
+        // Whatever it came to, the page shows it.
+        Ok(found) => tracing::info!(found, "confirmed by its customer"),
+        Err(error) => {
+            tracing::error!(%error, "confirmation failed");
+            let code = StatusCode::SERVICE_UNAVAILABLE;
+            return private(status.pages.error(code, &language, "error_text"));
+        }
+    }
+    shown_again(&token)
 }
 
 /// Cancels, then shows the page again.
@@ -271,6 +297,7 @@ fn private(mut answer: Response) -> Response {
 fn wording(state: &str) -> (&'static str, Option<&'static str>, &'static str) {
     match state {
         "waiting" | "leased" => ("status_waiting", None, ""),
+        UNVERIFIED => ("status_unverified", Some("status_unverified_text"), ""),
         "held" => ("status_held", Some("status_held_text"), ""),
         "backoff" => ("status_backoff", Some("status_backoff_text"), ""),
         "scheduled" => ("status_scheduled", None, ""),
@@ -323,6 +350,7 @@ fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> 
         "estimate": estimate,
         "promise": promise,
         "number": view.number_masked,
+        "confirm_href": (state == UNVERIFIED).then(|| format!("/s/{token}/confirm")),
         "can_cancel": view.open,
         "cancel_href": format!("/s/{token}/cancel"),
         "move_href": may_move(state).then(|| format!("/s/{token}/time")),
@@ -382,7 +410,11 @@ fn view_json(view: &StatusView, now: Wall) -> Value {
     let state = view.state.as_str();
     let position = view.position.filter(|_| waits(state));
     let promise = |promise: &Promise| promise_json(promise, position, now, &view.language);
-    let can = [(view.open, "cancel"), (may_move(state), "reschedule")];
+    let can = [
+        (state == UNVERIFIED, "confirm"),
+        (view.open, "cancel"),
+        (may_move(state), "reschedule"),
+    ];
     let can: Vec<_> = can
         .iter()
         .filter(|(can, _)| *can)

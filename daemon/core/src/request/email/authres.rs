@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::MailContext;
 use super::address::address_key;
 use super::headers::Headers;
 
@@ -48,6 +49,19 @@ const RESULTS: [&str; 9] = [
     "hardfail",
 ];
 
+impl Proof {
+    /// The word of metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Proof::Pass => "pass",
+            Proof::None => "none",
+            Proof::Fail => "fail",
+            Proof::TempError => "temperror",
+        }
+    }
+}
+
 impl Authentication {
     /// What it comes to, by DMARC, else by an aligned signature, else by SPF.
     #[must_use]
@@ -65,12 +79,21 @@ impl Authentication {
     }
 }
 
-/// Reads the topmost header, if one of `believed` wrote it.
-pub(super) fn read(
+/// What is known of a message's origin: by our own checks, else by a believed relay.
+pub(super) fn known(
     headers: &Headers,
-    believed: &[String],
+    context: &MailContext<'_>,
     from: Option<&str>,
 ) -> Option<Authentication> {
+    match context.checked {
+        // Whoever speaks to us directly can have written any header.
+        Some(checked) => Some(checked.clone()),
+        None => read(headers, context.authserv_ids, from),
+    }
+}
+
+/// Reads the topmost header, if one of `believed` wrote it.
+fn read(headers: &Headers, believed: &[String], from: Option<&str>) -> Option<Authentication> {
     let value = without_comments(headers.first("authentication-results")?);
     let mut parts = split(&value).into_iter();
     let id = parts.next()?;
@@ -129,7 +152,13 @@ fn signs(property: &str, from: Option<&str>) -> bool {
         "header.i" => value.rsplit_once('@').map_or(value, |(_, domain)| domain),
         _ => return false,
     };
-    let Some((_, domain)) = from.and_then(address_key) else {
+    from.is_some_and(|from| is_aligned(signer, from))
+}
+
+/// Whether a signing domain is that of the From address, or one above or below it.
+#[must_use]
+pub fn is_aligned(signer: &str, from: &str) -> bool {
+    let Some((_, domain)) = address_key(from) else {
         return false;
     };
     let signer = signer.to_ascii_lowercase();
@@ -216,6 +245,38 @@ mod tests {
             None
         );
         assert_eq!(results("Subject: x"), None);
+    }
+
+    #[test]
+    fn a_header_is_not_believed_where_we_checked_ourselves() {
+        let raw = b"Authentication-Results: mx.help.test; dmarc=pass\r\n\r\n";
+        let (headers, _) = Headers::split(raw);
+        let checked = Authentication {
+            spf: "fail".to_owned(),
+            dkim: "none".to_owned(),
+            dmarc: "fail".to_owned(),
+            method: "dns",
+            is_aligned: false,
+        };
+        let believed = ["mx.help.test".to_owned()];
+        let mut context = MailContext {
+            own_addresses: &[],
+            zone: "UTC",
+            region: None,
+            dial: &crate::phone::DialRules::default(),
+            queue: "help",
+            received: crate::time::Wall::default(),
+            envelope: super::super::Envelope::Unknown,
+            authserv_ids: &believed,
+            recipients: &[],
+            keys: None,
+            checked: Some(&checked),
+        };
+        let from = Some("ada@cust.test");
+        assert_eq!(known(&headers, &context, from), Some(checked.clone()));
+        context.checked = None;
+        let relayed = known(&headers, &context, from).unwrap();
+        assert_eq!((relayed.proof(), relayed.method), (Proof::Pass, "header"));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(super) fn classify(
         return Verdict::Silent("not_addressed");
     }
     let from = people.from.first().map(|(_, address)| address.as_str());
-    let auth = authres::read(headers, context.authserv_ids, from);
+    let auth = authres::known(headers, context, from);
     match auth.map(|auth| auth.proof()).unwrap_or_default() {
         Proof::Fail => Verdict::Silent("auth_fail"),
         Proof::TempError => Verdict::Silent("auth_temp"),

@@ -27,7 +27,7 @@ use mail_parser::{Address, HeaderName, Message, MessageParser};
 pub use ack::AckParts;
 pub use address::address_key;
 pub use attachment::Attachment;
-pub use authres::{Authentication, Proof};
+pub use authres::{Authentication, Proof, is_aligned};
 pub use charset::CharsetProblem;
 pub use dsn::{Action, Dsn};
 pub use follow_up::{FollowUp, Thread, Wish};
@@ -71,6 +71,8 @@ pub struct MailContext<'a> {
     pub recipients: &'a [String],
     /// With which our own mail is signed; without them no mail of ours is known again.
     pub keys: Option<&'a Keys>,
+    /// What our own checks gave; then no header is believed.
+    pub checked: Option<&'a Authentication>,
 }
 
 /// Who sends a message, by its envelope.
@@ -98,6 +100,8 @@ pub struct Reading {
     pub kind: Kind,
     /// It names a request made before. Should there be none, it is what `kind` says.
     pub follow_up: Option<Box<FollowUp>>,
+    /// What is known of where it came from; `None`: nothing was checked.
+    pub auth: Option<Authentication>,
     /// Whether one automatic reply may be sent, as far as the mail itself tells.
     pub auto_reply: bool,
     /// Why no automatic reply may be sent, a word of the rules.
@@ -195,6 +199,7 @@ fn silent(kind: Kind, reason: &'static str) -> Reading {
     Reading {
         kind,
         follow_up: None,
+        auth: None,
         auto_reply: false,
         silent_reason: Some(reason),
         ack: None,
@@ -356,9 +361,15 @@ impl Digest {
             .is_none()
             .then(|| ack(seen.headers, seen.people, self.subject))
             .flatten();
+        let from = seen
+            .people
+            .from
+            .first()
+            .map(|(_, address)| address.as_str());
         Reading {
             kind,
             follow_up,
+            auth: authres::known(seen.headers, context, from),
             auto_reply: ack.is_some(),
             silent_reason,
             ack,

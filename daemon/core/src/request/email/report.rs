@@ -154,7 +154,7 @@ fn whole(
         charset_problems: problems,
         page_url: digest.page,
         locale: digest.language.unwrap_or("en").to_owned(),
-        auth: authres::read(&headers, context.authserv_ids, from),
+        auth: authres::known(&headers, context, from),
         ..of_headers(Some(message), &headers, window::rfc3339(received, offset))
     }
 }
@@ -180,7 +180,7 @@ fn broken(raw: &[u8], error: ReadError, context: &MailContext<'_>, how: &ReportC
             .and_then(Message::subject)
             .and_then(|s| clean_text(s, 998, false)),
         charset_problems: problems,
-        auth: authres::read(&headers, context.authserv_ids, from),
+        auth: authres::known(&headers, context, from),
         ..of_headers(message, &headers, window::rfc3339(received, offset))
     }
 }

@@ -29,6 +29,7 @@ fn read_from(raw: &[u8], envelope_from: Option<&str>) -> Reading {
         authserv_ids: &[],
         recipients: &[],
         keys: None,
+        checked: None,
     };
     read(raw, &context)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use helpline_core::request::email::PLUS_LOCAL_MAX;
+use helpline_core::sip::network::Network;
 
 use super::{Check, Config, RelayTls, is_loopback};
 use crate::config::mail::read_key;
@@ -12,6 +13,17 @@ impl Check<'_> {
     pub(super) fn mail(&mut self, config: &Config) {
         self.imap(config);
         self.tokens(config);
+        self.dkim(config);
+        for network in &config.mail.relays {
+            if Network::parse(network).is_none() {
+                let why = format!("{network:?} is no network; write it like \"192.0.2.0/24\"");
+                self.fault("mail.relays", network, &why);
+            }
+        }
+        if config.mail.reject_dmarc_fail && !config.mail.authenticate {
+            let why = "needs authenticate = true";
+            self.fault("mail.reject_dmarc_fail", "reject_dmarc_fail", why);
+        }
         let smtp = &config.smtp;
         if smtp.tls_cert_file.is_some() != smtp.tls_key_file.is_some() {
             let why = "tls_cert_file and tls_key_file go together";
@@ -91,6 +103,22 @@ impl Check<'_> {
                  headers alone; use a shorter first address, or set mail.plus_addresses = false"
             ));
         }
+    }
+
+    fn dkim(&mut self, config: &Config) {
+        let Some(dkim) = &config.mail.dkim else {
+            return;
+        };
+        let is_label = |label: &str| {
+            let known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(known)
+        };
+        let selector = dkim.selector.as_str();
+        if selector.len() > 63 || !selector.split('.').all(is_label) {
+            let why = format!("{selector:?} is no selector; write a word like \"h1\"");
+            self.fault("mail.dkim.selector", selector, &why);
+        }
+        self.secret("mail.dkim.key_file", Some(&dkim.key_file));
     }
 
     fn imap(&mut self, config: &Config) {

@@ -11,10 +11,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Files an answer as the message number `n`; by itself it asks for a number.
 async fn answer(desk: &Desk, n: u32, follow_up: FollowUp) -> Filed {
-    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let rcpt = vec!["help@example.org".into()];
-    let spooled = desk.spool_mail(None, rcpt, peer, "x".into(), vec![0]);
-    spooled.await.unwrap();
+    desk.spool_mail(incoming(vec![0])).await.unwrap();
     let spooled = desk.claim_mail(1).await.unwrap().remove(0);
     let hash = format!("answer {n}");
     let filed = desk.file_follow_up(&spooled, &hash, follow_up, asked(ADA));

@@ -66,7 +66,7 @@ async fn accept(
         }),
         ack: acknowledgement(&request),
         address,
-        place_at: None,
+        ..Origin::default()
     };
     let language = request.language.clone();
     let accepted = intake.desk.accept(request, origin).await;

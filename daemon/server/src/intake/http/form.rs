@@ -121,7 +121,7 @@ async fn accept(
         key: form_key(&fields),
         ack: acknowledgement(&request),
         address,
-        place_at: None,
+        ..Origin::default()
     };
     match intake.desk.accept(request, origin).await {
         Ok(accepted) => {

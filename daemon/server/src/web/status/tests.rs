@@ -156,6 +156,65 @@ async fn why_the_last_try_failed_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_button_confirms_and_looking_does_not() {
+    let line = line().await;
+    line.stage
+        .run(
+            "update request set state = 'held', held_reason = 'unverified',
+               not_before = not_before + 86400000 where token = $1",
+            &[&line.token],
+        )
+        .await;
+    let (_, _, html) = line.own("").await;
+    let action = format!("method=\"post\" action=\"/s/{}/confirm\"", line.token);
+    for part in [
+        "Do you want this call?",
+        action.as_str(),
+        "Yes, please",
+        "/cancel\"",
+    ] {
+        assert!(html.contains(part), "{part} in {html}");
+    }
+    assert!(
+        !html.contains("place\"") && !html.contains("/time\""),
+        "{html}"
+    );
+    let (_, _, body) = line.own("/status").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["can"], json!(["confirm", "cancel"]));
+    let path = format!("/s/{}/confirm", line.token);
+    assert_eq!(line.get(&path).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    let foreign = Request::post(&path).header("sec-fetch-site", "cross-site");
+    let foreign = foreign.body(Body::empty()).unwrap();
+    assert_eq!(line.ask(foreign).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(line.state().await, "unverified");
+    for _ in 0..2 {
+        let own = Request::post(&path).header("sec-fetch-site", "same-origin");
+        let (status, headers, _) = line.ask(own.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::SEE_OTHER);
+        assert_eq!(headers["location"], format!("/s/{}", line.token));
+        assert_eq!(line.state().await, "waiting");
+    }
+    let (_, _, html) = line.own("").await;
+    assert!(
+        html.contains("<dd class=\"place\">7</dd>"),
+        "its place is kept: {html}"
+    );
+    assert!(!html.contains("/confirm"), "{html}");
+    let nobody = Request::post("/s/nobody/confirm")
+        .body(Body::empty())
+        .unwrap();
+    let (status, headers, _) = line.ask(nobody).await;
+    assert_eq!(
+        (status, &headers["location"]),
+        (
+            StatusCode::SEE_OTHER,
+            &HeaderValue::from_static("/s/nobody")
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn json_view_is_for_programs() {
     let line = line().await;
     let (status, _, body) = line.own("/status").await;

@@ -24,6 +24,7 @@ fn read_keyed(raw: &str, envelope_from: Option<&str>, rcpt: &str) -> Reading {
         queue: "help",
         received: Wall::from_millis(1_795_424_400_000), // 2026-11-23T09:00:00Z
         envelope: envelope_from.into(),
+        checked: None,
         authserv_ids: &[],
         recipients: &rcpt,
         keys: Some(&keys),

@@ -21,6 +21,7 @@ fn reference_at(now: &str, zone: &str, number: Option<&str>) -> Reference {
         authserv_ids: &[],
         recipients: &[],
         keys: None,
+        checked: None,
     };
     let date = DateTime::parse_rfc3339(now).unwrap();
     let number = number.map(PhoneNumber::from_row);
