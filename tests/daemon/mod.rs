@@ -21,3 +21,4 @@ mod reading;
 mod readme;
 mod reload;
 mod service;
+mod templates;

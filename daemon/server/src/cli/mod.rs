@@ -17,6 +17,7 @@ mod report;
 mod schema;
 mod serve;
 mod spool;
+mod templates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
     Ewt(ewt::Ewt),
     /// Show what is understood of a mail: kind, text, numbers, time.
     Mail(mail::Mail),
+    /// The texts of mails: list, export, check and preview templates.
+    Templates(templates::Templates),
     /// Find the DTMF keys in a recording.
     Dtmf(dtmf::Dtmf),
     /// Print a JSON Schema: config, help-request, ivr-flow, ivr-test, mail, openapi.
@@ -118,6 +121,7 @@ impl Cli {
             Command::Ivr(command) => command.run().await,
             Command::Ewt(ewt) => ewt.run(),
             Command::Mail(mail) => mail.run(),
+            Command::Templates(templates) => templates.run(),
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,
