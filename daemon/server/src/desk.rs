@@ -425,6 +425,8 @@ pub struct SpooledMail {
     pub raw: Vec<u8>,
     /// It was fetched from a mailbox: its envelope is not known.
     pub fetched: bool,
+    /// Its sender logged in: nothing else has to vouch for it.
+    pub submitted: bool,
     /// When DATA ended, or it came to the mailbox.
     pub received_at: Wall,
     /// How often work on it has begun, this time included.

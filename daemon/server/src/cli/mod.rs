@@ -16,6 +16,7 @@ mod queue;
 mod report;
 mod schema;
 mod serve;
+mod smtp_user;
 mod spool;
 mod templates;
 
@@ -54,6 +55,8 @@ enum Command {
     Queue(queue::Queue),
     /// Mail that was set aside: list, show and retry messages.
     Spool(spool::Spool),
+    /// A password, and its line for the file of those who may log in to send mail.
+    SmtpUser(smtp_user::SmtpUser),
     /// The do-not-call list: block and unblock numbers.
     Numbers(numbers::Numbers),
     /// Waits, outcomes and how promises were kept, by queue and day.
@@ -115,6 +118,7 @@ impl Cli {
             Command::Health(health) => health.run().await,
             Command::Queue(queue) => queue.run().await,
             Command::Spool(spool) => spool.run().await,
+            Command::SmtpUser(user) => user.run(),
             Command::Numbers(numbers) => numbers.run().await,
             Command::Report(report) => report.run().await,
             Command::Call(call) => call.run().await,

@@ -33,6 +33,11 @@ pub struct Smtp {
     pub tls_key_file: Option<PathBuf>,
     /// No mail is taken in the clear.
     pub require_tls: bool,
+    /// File of those who may log in (AUTH, over TLS alone): a line `NAME:HASH` each, as
+    /// `helpline smtp-user` prints it. They too write to `addresses` only.
+    pub users_file: Option<PathBuf>,
+    /// A second address, for those who log in alone; usually port 587.
+    pub submission: Option<SocketAddr>,
     /// UNIX socket on which LMTP is spoken, for a mail server in front.
     pub lmtp: Option<PathBuf>,
 }
@@ -50,6 +55,8 @@ impl Default for Smtp {
             tls_cert_file: None,
             tls_key_file: None,
             require_tls: false,
+            users_file: None,
+            submission: None,
             lmtp: None,
         }
     }

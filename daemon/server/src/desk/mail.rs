@@ -58,7 +58,8 @@ enum What {
 }
 
 impl Desk {
-    /// Spools a message; once this returns `Ok` it survives a power cut.
+    /// Spools a message; once this returns `Ok` it survives a power cut. The peer is told by what
+    /// it calls itself, and by the user that logged in.
     ///
     /// # Errors
     /// [`SpoolError`]: nothing may be promised to the sender.
@@ -67,7 +68,7 @@ impl Desk {
         mail_from: Option<String>,
         rcpt: Vec<String>,
         peer: IpAddr,
-        helo: String,
+        (helo, auth_user): (String, Option<String>),
         raw: Vec<u8>,
     ) -> Result<MailInId, SpoolError> {
         if !self.has_spool_for(raw.len()).await? {
@@ -78,6 +79,7 @@ impl Desk {
             id: id.clone(),
             peer: peer.to_string(),
             helo,
+            auth_user,
             mail_from,
             rcpt,
             raw,
@@ -145,6 +147,7 @@ impl Desk {
             rcpt: c.rcpt,
             raw: c.raw,
             fetched: c.fetched,
+            submitted: c.submitted,
             received_at: c.received_at,
             attempts: c.attempts,
             epoch: c.epoch,

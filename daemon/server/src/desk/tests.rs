@@ -339,7 +339,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
                 None,
                 vec!["help@example.org".into()],
                 peer,
-                "x".into(),
+                ("x".into(), None),
                 vec![0, 255],
             )
             .await
@@ -415,7 +415,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
 async fn file(desk: &Desk, n: u32, filing: Filing) -> Filed {
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let rcpt = vec!["help@example.org".into()];
-    desk.spool_mail(None, rcpt, peer, "x".into(), vec![0])
+    desk.spool_mail(None, rcpt, peer, ("x".into(), None), vec![0])
         .await
         .unwrap();
     let spooled = desk.claim_mail(1).await.unwrap().remove(0);

@@ -232,7 +232,11 @@ pub fn read_mail(mail: &SpooledMail, config: &Config, dial: &DialRules) -> (Stri
             true => Envelope::Unknown,
             false => mail.mail_from.as_deref().into(),
         },
-        authserv_ids: &config.mail.authserv_ids,
+        // A login is the proof; a header about an earlier way is not.
+        authserv_ids: match mail.submitted {
+            true => &[],
+            false => &config.mail.authserv_ids,
+        },
     };
     (content_hash(&mail.raw), read(&mail.raw, &context))
 }

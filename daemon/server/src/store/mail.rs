@@ -21,6 +21,8 @@ pub(crate) struct NewMail {
     pub(crate) id: MailInId,
     pub(crate) peer: String,
     pub(crate) helo: String,
+    /// Who logged in to send it.
+    pub(crate) auth_user: Option<String>,
     pub(crate) mail_from: Option<String>,
     pub(crate) rcpt: Vec<String>,
     pub(crate) raw: Vec<u8>,
@@ -35,6 +37,8 @@ pub(crate) struct Claim {
     pub(crate) raw: Vec<u8>,
     /// It came by a mailbox: its envelope is not known.
     pub(crate) fetched: bool,
+    /// Its sender logged in.
+    pub(crate) submitted: bool,
     pub(crate) received_at: Wall,
     pub(crate) attempts: u32,
     pub(crate) epoch: i64,
@@ -56,12 +60,14 @@ pub(crate) async fn waiting(tx: &mut Conn) -> Result<u64, Error> {
 pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
     let rcpt = serde_json::to_string(&mail.rcpt).map_err(|e| Error::Damaged(e.to_string()))?;
     tx.run(
-        "insert into mail_in (id, peer, helo, mail_from, rcpt, raw, size_bytes, state, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, 'spooled', {now})",
+        "insert into mail_in (id, peer, helo, auth_user, mail_from, rcpt, raw, size_bytes, state,
+           created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, 'spooled', {now})",
         args![
             mail.id.as_str(),
             &mail.peer,
             &mail.helo,
+            mail.auth_user.clone(),
             mail.mail_from.clone(),
             rcpt,
             mail.raw.clone(),
@@ -91,7 +97,8 @@ pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error
                lease_until = {now} + $1
              where id in (select id from c) and state in ('spooled', 'working')
              returning id, mail_from, rcpt, raw, coalesce(received_at, created_at), attempts, epoch,
-               case when via = 'imap' then 1 else 0 end",
+               case when via = 'imap' then 1 else 0 end,
+               case when auth_user is not null then 1 else 0 end",
             args![LEASE, limit],
         )
         .await?;
@@ -108,6 +115,7 @@ fn claimed(row: &Row) -> Result<Claim, Error> {
         attempts: row.count(5)?,
         epoch: row.int(6)?,
         fetched: row.int(7)? == 1,
+        submitted: row.int(8)? == 1,
     })
 }
 

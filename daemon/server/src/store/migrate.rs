@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     include_str!("../../../../schemas/sql/0003_promise.sql"),
     include_str!("../../../../schemas/sql/0004_limits.sql"),
     include_str!("../../../../schemas/sql/0005_imap.sql"),
+    include_str!("../../../../schemas/sql/0008_oauth.sql"),
 ];
 
 const VERSIONS: &str = "create table if not exists schema_version (

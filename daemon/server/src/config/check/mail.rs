@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Check, Config, RelayTls, is_loopback};
+use crate::config::{Smtp, Users};
 
 impl Check<'_> {
     pub(super) fn mail(&mut self, config: &Config) {
@@ -17,6 +18,7 @@ impl Check<'_> {
             let why = "needs tls_cert_file and tls_key_file";
             self.fault("smtp.require_tls", "require_tls", why);
         }
+        self.users(smtp);
         if smtp.messages_per_connection_max == 0 {
             let key = "messages_per_connection_max";
             self.fault(
@@ -55,6 +57,24 @@ impl Check<'_> {
         self.secret("mail.relay.password_file", relay.password_file.as_deref());
     }
 
+    /// Who may log in. A password is never asked for in the clear.
+    fn users(&mut self, smtp: &Smtp) {
+        let without_tls = smtp.tls_cert_file.is_none();
+        if let Some(file) = &smtp.users_file {
+            if without_tls {
+                let why = "logins are over TLS alone: name tls_cert_file and tls_key_file";
+                self.fault("smtp.users_file", "users_file", why);
+            }
+            if let Err(error) = Users::load(file) {
+                let near = file.display().to_string();
+                self.fault("smtp.users_file", &near, &format!("{error:#}"));
+            }
+        } else if smtp.submission.is_some() {
+            let why = "is for those who log in: name users_file";
+            self.fault("smtp.submission", "submission", why);
+        }
+    }
+
     fn imap(&mut self, config: &Config) {
         let mut names = BTreeSet::new();
         for mailbox in &config.mail.imap {
@@ -79,5 +99,43 @@ impl Check<'_> {
             }
             self.secret("mail.imap.password_file", Some(&mailbox.password_file));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> String {
+        let loaded = Config::parse(text, "helpline.toml");
+        let Err(faults) = loaded else {
+            return String::new();
+        };
+        faults.iter().map(|fault| format!("{fault}\n")).collect()
+    }
+
+    #[test]
+    fn logins_need_tls_and_a_file_that_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users");
+        std::fs::write(&users, "ada:hunter2\n").unwrap();
+        let found = faults(&format!("[smtp]\nusers_file = {users:?}\n"));
+        assert!(
+            found.contains(":2: smtp.users_file: logins are over TLS alone"),
+            "{found}"
+        );
+        assert!(
+            found.contains("users: line 1: this is no argon2 hash"),
+            "{found}"
+        );
+        assert!(!found.contains("hunter2"), "{found}");
+        let found = faults("[smtp]\nsubmission = \"127.0.0.1:587\"\n");
+        assert!(
+            found.contains(":2: smtp.submission: is for those who log in"),
+            "{found}"
+        );
+        let found = faults("[smtp]\nsubmission = \"127.0.0.1:8080\"\n");
+        assert!(found.contains("already the address of another"), "{found}");
+        assert!(faults("[smtp]\nusers_file = 7\n").contains(":2: "));
     }
 }
