@@ -15,6 +15,7 @@ mod ivr;
 mod line;
 mod mail;
 mod nodes;
+mod oauth;
 mod operator;
 mod proxy;
 mod reading;

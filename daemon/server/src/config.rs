@@ -18,7 +18,7 @@ mod users;
 mod voice;
 
 pub use check::{ConfigFault, Loaded};
-pub use mail::{Imap, Mail, Relay, RelayTls, Smtp};
+pub use mail::{Imap, Mail, OAuth2, Relay, RelayTls, Smtp};
 pub use users::{USER_BYTES_MAX, Users, user_fault};
 pub use voice::{
     CodecName, MediaRule, Phone, PhoneDigest, PortRange, SrtpUse, TransportName, Trunk, Voice,

@@ -99,13 +99,33 @@ pub struct Imap {
     /// User name.
     pub user: String,
     /// File that holds the password.
-    pub password_file: PathBuf,
+    pub password_file: Option<PathBuf>,
+    /// Tokens in place of a password (XOAUTH2).
+    pub oauth2: Option<OAuth2>,
     /// Folder that is looked at.
     #[serde(default = "default_imap_folder")]
     pub folder: String,
     /// How often it is looked at when the server cannot tell by itself (IDLE, RFC 2177).
     #[serde(default = "default_imap_poll")]
     pub poll: Period,
+}
+
+/// How tokens for a mailbox are got (RFC 6749): with a refresh token, which consent gave once.
+/// The ones that follow are kept in the store.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2 {
+    /// Token endpoint, `https://...`; plain `http` on loopback alone.
+    pub token_url: String,
+    /// Name of the client.
+    pub client_id: String,
+    /// File that holds the client's secret, if it has one.
+    pub client_secret_file: Option<PathBuf>,
+    /// What is asked for; without it the same as before.
+    pub scope: Option<String>,
+    /// File that holds the refresh token to begin with. A new one put there takes the place of
+    /// those in the store.
+    pub refresh_token_file: PathBuf,
 }
 
 const fn default_imap_port() -> u16 {

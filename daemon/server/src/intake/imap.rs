@@ -2,6 +2,7 @@
 //! up another. A message is moved away only after it is in the spool and was dealt with; a
 //! crash in between finds it again, by its number or by its content.
 
+mod login;
 mod meter;
 mod session;
 
@@ -15,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Imap, read_secret};
+use crate::config::Imap;
 use crate::desk::Desk;
+use crate::services::Services;
 
+use login::{Login, Logins};
 use session::{Fault, Session};
 
 /// A mailbox that was not looked at for so long is out of order.
@@ -27,6 +30,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// A server that refuses the password is asked again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(900);
+/// Without tokens, whether somebody gave new ones is looked at so often.
+const REVOKED_PAUSE: Duration = Duration::from_secs(15);
 /// While another node looks after the mailbox.
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(20);
 
@@ -62,7 +67,7 @@ impl Mailboxes {
         mailboxes: &[Imap],
         message_bytes_max: usize,
         desk: &Arc<Desk>,
-        clock: &Clock,
+        (clock, services): (&Clock, &Arc<Services>),
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Arc<Mailboxes> {
@@ -84,6 +89,8 @@ impl Mailboxes {
                 message_bytes_max,
                 desk: Arc::clone(desk),
                 all: Arc::clone(&all),
+                services: Arc::clone(services),
+                logins: Logins::default(),
                 rng: Rng::new(number),
             };
             tasks.spawn(task.run(stop.clone()));
@@ -107,11 +114,9 @@ impl Mailboxes {
             .collect()
     }
 
-    fn change(&self, name: &str, change: impl FnOnce(&mut Seen)) {
+    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Seen) -> T) -> Option<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = state.get_mut(name) {
-            change(seen);
-        }
+        state.get_mut(name).map(change)
     }
 
     /// A look without a fault, in which so many messages were fetched.
@@ -131,6 +136,8 @@ struct Watch {
     message_bytes_max: usize,
     desk: Arc<Desk>,
     all: Arc<Mailboxes>,
+    services: Arc<Services>,
+    logins: Logins,
     rng: Rng,
 }
 
@@ -171,9 +178,17 @@ impl Watch {
     }
 
     /// One connection, in a task of its own: whatever breaks there ends that task alone.
-    async fn serve(&self, stop: &CancellationToken) -> Result<(), Fault> {
-        let password = read_secret(&self.mailbox.password_file)
-            .map_err(|error| Fault::Refused(format!("{error:#}")))?;
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Fault> {
+        let (clock, services) = (&self.all.clock, &self.services);
+        let login = self.logins.get(&self.mailbox, &self.desk, services, clock);
+        let login = login.await?;
+        let is_old = matches!(
+            login,
+            Login::Token {
+                is_fresh: false,
+                ..
+            }
+        );
         let session = Session {
             mailbox: self.mailbox.clone(),
             message_bytes_max: self.message_bytes_max,
@@ -181,18 +196,41 @@ impl Watch {
             all: Arc::clone(&self.all),
             stop: stop.clone(),
         };
-        let ended = tokio::spawn(async move { session.run(&password).await }).await;
-        ended.unwrap_or_else(|error| Err(Fault::Broken(format!("the task ended: {error}"))))
+        let ended = tokio::spawn(async move { session.run(&login).await }).await;
+        match ended {
+            Ok(Err(Fault::Refused(why))) => {
+                self.logins.refused();
+                // A new token may be taken at once.
+                Err(match is_old {
+                    true => Fault::Broken(format!("refused: {why}")),
+                    false => Fault::Refused(why),
+                })
+            }
+            Ok(ended) => ended,
+            Err(error) => Err(Fault::Broken(format!("the task ended: {error}"))),
+        }
     }
 
     /// Tells of a fault; how long to rest.
     fn note(&self, fault: &Fault, pause: Duration) -> Duration {
         let name = &self.mailbox.name;
         let text = fault.to_string();
-        tracing::warn!(mailbox = name, fault = text, "imap: not looked at");
-        self.all.change(name, |seen| seen.fault = Some(text));
+        let told = self
+            .all
+            .change(name, |seen| seen.fault.replace(text.clone()));
+        let is_new = told.flatten().as_ref() != Some(&text);
+        match fault {
+            Fault::Revoked(_) if is_new => {
+                tracing::error!(mailbox = name, fault = text, "imap: not looked at any more");
+            }
+            Fault::Revoked(_) => {}
+            Fault::Refused(_) | Fault::Broken(_) => {
+                tracing::warn!(mailbox = name, fault = text, "imap: not looked at");
+            }
+        }
         match fault {
             Fault::Refused(_) => REFUSED_PAUSE,
+            Fault::Revoked(_) => REVOKED_PAUSE,
             Fault::Broken(_) => pause,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Check, Config, RelayTls, is_loopback};
-use crate::config::{Smtp, Users};
+use crate::config::{OAuth2, Smtp, Users};
 
 impl Check<'_> {
     pub(super) fn mail(&mut self, config: &Config) {
@@ -97,8 +97,44 @@ impl Check<'_> {
             if mailbox.poll.0 < Duration::from_secs(1) {
                 self.fault("mail.imap.poll", "poll", "must be at least 1s");
             }
-            self.secret("mail.imap.password_file", Some(&mailbox.password_file));
+            self.secret("mail.imap.password_file", mailbox.password_file.as_deref());
+            match (&mailbox.password_file, &mailbox.oauth2) {
+                (Some(_), None) => {}
+                (None, Some(oauth2)) => self.oauth2(oauth2),
+                (Some(_), Some(_)) => {
+                    let why = "password_file and oauth2 are two ways in: name one";
+                    self.fault("mail.imap.oauth2", "oauth2", why);
+                }
+                (None, None) => {
+                    let why = "needs password_file or oauth2";
+                    self.fault("mail.imap.password_file", &mailbox.name, why);
+                }
+            }
         }
+    }
+
+    fn oauth2(&mut self, oauth2: &OAuth2) {
+        let url = url::Url::parse(&oauth2.token_url).ok();
+        let safe = url.as_ref().is_some_and(|url| {
+            let here = url.host_str().is_some_and(is_loopback);
+            url.scheme() == "https" || (url.scheme() == "http" && here)
+        });
+        let bare = |url: &url::Url| url.username().is_empty() && url.password().is_none();
+        if !safe || !url.as_ref().is_some_and(bare) {
+            let why = "must be https:// (http:// on loopback alone), without a user name";
+            self.fault("mail.imap.oauth2.token_url", &oauth2.token_url, why);
+        }
+        if oauth2.client_id.is_empty() {
+            self.fault(
+                "mail.imap.oauth2.client_id",
+                "client_id",
+                "must not be empty",
+            );
+        }
+        let secret = oauth2.client_secret_file.as_deref();
+        self.secret("mail.imap.oauth2.client_secret_file", secret);
+        let refresh = Some(oauth2.refresh_token_file.as_path());
+        self.secret("mail.imap.oauth2.refresh_token_file", refresh);
     }
 }
 
@@ -137,5 +173,54 @@ mod tests {
         let found = faults("[smtp]\nsubmission = \"127.0.0.1:8080\"\n");
         assert!(found.contains("already the address of another"), "{found}");
         assert!(faults("[smtp]\nusers_file = 7\n").contains(":2: "));
+    }
+
+    #[test]
+    fn a_mailbox_has_one_way_in_and_a_safe_token_endpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "s").unwrap();
+        let of = |ways: &str| {
+            let head = "[[mail.imap]]\nname = \"help\"\nhost = \"imap.test\"\nuser = \"u\"\n";
+            faults(&format!("{head}{ways}"))
+        };
+        let oauth2 = |url: &str, id: &str| {
+            format!(
+                "[mail.imap.oauth2]\ntoken_url = {url:?}\nclient_id = {id:?}\nrefresh_token_file = {secret:?}\n"
+            )
+        };
+        assert_eq!(of(&oauth2("https://login.test/token", "id")), "");
+        assert_eq!(of(&oauth2("http://127.0.0.1:1/token", "id")), "");
+        assert!(
+            of("").contains(":2: mail.imap.password_file: needs"),
+            "{}",
+            of("")
+        );
+        let both = format!(
+            "password_file = {secret:?}\n{}",
+            oauth2("https://login.test", "id")
+        );
+        assert!(of(&both).contains("two ways in"), "{}", of(&both));
+        for url in [
+            "http://login.test/token",
+            "ftp://127.0.0.1/",
+            "login.test",
+            "https://u:p@login.test",
+        ] {
+            let found = of(&oauth2(url, "id"));
+            assert!(
+                found.contains(":6: mail.imap.oauth2.token_url: must be https"),
+                "{found}"
+            );
+        }
+        assert!(of(&oauth2("https://login.test", "")).contains("client_id: must not be empty"));
+        let missing = oauth2("https://login.test", "id").replace("secret", "nowhere");
+        assert!(
+            of(&missing).contains("refresh_token_file"),
+            "{}",
+            of(&missing)
+        );
+        let unknown = oauth2("https://login.test", "id") + "password = \"x\"\n";
+        assert!(of(&unknown).contains("unknown field"), "{}", of(&unknown));
     }
 }
