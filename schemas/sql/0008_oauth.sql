@@ -9,3 +9,11 @@ create table mailbox_token (
   refresh_token text not null,
   refresh_at bigint not null
 );
+
+-- What the operator has to be told by mail: when it was so last, and when that was told.
+create table alarm (
+  cause text primary key,            -- quarantine budget mailbox:NAME
+  detail text,
+  noted_at bigint not null,
+  told_at bigint
+);

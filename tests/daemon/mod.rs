@@ -1,5 +1,6 @@
 //! The built binary as a whole, with real peers around it.
 
+mod alarm;
 mod calls;
 mod clock;
 mod crash;

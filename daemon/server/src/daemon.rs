@@ -3,6 +3,7 @@
 //! Nothing is served before everything is ready: a daemon that cannot do its whole work
 //! says why and ends.
 
+mod alarms;
 mod notify_systemd;
 mod observe;
 mod parts;
@@ -338,6 +339,11 @@ impl Daemon {
         }
         self.rest
             .spawn(Arc::clone(&self.notifier).run(self.end.clone()));
+        self.rest.spawn(alarms::watch(
+            Arc::clone(&self.desk),
+            mailboxes.clone(),
+            self.end.clone(),
+        ));
         let seen = observe::Seen {
             desk: Arc::clone(&self.desk),
             store: self.store.clone(),

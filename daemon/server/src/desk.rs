@@ -2,6 +2,7 @@
 //! in one transaction.
 
 mod accept;
+mod alarm;
 mod attempt;
 mod board;
 mod booking;

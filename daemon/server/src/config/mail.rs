@@ -75,6 +75,9 @@ pub struct Mail {
     /// Relays of the operator's whose `Authentication-Results` are believed, by their
     /// authserv-id (RFC 8601).
     pub authserv_ids: Vec<String>,
+    /// Who is told by mail when a mailbox is out of order, a message was set aside, or no more
+    /// replies may be sent; once a day about each at most.
+    pub operator: Option<String>,
     /// Mailboxes from which mail is fetched.
     pub imap: Vec<Imap>,
 }

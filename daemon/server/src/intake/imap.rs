@@ -46,6 +46,8 @@ pub struct Mailboxes {
 struct Seen {
     ok: Time,
     fault: Option<String>,
+    /// The fault is one that only people can end.
+    refused: bool,
     fetched: u64,
 }
 
@@ -56,8 +58,28 @@ pub struct Condition {
     pub age: Duration,
     /// The last fault, if it is not over.
     pub fault: Option<String>,
+    /// The fault is one that only people can end.
+    pub refused: bool,
     /// Messages fetched since the start.
     pub fetched: u64,
+}
+
+impl Condition {
+    /// Somebody has to look after it.
+    #[must_use]
+    pub fn is_out_of_order(&self) -> bool {
+        self.refused || self.age > SILENT_MAX
+    }
+
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let fault = self.fault.as_deref().unwrap_or("no answer");
+        match self.age > SILENT_MAX {
+            true => format!("not looked at for {} min: {fault}", self.age.as_secs() / 60),
+            false => fault.to_owned(),
+        }
+    }
 }
 
 impl Mailboxes {
@@ -75,6 +97,7 @@ impl Mailboxes {
             let seen = Seen {
                 ok: clock.time(),
                 fault: None,
+                refused: false,
                 fetched: 0,
             };
             (mailbox.name.clone(), seen)
@@ -106,6 +129,7 @@ impl Mailboxes {
         let condition = |seen: &Seen| Condition {
             age: now.since(seen.ok),
             fault: seen.fault.clone(),
+            refused: seen.refused,
             fetched: seen.fetched,
         };
         state
@@ -125,6 +149,7 @@ impl Mailboxes {
         self.change(name, |seen| {
             seen.ok = now;
             seen.fault = None;
+            seen.refused = false;
             seen.fetched += fetched as u64;
         });
     }
@@ -215,9 +240,10 @@ impl Watch {
     fn note(&self, fault: &Fault, pause: Duration) -> Duration {
         let name = &self.mailbox.name;
         let text = fault.to_string();
-        let told = self
-            .all
-            .change(name, |seen| seen.fault.replace(text.clone()));
+        let told = self.all.change(name, |seen| {
+            seen.refused = matches!(fault, Fault::Refused(_) | Fault::Revoked(_));
+            seen.fault.replace(text.clone())
+        });
         let is_new = told.flatten().as_ref() != Some(&text);
         match fault {
             Fault::Revoked(_) if is_new => {
@@ -233,5 +259,28 @@ impl Watch {
             Fault::Revoked(_) => REVOKED_PAUSE,
             Fault::Broken(_) => pause,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_out_of_order_when_it_is_silent_or_refuses() {
+        let seen = |age: u64, fault: Option<&str>, refused| Condition {
+            age: Duration::from_secs(age),
+            fault: fault.map(str::to_owned),
+            refused,
+            fetched: 0,
+        };
+        assert!(!seen(900, None, false).is_out_of_order());
+        assert!(!seen(900, Some("no route"), false).is_out_of_order());
+        let silent = seen(960, None, false);
+        assert!(silent.is_out_of_order());
+        assert_eq!(silent.in_words(), "not looked at for 16 min: no answer");
+        let refused = seen(1, Some("refused: no"), true);
+        assert!(refused.is_out_of_order());
+        assert_eq!(refused.in_words(), "refused: no");
     }
 }

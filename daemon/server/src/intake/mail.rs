@@ -295,4 +295,30 @@ mod tests {
             "email=a%40cust.test&name=A%26B&page=https%3A%2F%2Fshop.test%2F%3Fa%3Db%26c"
         );
     }
+
+    #[test]
+    fn a_login_counts_for_more_than_a_header() {
+        let mut config = Config::default();
+        config.mail.authserv_ids = vec!["mx.test".to_owned()];
+        let raw = b"Authentication-Results: mx.test; dmarc=fail header.from=cust.test\r\n\
+            From: a@cust.test\r\nTo: help@localhost\r\n\r\nplease call me\r\n";
+        let silent = |submitted| {
+            let mail = SpooledMail {
+                id: helpline_core::id::MailInId::from_text("m1"),
+                mail_from: Some("a@cust.test".to_owned()),
+                rcpt: vec!["help@localhost".to_owned()],
+                raw: raw.to_vec(),
+                fetched: false,
+                submitted,
+                received_at: helpline_core::time::Wall::from_millis(0),
+                attempts: 1,
+                epoch: 1,
+            };
+            read_mail(&mail, &config, &DialRules::default())
+                .1
+                .silent_reason
+        };
+        assert_eq!(silent(false), Some("auth_fail"));
+        assert_eq!(silent(true), None);
+    }
 }

@@ -23,13 +23,14 @@ pub use files::{Format, Origin, TemplateFile, built_in, files};
 pub use sample::{ESTIMATES, REASONS, Sample};
 
 /// The mails there are.
-pub const KINDS: [&str; 6] = [
+pub const KINDS: [&str; 7] = [
     "ack",
     "changed",
     "needs_info",
     "attempted",
     "closing",
     "voicemail",
+    "alarm",
 ];
 /// Longest name greeted with; longer ones are no names.
 const NAME_CHARS_MAX: usize = 60;
@@ -179,6 +180,7 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
     let made_at = body.made_at.unwrap_or_default();
     let promise = body.promise.as_ref();
     let message = body.message.as_ref();
+    let alarm = body.alarm.as_ref();
     let token = body.token.as_deref().filter(|token| is_plain(token, "-_"));
     let query = body
         .form_query
@@ -204,7 +206,8 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
         "status_url": token.map(|token| format!("{public_url}/s/{token}")),
         "form_url": form_url,
         "caller_number": message.and_then(|m| line(&m.from)),
-        "mailbox": message.map(|m| m.mailbox.as_str()),
+        "mailbox": message.map(|m| m.mailbox.clone()).or_else(|| alarm.and_then(|a| line(&a.mailbox))),
+        "detail": alarm.and_then(|a| line(&a.detail)),
         "message_length": message.map(|m| length_in_words(m.millis)),
         "message_at": message.map(|m| time_in_words(made_at, &m.zone, locale)),
         "recording": message.map(|m| m.take.as_str()),

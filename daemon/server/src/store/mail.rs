@@ -6,7 +6,7 @@ use helpline_core::id::{MailInId, RequestId};
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
-use super::{Conn, Error};
+use super::{Conn, Error, alarm};
 
 /// Raw bytes that may wait in the spool; beyond that mail is told to come later.
 pub const SPOOL_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -81,13 +81,17 @@ pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
 /// Claims the oldest messages, up to `limit`. The count of attempts is committed before work begins, so
 /// it survives a crash; a message that used them up is set aside.
 pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error> {
-    tx.run(
+    let broken = tx
+        .rows(
         "update mail_in set state = 'quarantined', kind = 'quarantine', reason = 'breaks_worker',
            lease_until = null, moved_at = {now}
-         where state = 'working' and lease_until <= {now} and attempts >= $1",
+         where state = 'working' and lease_until <= {now} and attempts >= $1 returning id",
         args![ATTEMPTS_MAX],
     )
     .await?;
+    if !broken.is_empty() {
+        alarm::note(tx, alarm::QUARANTINE, Some("breaks_worker")).await?;
+    }
     let rows = tx
         .rows(
             "with c as (select id from mail_in where state = 'spooled'
@@ -140,6 +144,7 @@ pub(crate) async fn done(
     request: Option<&RequestId>,
 ) -> Result<(), Error> {
     let state = if kind == "quarantine" {
+        alarm::note(tx, alarm::QUARANTINE, reason).await?;
         "quarantined"
     } else {
         "done"

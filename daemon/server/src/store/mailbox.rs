@@ -7,7 +7,7 @@ use helpline_core::oauth::Tokens;
 use helpline_core::time::Wall;
 
 use super::conn::args;
-use super::{Conn, Error};
+use super::{Conn, Error, alarm};
 
 /// A node looks after a mailbox for so long without a word.
 const LEASE: Duration = Duration::from_secs(60);
@@ -112,7 +112,10 @@ pub(crate) async fn spool(
 ) -> Result<(), Error> {
     for message in messages {
         let state = match message.set_aside {
-            Some(_) => "quarantined",
+            Some(reason) => {
+                alarm::note(tx, alarm::QUARANTINE, Some(reason)).await?;
+                "quarantined"
+            }
             None => "spooled",
         };
         tx.run(

@@ -43,6 +43,7 @@ impl Check<'_> {
                 "name at least one address to take mail for",
             );
         }
+        self.operator(config);
         let Some(relay) = &config.mail.relay else {
             return;
         };
@@ -55,6 +56,20 @@ impl Check<'_> {
             );
         }
         self.secret("mail.relay.password_file", relay.password_file.as_deref());
+    }
+
+    fn operator(&mut self, config: &Config) {
+        let Some(operator) = &config.mail.operator else {
+            return;
+        };
+        let own = |address: &String| address.eq_ignore_ascii_case(operator);
+        if operator.parse::<lettre::Address>().is_err() {
+            let why = format!("{operator:?} is no mail address");
+            self.fault("mail.operator", operator, &why);
+        } else if config.smtp.addresses.iter().any(own) {
+            let why = "is an address of smtp.addresses: the mail would come back here";
+            self.fault("mail.operator", "operator", why);
+        }
     }
 
     /// Who may log in. A password is never asked for in the clear.
@@ -173,6 +188,15 @@ mod tests {
         let found = faults("[smtp]\nsubmission = \"127.0.0.1:8080\"\n");
         assert!(found.contains("already the address of another"), "{found}");
         assert!(faults("[smtp]\nusers_file = 7\n").contains(":2: "));
+    }
+
+    #[test]
+    fn the_operator_is_somebody_else() {
+        let of = |address: &str| faults(&format!("[mail]\noperator = {address:?}\n"));
+        assert_eq!(of("night@firm.test"), "");
+        assert!(of("nobody").contains(":2: mail.operator: \"nobody\" is no mail address"));
+        assert!(of("Help@localhost").contains(":2: mail.operator: is an address of smtp"));
+        assert!(of("").contains("is no mail address"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use helpline_core::queue::ewt::{Promise, PromiseKind};
 use helpline_core::time::Wall;
 
-use crate::store::outbox::{CallerMessage, MailBody, OutboxRow};
+use crate::store::outbox::{AlarmFacts, CallerMessage, MailBody, OutboxRow};
 
 /// The sorts of estimates.
 pub const ESTIMATES: [PromiseKind; 6] = [
@@ -17,7 +17,7 @@ pub const ESTIMATES: [PromiseKind; 6] = [
     PromiseKind::None,
 ];
 /// What a template may ask `reason` for.
-pub const REASONS: [&str; 10] = [
+pub const REASONS: [&str; 13] = [
     "no_phone",
     "ambiguous_phone",
     "refused_phone",
@@ -28,6 +28,9 @@ pub const REASONS: [&str; 10] = [
     "not_confirmed",
     "machine",
     "chosen",
+    "mailbox",
+    "quarantine",
+    "budget",
 ];
 /// Monday, 2 November 2026, 09:00 UTC.
 const MADE_AT: Wall = Wall::from_millis(1_793_610_000_000);
@@ -95,6 +98,10 @@ impl Sample {
                 from: Some("+442079460100".into()),
                 millis: 75_000,
                 zone: "UTC".into(),
+            }),
+            alarm: (self.kind == "alarm").then(|| AlarmFacts {
+                mailbox: Some("help".into()),
+                detail: Some("refused: no".into()),
             }),
             ..MailBody::default()
         }
