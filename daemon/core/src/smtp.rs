@@ -5,6 +5,7 @@
 mod auth;
 mod chunk;
 mod data;
+mod line;
 mod message;
 mod own;
 mod reply;
@@ -20,6 +21,7 @@ use self::auth::Asked;
 pub use self::auth::Login;
 use self::chunk::Chunks;
 use self::data::DataReader;
+use self::line::{is_bdat, is_clean, is_null_path};
 use self::own::{Ownership, ownership};
 use crate::id::MailInId;
 use crate::time::Time;
@@ -579,22 +581,6 @@ impl Conversation {
         self.state = State::Closed;
         self.waiting = Vec::new();
     }
-}
-
-/// Whether a line ends in CRLF and holds no other CR and no NUL.
-fn is_clean(line: &[u8]) -> bool {
-    line.strip_suffix(b"\r\n")
-        .is_some_and(|text| memchr::memchr2(b'\r', 0, text).is_none())
-}
-
-fn is_bdat(line: &[u8]) -> bool {
-    line.get(..4)
-        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
-}
-
-/// Tells `<>` from `<postmaster>`, which the parser both gives as an empty address.
-fn is_null_path(line: &[u8]) -> bool {
-    memchr(b'<', line).is_some_and(|at| line.get(at + 1) == Some(&b'>'))
 }
 
 #[cfg(test)]

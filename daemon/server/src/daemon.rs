@@ -339,11 +339,11 @@ impl Daemon {
         }
         self.rest
             .spawn(Arc::clone(&self.notifier).run(self.end.clone()));
-        self.rest.spawn(alarms::watch(
-            Arc::clone(&self.desk),
-            mailboxes.clone(),
-            self.end.clone(),
-        ));
+        if config.mail.operator.is_some() {
+            let (desk, mailboxes) = (Arc::clone(&self.desk), mailboxes.clone());
+            self.rest
+                .spawn(alarms::watch(desk, mailboxes, self.end.clone()));
+        }
         let seen = observe::Seen {
             desk: Arc::clone(&self.desk),
             store: self.store.clone(),

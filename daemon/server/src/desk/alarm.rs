@@ -38,6 +38,14 @@ impl Desk {
         let Some(address) = self.config.mail.operator.clone() else {
             return Ok(0);
         };
+        // Mostly nothing is, and then nothing is written.
+        if !self
+            .store
+            .read(|tx| Box::pin(alarm::is_any_due(tx)))
+            .await?
+        {
+            return Ok(0);
+        }
         let letters = self.letters("");
         let language = self.config.site.language.clone();
         let told = self.store.write(move |tx| {

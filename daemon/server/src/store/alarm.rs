@@ -32,6 +32,19 @@ pub(crate) async fn note(tx: &mut Conn, cause: &str, detail: Option<&str>) -> Re
     .map(|_| ())
 }
 
+/// Whether [`due`] would find anything.
+pub(crate) async fn is_any_due(tx: &mut Conn) -> Result<bool, Error> {
+    let due = tx
+        .int(
+            "select count(*) from alarm
+             where noted_at > coalesce(told_at, 0) and noted_at > {now} - $1
+               and coalesce(told_at, 0) <= {now} - $1",
+            args![REST],
+        )
+        .await?;
+    Ok(due > 0)
+}
+
 /// What was noted since it was told, and not told for a day; it counts as told with this
 /// transaction.
 pub(crate) async fn due(tx: &mut Conn) -> Result<Vec<Due>, Error> {

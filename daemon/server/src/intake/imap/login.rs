@@ -42,6 +42,9 @@ impl Login {
 pub(super) struct Logins {
     /// Hash of the refresh token that was refused for good, and why.
     refused: Option<(String, TokenFault)>,
+    /// Tokens that the store did not take, and for which client: those before are worth nothing
+    /// any more, perhaps.
+    unkept: Option<(String, Tokens)>,
     /// The mail server did not take the last token: it is not tried twice.
     is_stale: bool,
 }
@@ -66,6 +69,11 @@ impl Logins {
         let first = read_secret(&oauth2.refresh_token_file);
         let first = first.map_err(|error| Fault::Refused(format!("{error:#}")))?;
         let client = hash(&[&oauth2.token_url, &oauth2.client_id, &mailbox.user, &first]);
+        if let Some((client, tokens)) = &self.unkept {
+            desk.keep_mailbox_tokens(&mailbox.name, client, tokens)
+                .await?;
+            self.unkept = None;
+        }
         let kept = desk.mailbox_tokens(&mailbox.name, &client).await?;
         if let Some(tokens) = &kept
             && clock.wall() < tokens.refresh_at
@@ -79,9 +87,12 @@ impl Logins {
         }
         let used = kept.map_or(first, |tokens| tokens.refresh);
         let tokens = self.renew(oauth2, &used, services, clock).await?;
-        desk.keep_mailbox_tokens(&mailbox.name, &client, &tokens)
-            .await?;
         self.is_stale = false;
+        let kept = desk.keep_mailbox_tokens(&mailbox.name, &client, &tokens);
+        if let Err(error) = kept.await {
+            self.unkept = Some((client, tokens));
+            return Err(error.into());
+        }
         tracing::info!(mailbox = mailbox.name, ?tokens, "imap: tokens are renewed");
         Ok(Login::Token {
             access: tokens.access,
