@@ -339,7 +339,7 @@ impl Digest {
                 when,
             })),
         };
-        let silent_reason = silence(verdict, self.email.as_deref());
+        let silent_reason = silence(verdict, people);
         let ack = silent_reason
             .is_none()
             .then(|| ack(headers, people, self.subject))
@@ -359,11 +359,10 @@ impl Digest {
 }
 
 /// Why no automatic reply may be sent.
-fn silence(verdict: Verdict, email: Option<&str>) -> Option<&'static str> {
-    match (verdict, email) {
-        (Verdict::Silent(reason) | Verdict::Machine(reason), _) => Some(reason),
-        (Verdict::Answer, None) => Some("no_address"),
-        (Verdict::Answer, Some(_)) => None,
+fn silence(verdict: Verdict, people: &People) -> Option<&'static str> {
+    match verdict {
+        Verdict::Silent(reason) | Verdict::Machine(reason) => Some(reason),
+        Verdict::Answer => reply_address(people).is_none().then_some("no_address"),
     }
 }
 
@@ -496,16 +495,7 @@ fn country_of(address: &str) -> Option<String> {
 /// To exactly one address: From, or Reply-To if it is one address of the same domain.
 /// Any other Reply-To would make us write to people who never wrote.
 fn ack(headers: &Headers, people: &People, subject: Option<String>) -> Option<AckParts> {
-    let (_, from) = people.from.first()?;
-    let domain = address_key(from)?.1;
-    let reply_to = match people.reply_to.as_slice() {
-        [one] => address_key(one).filter(|(_, d)| *d == domain).map(|_| one),
-        _ => None,
-    };
-    let address = reply_to.unwrap_or(from).trim().to_owned();
-    if !is_plain_address(&address) {
-        return None;
-    }
+    let address = reply_address(people)?;
     let in_reply_to = headers
         .first("message-id")
         .and_then(|v| ids(v).into_iter().next());
@@ -524,6 +514,18 @@ fn ack(headers: &Headers, people: &People, subject: Option<String>) -> Option<Ac
         references,
         subject,
     })
+}
+
+/// The one address that may be answered.
+fn reply_address(people: &People) -> Option<String> {
+    let (_, from) = people.from.first()?;
+    let domain = address_key(from)?.1;
+    let reply_to = match people.reply_to.as_slice() {
+        [one] => address_key(one).filter(|(_, d)| *d == domain).map(|_| one),
+        _ => None,
+    };
+    let address = reply_to.unwrap_or(from).trim().to_owned();
+    is_plain_address(&address).then_some(address)
 }
 
 /// An address that cannot carry anything else into a command or a header.
