@@ -12,6 +12,7 @@ const CORE: Table = &[
     ("time", &[]),
     ("rng", &[]),
     ("id", &["time", "rng"]),
+    ("oauth", &["time"]),
     ("phone", &["time", "rng"]),
     ("audio", &["time", "rng"]),
     ("sdp", &["time", "rng", "audio"]),

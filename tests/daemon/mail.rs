@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mail_parser::{Message, MessageParser};
 
 use crate::support::certificates::make_certificates;
-use crate::support::process::{Daemon, http};
+use crate::support::process::{Daemon, free_port, http};
 use crate::support::smtp::{asking, deliver};
 
 /// Longest wait for anything here.
@@ -398,4 +398,80 @@ fn mail_comes_encrypted_and_from_a_mail_server_in_front() {
     daemon.kill();
     daemon.start();
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
+}
+
+#[test]
+fn those_who_log_in_are_taken_on_the_submission_port() {
+    let mut daemon = Daemon::new("");
+    let dir = daemon.dir.path().to_owned();
+    make_certificates(&dir);
+    let made = Command::new(env!("CARGO_BIN_EXE_helpline"))
+        .args(["smtp-user", "web-shop"])
+        .output()
+        .unwrap();
+    fs::write(dir.join("users"), &made.stdout).unwrap();
+    let told = String::from_utf8(made.stderr).unwrap();
+    let password = told.trim().rsplit(' ').next().unwrap();
+    let (submission, at) = (free_port(), dir.display());
+    let keys = format!(
+        "[smtp]\ntls_cert_file = \"{at}/cert.pem\"\ntls_key_file = \"{at}/key.pem\"\n\
+         users_file = \"{at}/users\"\nsubmission = \"127.0.0.1:{submission}\"\n"
+    );
+    let text = fs::read_to_string(daemon.config_path()).unwrap();
+    fs::write(daemon.config_path(), text.replace("[smtp]\n", &keys)).unwrap();
+    daemon.start();
+    let swaks = |port: u16, more: &[&str]| {
+        let out = Command::new("swaks")
+            .args([
+                "--server",
+                &format!("127.0.0.1:{port}"),
+                "--from",
+                "ada@cust.test",
+            ])
+            .args(["--body", "call 020 7946 0101"])
+            .args(more)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        (out.status.success(), said)
+    };
+    let login = |mechanism, password| {
+        let user = ["--auth-user", "web-shop", "--auth-password", password];
+        [&["--tls", "--auth", mechanism][..], &user].concat()
+    };
+    let help = ["--to", "help@help.test"];
+
+    let (went, said) = swaks(submission, &[&help[..], &["--tls"]].concat());
+    assert!(!went && said.contains("530 5.7.0 Log in first"), "{said}");
+    let plain = [&help[..], &login("PLAIN", password)[1..]].concat();
+    let (went, said) = swaks(submission, &plain);
+    assert!(!went && !said.contains("AUTH PLAIN"), "{said}");
+    let wrong = [&help[..], &login("PLAIN", "wrong")].concat();
+    let (went, said) = swaks(submission, &wrong);
+    assert!(!went && said.contains("535 5.7.8"), "{said}");
+    let elsewhere = [
+        &["--to", "eve@elsewhere.test"][..],
+        &login("PLAIN", password),
+    ]
+    .concat();
+    let (went, said) = swaks(submission, &elsewhere);
+    assert!(
+        !went && said.contains("235 ") && said.contains("550 5.7.1"),
+        "{said}"
+    );
+    for (port, mechanism) in [
+        (submission, "PLAIN"),
+        (submission, "LOGIN"),
+        (daemon.smtp, "PLAIN"),
+    ] {
+        let (went, said) = swaks(port, &[&help[..], &login(mechanism, password)].concat());
+        assert!(went, "{said}");
+    }
+    let senders = daemon.rows("select coalesce(auth_user, '') from mail_in");
+    assert_eq!(senders, [["web-shop"], ["web-shop"], ["web-shop"]]);
+    let log = daemon.log();
+    assert!(
+        log.contains("a login failed") && !log.contains(password),
+        "{log}"
+    );
 }

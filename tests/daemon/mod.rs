@@ -1,5 +1,6 @@
 //! The built binary as a whole, with real peers around it.
 
+mod alarm;
 mod calls;
 mod clock;
 mod crash;
@@ -15,10 +16,12 @@ mod ivr;
 mod line;
 mod mail;
 mod nodes;
+mod oauth;
 mod operator;
 mod proxy;
 mod reading;
 mod readme;
 mod reload;
 mod service;
+mod templates;
 mod thread;

@@ -5,8 +5,9 @@
 //! server says (a trailing `...` stands for any rest), `==` something happens:
 //! `stored "TEXT"` (kept; `stored unknown "TEXT"`, `stored full "TEXT"` answer otherwise),
 //! `closed`, `wait SECONDS`, `stopping`, `full`, `normal`. `limit BYTES` before all else
-//! sets the message limit, `lmtp`, `starttls` and `require_tls` what is spoken and offered;
-//! `tls` is the handshake. `#` begins a comment.
+//! sets the message limit, `lmtp`, `starttls`, `require_tls`, `auth` and `require_auth` what is
+//! spoken and offered; `tls` is the handshake, `login "NAME/PASSWORD"` a login that is right
+//! (`login wrong "..."`). `#` begins a comment.
 
 mod sip;
 
@@ -31,6 +32,7 @@ enum Line {
     Wait(u64),
     Press(Pressure),
     Tls,
+    Login { is_right: bool, text: String },
 }
 
 /// How the client's bytes are cut.
@@ -93,6 +95,8 @@ fn read(text: &str, path: &Path) -> (Settings, Vec<Line>) {
         lmtp: false,
         starttls: false,
         require_tls: false,
+        auth: false,
+        require_auth: false,
     };
     let mut lines = Vec::new();
     for line in text
@@ -104,6 +108,8 @@ fn read(text: &str, path: &Path) -> (Settings, Vec<Line>) {
             "limit" => settings.message_bytes_max = rest.parse().unwrap(),
             "lmtp" => settings.lmtp = true,
             "starttls" => settings.starttls = true,
+            "auth" => settings.auth = true,
+            "require_auth" => settings.require_auth = true,
             "require_tls" => settings.require_tls = true,
             "->" => lines.push(Line::Say([unescape(rest), b"\r\n".to_vec()].concat())),
             // Says without the final CRLF.
@@ -121,6 +127,13 @@ fn event(text: &str) -> Line {
     match word {
         "closed" => Line::Closed,
         "tls" => Line::Tls,
+        "login" => Line::Login {
+            is_right: !rest.starts_with("wrong "),
+            text: rest
+                .trim_start_matches("wrong ")
+                .trim_matches('"')
+                .to_owned(),
+        },
         "wait" => Line::Wait(rest.parse().unwrap()),
         "stopping" => Line::Press(Pressure::Stopping),
         "full" => Line::Press(Pressure::Full),
@@ -173,6 +186,7 @@ struct Talk {
     heard: VecDeque<String>,
     pending: Option<Vec<u8>>,
     tls: bool,
+    login: Option<String>,
     queue: VecDeque<u8>,
     closed: bool,
 }
@@ -187,6 +201,7 @@ impl Talk {
             heard: VecDeque::new(),
             pending: None,
             tls: false,
+            login: None,
             queue: VecDeque::new(),
             closed: false,
         };
@@ -230,6 +245,12 @@ impl Talk {
                 Line::Tls => {
                     assert!(std::mem::take(&mut self.tls), "{}: no TLS", self.name);
                     self.feed(Input::TlsReady);
+                }
+                Line::Login { is_right, text } => {
+                    let login = self.login.take();
+                    assert_eq!(login.as_ref(), Some(text), "{}", self.name);
+                    self.feed(Input::AuthChecked(*is_right));
+                    self.pump(cut);
                 }
                 Line::Closed => assert!(self.closed, "{}: not closed", self.name),
                 Line::Wait(seconds) => {
@@ -295,6 +316,9 @@ impl Talk {
                         .push_back(line.strip_suffix("\r\n").unwrap().to_owned());
                 }
                 Output::Store(received) => self.pending = Some(received.raw),
+                Output::CheckAuth(login) => {
+                    self.login = Some(format!("{}/{}", login.user, login.password));
+                }
                 // What came in the clear behind the command never reaches the other side.
                 Output::StartTls => {
                     self.tls = true;
@@ -335,6 +359,7 @@ fn said(line: &Line) -> Option<&Vec<u8>> {
         | Line::Closed
         | Line::Wait(_)
         | Line::Press(_)
+        | Line::Login { .. }
         | Line::Tls => None,
     }
 }

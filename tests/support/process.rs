@@ -223,6 +223,17 @@ impl Daemon {
         self.under = words.map(str::to_owned).to_vec();
     }
 
+    /// From the next start on systemd's helper opens these sockets, waits for the first who
+    /// comes, and passes them by name.
+    pub(crate) fn activate(&mut self, sockets: &[(&str, String)]) {
+        let names: Vec<&str> = sockets.iter().map(|(name, _)| *name).collect();
+        self.under = vec!["systemd-socket-activate".to_owned()];
+        self.under.push(format!("--fdname={}", names.join(":")));
+        for (_, address) in sockets {
+            self.under.extend(["-l".to_owned(), address.clone()]);
+        }
+    }
+
     /// The next start is an ordinary one.
     pub(crate) fn leave_alone(&mut self) {
         self.under.clear();

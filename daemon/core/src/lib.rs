@@ -27,6 +27,7 @@ pub mod calendar;
 pub mod call;
 pub mod id;
 pub mod ivr;
+pub mod oauth;
 pub mod phone;
 pub mod queue;
 pub mod request;

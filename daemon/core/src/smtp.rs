@@ -2,8 +2,10 @@
 //! and whole messages out. It takes mail for its own addresses only and has no queue for others.
 //! `250` for a message is said only after the shell answered [`Input::Stored`].
 
+mod auth;
 mod chunk;
 mod data;
+mod line;
 mod message;
 mod own;
 mod reply;
@@ -15,8 +17,11 @@ use std::time::Duration;
 use memchr::memchr;
 use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
 
+use self::auth::Asked;
+pub use self::auth::Login;
 use self::chunk::Chunks;
 use self::data::DataReader;
+use self::line::{is_bdat, is_clean, is_null_path};
 use self::own::{Ownership, ownership};
 use crate::id::MailInId;
 use crate::request::email::Keys;
@@ -54,6 +59,8 @@ pub enum Input<'a> {
     Pressure(Pressure),
     /// The answer to [`Output::StartTls`]: what follows is encrypted.
     TlsReady,
+    /// The answer to [`Output::CheckAuth`]: name and password are right.
+    AuthChecked(bool),
     /// `deadline()` has passed.
     Timeout,
 }
@@ -68,6 +75,9 @@ pub enum Output {
     /// Begin TLS once everything is written, and answer with [`Input::TlsReady`]; what the peer
     /// sent in the clear behind its command is lost (RFC 3207 §4.2).
     StartTls,
+    /// Check this name and password and answer with [`Input::AuthChecked`]; until then nothing
+    /// is read.
+    CheckAuth(Box<Login>),
     /// Close the connection once everything is written.
     Close,
 }
@@ -101,6 +111,8 @@ pub enum Pressure {
 pub struct Received {
     /// What the peer calls itself; nothing depends on it.
     pub helo: String,
+    /// The user that logged in.
+    pub auth_user: Option<String>,
     /// Envelope sender; `None` is `<>`.
     pub mail_from: Option<String>,
     /// Envelope recipients, all of them ours, as written.
@@ -128,6 +140,10 @@ pub struct Settings {
     pub starttls: bool,
     /// No mail is taken in the clear.
     pub require_tls: bool,
+    /// AUTH is offered, once encrypted.
+    pub auth: bool,
+    /// No mail is taken from those who did not log in.
+    pub require_auth: bool,
 }
 
 /// The line for a peer that finds no free place; the connection is closed after it.
@@ -160,6 +176,10 @@ enum State {
     Storing { recipients: usize },
     /// TLS begins.
     TlsWait,
+    /// The next line answers a question of AUTH.
+    Auth(Asked),
+    /// Name and password are being checked.
+    AuthWait { user: String },
     /// Nothing more is said.
     Closed,
 }
@@ -178,6 +198,10 @@ pub struct Conversation {
     helo: String,
     pressure: Pressure,
     encrypted: bool,
+    /// Who logged in.
+    user: Option<String>,
+    /// Logins that failed.
+    failures: u32,
     waiting: Vec<u8>,
     out: VecDeque<Output>,
     errors: u32,
@@ -199,6 +223,8 @@ impl Conversation {
             helo: String::new(),
             pressure: Pressure::Normal,
             encrypted: false,
+            user: None,
+            failures: 0,
             waiting: Vec::new(),
             out: VecDeque::new(),
             errors: 0,
@@ -227,6 +253,7 @@ impl Conversation {
                     self.heard = now;
                 }
             }
+            Input::AuthChecked(is_right) => self.auth_checked(now, is_right),
             Input::Timeout => {
                 if self.deadline().is_some_and(|deadline| deadline <= now) {
                     self.end(reply::IDLE);
@@ -257,21 +284,22 @@ impl Conversation {
             State::Connected
             | State::Greeted
             | State::Mail(_)
+            | State::Auth(_)
             | State::Chunks { .. }
             | State::Swallow { .. } => {
                 let outside = self.outside_since + OUTSIDE_WAIT.saturating_sub(self.outside);
                 Some(outside.min(self.heard + COMMAND_WAIT))
             }
-            State::Storing { .. } | State::TlsWait | State::Closed => None,
+            State::Storing { .. } | State::TlsWait | State::AuthWait { .. } | State::Closed => None,
         }
     }
 
-    /// False while a message is stored or the conversation is over: the shell stops reading.
+    /// False while a message is stored, a login checked, or the conversation is over: the shell stops reading.
     #[must_use]
     pub fn reading(&self) -> bool {
         !matches!(
             self.state,
-            State::Storing { .. } | State::TlsWait | State::Closed
+            State::Storing { .. } | State::TlsWait | State::AuthWait { .. } | State::Closed
         )
     }
 
@@ -287,6 +315,8 @@ impl Conversation {
             | State::Swallow { .. }
             | State::Storing { .. }
             | State::TlsWait
+            | State::Auth(_)
+            | State::AuthWait { .. }
             | State::Closed => 0,
         }
     }
@@ -295,7 +325,7 @@ impl Conversation {
     fn advance(&mut self, now: Time) {
         loop {
             let more = match &mut self.state {
-                State::Storing { .. } => {
+                State::Storing { .. } | State::AuthWait { .. } => {
                     if self.waiting.len() > WAITING_BYTES_MAX {
                         self.end(reply::TOO_LONG);
                     }
@@ -308,9 +338,11 @@ impl Conversation {
                 State::Data { .. } => self.read_data(now),
                 State::Chunks { chunks, .. } if !chunks.is_between() => self.read_chunk(now),
                 State::Swallow { .. } => self.swallow(),
-                State::Connected | State::Greeted | State::Mail(_) | State::Chunks { .. } => {
-                    self.read_command(now)
-                }
+                State::Connected
+                | State::Greeted
+                | State::Mail(_)
+                | State::Auth(_)
+                | State::Chunks { .. } => self.read_command(now),
             };
             if !more {
                 return;
@@ -323,7 +355,10 @@ impl Conversation {
         match (&mut self.state, pressure) {
             (State::Data { reader, .. }, Pressure::Full) => reader.drop_rest(),
             (State::Chunks { chunks, .. }, Pressure::Full) => chunks.drop_rest(),
-            (State::Connected | State::Greeted | State::Mail(_), Pressure::Stopping) => {
+            (
+                State::Connected | State::Greeted | State::Mail(_) | State::Auth(_),
+                Pressure::Stopping,
+            ) => {
                 self.end(reply::STOPPING);
             }
             _ => {}
@@ -350,6 +385,8 @@ impl Conversation {
             self.end(reply::TOO_LONG);
         } else if !is_clean(&line) {
             self.refuse(reply::SYNTAX);
+        } else if matches!(self.state, State::Auth(_)) {
+            self.auth_line(&line);
         } else {
             match Request::parse(&mut line.iter()) {
                 Ok(request) => self.command(now, request, &line),
@@ -387,8 +424,11 @@ impl Conversation {
             Request::Lhlo { .. } | Request::Ehlo { .. } | Request::Helo { .. } => {
                 self.refuse(reply::UNKNOWN_COMMAND)
             }
-            Request::Auth { .. }
-            | Request::Expn { .. }
+            Request::Auth {
+                mechanism,
+                initial_response,
+            } => self.auth(mechanism, &initial_response),
+            Request::Expn { .. }
             | Request::Etrn { .. }
             | Request::Atrn { .. }
             | Request::Burl { .. }
@@ -420,6 +460,9 @@ impl Conversation {
         if self.settings.starttls && !self.encrypted {
             self.say("250-STARTTLS");
         }
+        if self.offers_auth() {
+            self.say("250-AUTH PLAIN LOGIN");
+        }
         self.say("250 ENHANCEDSTATUSCODES");
     }
 
@@ -429,6 +472,9 @@ impl Conversation {
         }
         if self.settings.require_tls && !self.encrypted {
             return self.refuse(reply::NEEDS_TLS);
+        }
+        if self.settings.require_auth && self.user.is_none() {
+            return self.refuse(reply::NEEDS_AUTH);
         }
         if self.messages >= self.settings.messages_max {
             return self.end(reply::TOO_MANY_MESSAGES);
@@ -442,7 +488,8 @@ impl Conversation {
             && from.env_id.is_none()
             && from.solicit.is_none()
             && from.mtrk.is_none()
-            && from.auth.is_none()
+            // RFC 4954 §5 wants it taken where AUTH is spoken; nothing depends on it.
+            && (from.auth.is_none() || self.offers_auth())
             && (from.by, from.hold_for, from.hold_until, from.mt_priority) == (0, 0, 0, 0);
         if !only_known {
             return self.refuse(reply::PARAMETER);
@@ -537,22 +584,6 @@ impl Conversation {
         self.state = State::Closed;
         self.waiting = Vec::new();
     }
-}
-
-/// Whether a line ends in CRLF and holds no other CR and no NUL.
-fn is_clean(line: &[u8]) -> bool {
-    line.strip_suffix(b"\r\n")
-        .is_some_and(|text| memchr::memchr2(b'\r', 0, text).is_none())
-}
-
-fn is_bdat(line: &[u8]) -> bool {
-    line.get(..4)
-        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
-}
-
-/// Tells `<>` from `<postmaster>`, which the parser both gives as an empty address.
-fn is_null_path(line: &[u8]) -> bool {
-    memchr(b'<', line).is_some_and(|at| line.get(at + 1) == Some(&b'>'))
 }
 
 #[cfg(test)]

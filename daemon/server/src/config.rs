@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod mail;
+mod users;
 mod voice;
 
 pub use check::{ConfigFault, Loaded};
-pub use mail::{Dkim, Imap, Mail, MailProof, Relay, RelayTls, Smtp};
+pub use mail::{Dkim, Imap, Mail, MailProof, OAuth2, Relay, RelayTls, Smtp};
+pub use users::{USER_BYTES_MAX, Users, user_fault};
 pub use voice::{
     CodecName, MediaRule, Phone, PhoneDigest, PortRange, SrtpUse, TransportName, Trunk, Voice,
 };

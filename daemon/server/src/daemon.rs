@@ -3,22 +3,22 @@
 //! Nothing is served before everything is ready: a daemon that cannot do its whole work
 //! says why and ends.
 
+mod alarms;
 mod notify_systemd;
 mod observe;
 mod parts;
+mod sockets;
 mod telephony;
 mod watch;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +30,7 @@ use crate::dispatch::Dispatch;
 use crate::intake;
 use crate::intake::imap::Mailboxes;
 use crate::intake::mail_auth::Authenticator;
-use crate::intake::smtp::{Protocol, Receiver};
+use crate::intake::smtp::{Listener, Protocol, Receiver};
 use crate::notify::Notifier;
 use crate::notify::mail::{Letterhead, Mailer};
 use crate::page::{self, Pages};
@@ -40,9 +40,11 @@ use crate::voice::flows::Flows;
 use crate::voice::prompts::PromptTable;
 use crate::web;
 
+use sockets::{Sockets, address_of};
 use telephony::{Telephony, Ties};
 
 pub use parts::{Parts, check};
+pub use sockets::Passed;
 
 /// How long the outbox may take to be flushed at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
@@ -56,6 +58,8 @@ pub struct Addresses {
     pub ops: SocketAddr,
     /// SMTP receiver, if there is one.
     pub smtp: Option<SocketAddr>,
+    /// SMTP receiver for those who log in, if there is one.
+    pub submission: Option<SocketAddr>,
     /// SIP socket, if this node carries calls.
     pub sip: Option<SocketAddr>,
 }
@@ -67,6 +71,7 @@ pub struct Daemon {
     desk: Arc<Desk>,
     telephony: Option<Telephony>,
     notifier: Arc<Notifier>,
+    services: Arc<Services>,
     config: Arc<Config>,
     flows: Arc<Flows>,
     prompts: PromptTable,
@@ -84,20 +89,20 @@ pub struct Daemon {
     rest: TaskTracker,
 }
 
-/// The sockets, bound before anything is opened, served when everything is.
-struct Sockets {
-    http: Option<TcpListener>,
-    ops: TcpListener,
-    smtp: Option<TcpListener>,
-    lmtp: Option<UnixListener>,
-}
-
 impl Daemon {
     /// Starts a daemon; when this returns it serves.
     ///
     /// # Errors
     /// Names the key, file or address that stands in the way. Nothing is left running.
     pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Daemon> {
+        Daemon::start_on(config, clock, Passed::none()).await
+    }
+
+    /// Starts a daemon on sockets that were opened for it.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`]; also a socket that nobody serves.
+    pub async fn start_on(config: Config, clock: Clock, passed: Passed) -> anyhow::Result<Daemon> {
         let config = Arc::new(config);
         let Parts {
             flows,
@@ -105,7 +110,7 @@ impl Daemon {
             templates,
             customers,
         } = Parts::load(&config).await?;
-        let sockets = Sockets::bind(&config).await?;
+        let sockets = Sockets::bind(&config, passed).await?;
         let store = Store::open(&config.store, &clock).await.context("store")?;
         let calendars = config.calendars();
         let mut desk = Desk::new(
@@ -170,18 +175,25 @@ impl Daemon {
             store.clone(),
             templates,
             Letterhead::new(&config, &config.public_url(), Arc::clone(desk.keys()))?,
-            (Mailer::open(&config)?, services),
+            (Mailer::open(&config)?, Arc::clone(&services)),
             config.recordings(),
             clock.clone(),
             seed()?,
         );
-        let addresses = sockets.addresses(telephony.as_ref())?;
+        let addresses = Addresses {
+            http: address_of(&sockets.http)?,
+            ops: address_of(&sockets.ops)?.context("ops.listen")?,
+            smtp: address_of(&sockets.smtp)?,
+            submission: address_of(&sockets.submission)?,
+            sip: telephony.as_ref().map(|t| t.engine.sip_address()),
+        };
         let mut daemon = Daemon {
             addresses,
             store,
             desk,
             telephony,
             notifier,
+            services,
             config: Arc::clone(&config),
             flows,
             prompts,
@@ -306,38 +318,26 @@ impl Daemon {
     /// Spawns everything that listens or loops.
     fn serve(&mut self, config: &Arc<Config>, sockets: Sockets) -> anyhow::Result<()> {
         let metrics = web::metrics::Metrics::default();
-        let http = match sockets.http {
-            Some(listener) => Some(self.serve_customers(config, listener, &metrics)?),
-            None => None,
+        let http = match sockets.http.is_empty() {
+            false => Some(self.serve_customers(config, sockets.http, &metrics)?),
+            true => None,
         };
-        let authenticator = match sockets.smtp {
-            Some(_) => Authenticator::new(config)?,
-            None => None,
+        let authenticator = match sockets.smtp.is_empty() {
+            false => Authenticator::new(config)?,
+            true => None,
         };
-        let receiver = |protocol| {
-            let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
-            let refuses = authenticator.clone();
-            let refuses = refuses.filter(|_| config.mail.reject_dmarc_fail);
-            Receiver::new(&config.smtp, protocol, desk, clock, refuses)
-                .context("smtp.tls_cert_file")
-        };
-        if let Some(listener) = sockets.smtp {
-            let receiver = receiver(Protocol::Smtp)?;
-            self.intakes
-                .spawn(receiver.serve(listener, self.stop.clone()));
-        }
-        if let Some(listener) = sockets.lmtp {
-            let receiver = receiver(Protocol::Lmtp)?;
-            self.intakes
-                .spawn(receiver.serve(listener, self.stop.clone()));
-        }
+        let refuses = authenticator.clone();
+        let refuses = refuses.filter(|_| config.mail.reject_dmarc_fail);
+        self.receive(config, (Protocol::Smtp, refuses), sockets.smtp)?;
+        self.receive(config, (Protocol::Submission, None), sockets.submission)?;
+        self.receive(config, (Protocol::Lmtp, None), sockets.lmtp)?;
         let mut mailboxes = None;
         if config.node.role.takes() {
             mailboxes = Some(Mailboxes::start(
                 &config.mail.imap,
                 config.smtp.message_bytes_max,
                 &self.desk,
-                &self.clock,
+                (&self.clock, &self.services),
                 &self.intakes,
                 &self.stop,
             ));
@@ -350,6 +350,11 @@ impl Daemon {
         }
         self.rest
             .spawn(Arc::clone(&self.notifier).run(self.end.clone()));
+        if config.mail.operator.is_some() {
+            let (desk, mailboxes) = (Arc::clone(&self.desk), mailboxes.clone());
+            self.rest
+                .spawn(alarms::watch(desk, mailboxes, self.end.clone()));
+        }
         let seen = observe::Seen {
             desk: Arc::clone(&self.desk),
             store: self.store.clone(),
@@ -383,19 +388,44 @@ impl Daemon {
         ));
         let health =
             web::health::Health::new(observe::readiness(&seen), metrics, self.clock.clone());
-        self.rest.spawn(web::serve(
-            sockets.ops,
-            health.router(),
-            web::Limits::default(),
-            self.end.clone(),
-        ));
+        for listener in sockets.ops {
+            self.rest.spawn(web::serve(
+                listener,
+                health.router(),
+                web::Limits::default(),
+                self.end.clone(),
+            ));
+        }
         Ok(())
     }
+
+    /// Spawns one receiver of mail behind all its listeners; who checks what it takes, if
+    /// anything may be refused for its origin.
+    fn receive(
+        &self,
+        config: &Config,
+        (protocol, refuses): (Protocol, Option<Arc<Authenticator>>),
+        listeners: Vec<impl Into<Listener>>,
+    ) -> anyhow::Result<()> {
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
+        let receiver =
+            Receiver::new(&config.smtp, protocol, desk, clock, refuses).context("smtp")?;
+        for listener in listeners {
+            let receiver = Arc::clone(&receiver);
+            self.intakes
+                .spawn(receiver.serve(listener.into(), self.stop.clone()));
+        }
+        Ok(())
+    }
+
     /// Spawns the public web listener: form, API and status pages.
     fn serve_customers(
         &self,
         config: &Config,
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
         metrics: &web::metrics::Metrics,
     ) -> anyhow::Result<Arc<intake::http::HttpIntake>> {
         let pages = Arc::new(Pages::new(&config.site, &config.public_url())?);
@@ -417,65 +447,13 @@ impl Daemon {
             .merge(page::assets());
         let routes = page::secure(routes, config.public_url().starts_with("https:"));
         let routes = web::health::instrument(routes, metrics, &self.clock);
-        let limits = web::Limits::default();
-        self.intakes
-            .spawn(web::serve(listener, routes, limits, self.stop.clone()));
+        for listener in listeners {
+            let (routes, limits) = (routes.clone(), web::Limits::default());
+            self.intakes
+                .spawn(web::serve(listener, routes, limits, self.stop.clone()));
+        }
         Ok(http)
     }
-}
-
-impl Sockets {
-    async fn bind(config: &Config) -> anyhow::Result<Sockets> {
-        let takes = config.node.role.takes();
-        Ok(Sockets {
-            http: match takes {
-                true => Some(bind("http.listen", config.http.listen).await?),
-                false => None,
-            },
-            ops: bind("ops.listen", config.ops.listen).await?,
-            smtp: match takes && config.smtp.enabled {
-                true => Some(bind("smtp.listen", config.smtp.listen).await?),
-                false => None,
-            },
-            lmtp: match config.smtp.lmtp.as_deref().filter(|_| takes) {
-                Some(path) => Some(bind_local("smtp.lmtp", path)?),
-                None => None,
-            },
-        })
-    }
-
-    fn addresses(&self, telephony: Option<&Telephony>) -> anyhow::Result<Addresses> {
-        let of = |listener: &Option<TcpListener>| {
-            let address = listener.as_ref().map(TcpListener::local_addr);
-            address.transpose()
-        };
-        Ok(Addresses {
-            http: of(&self.http)?,
-            ops: self.ops.local_addr()?,
-            smtp: of(&self.smtp)?,
-            sip: telephony.map(|t| t.engine.sip_address()),
-        })
-    }
-}
-
-async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: {address} cannot be bound"))
-}
-
-/// A socket that an earlier process left is replaced, nothing else is. Its group may write:
-/// the mail server in front is put into it.
-fn bind_local(key: &str, path: &Path) -> anyhow::Result<UnixListener> {
-    let is_socket = |meta: std::fs::Metadata| meta.file_type().is_socket();
-    let left = std::fs::symlink_metadata(path).is_ok_and(is_socket);
-    let cannot = || format!("{key}: {} cannot be bound", path.display());
-    if left && std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path).with_context(cannot)?;
-    }
-    let listener = UnixListener::bind(path).with_context(cannot)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(cannot)?;
-    Ok(listener)
 }
 
 /// A seed from the operating system; everything random that guards nothing derives from one.

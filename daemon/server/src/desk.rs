@@ -2,6 +2,7 @@
 //! in one transaction.
 
 mod accept;
+mod alarm;
 mod attempt;
 mod board;
 mod booking;
@@ -448,6 +449,8 @@ pub struct Incoming {
     pub peer: IpAddr,
     /// What the peer calls itself.
     pub helo: String,
+    /// Who logged in to send it.
+    pub auth_user: Option<String>,
     /// Envelope sender; `None` is `<>`.
     pub mail_from: Option<String>,
     /// Envelope recipients.
@@ -482,6 +485,8 @@ pub struct SpooledMail {
     pub sender: Option<Sender>,
     /// What is known of its origin; written down with what becomes of it.
     pub auth: Option<Authentication>,
+    /// Its sender logged in: nothing else has to vouch for it.
+    pub submitted: bool,
     /// When DATA ended, or it came to the mailbox.
     pub received_at: Wall,
     /// How often work on it has begun, this time included.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use helpline_core::ivr::io::{HttpMethod, HttpOrder, HttpReply};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -24,6 +24,8 @@ use breaker::Breaker;
 
 /// Largest answer.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest wait for the answer to a form.
+const FORM_WAIT: Duration = Duration::from_secs(30);
 /// Longest list in an answer.
 const LIST_MAX: usize = 1_000;
 /// Most headers of an answer that a flow sees.
@@ -97,6 +99,32 @@ impl Services {
                 };
             }
         }
+    }
+
+    /// Posts a form to an address of the configuration and reads the answer: status and bytes.
+    /// For token endpoints; what flows ask goes through [`Services::send`].
+    ///
+    /// # Errors
+    /// Why there is no answer; without the form.
+    pub async fn post_form(&self, url: &str, form: String) -> Result<(u16, Bytes), String> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::new(Bytes::from(form)))
+            .map_err(|error| error.to_string())?;
+        let asked = async {
+            let response = self.client.request(request).await;
+            let response = response.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect();
+            let body = body.await.map_err(|error| error.to_string())?;
+            Ok((status, body.to_bytes()))
+        };
+        let asked = tokio::time::timeout(FORM_WAIT, asked).await;
+        asked.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     }
 
     fn with_breaker<T>(&self, host: &str, run: impl FnOnce(&mut Breaker, Duration) -> T) -> T {

@@ -126,6 +126,7 @@ impl Conversation {
                 } = envelope;
                 let received = Received {
                     helo: self.helo.clone(),
+                    auth_user: self.user.clone(),
                     mail_from,
                     rcpt,
                     raw,

@@ -10,6 +10,8 @@ fn settings() -> Arc<Settings> {
         lmtp: false,
         starttls: false,
         require_tls: false,
+        auth: false,
+        require_auth: false,
     })
 }
 
@@ -24,6 +26,7 @@ fn drain(conversation: &mut Conversation) -> (String, bool) {
         match output {
             Output::Write(bytes) => text.push_str(&String::from_utf8(bytes).unwrap()),
             Output::Store(_) => text.push_str("(store)\r\n"),
+            Output::CheckAuth(_) => text.push_str("(check)\r\n"),
             Output::StartTls => text.push_str("(tls)\r\n"),
             Output::Close => closed = true,
         }
@@ -163,6 +166,62 @@ fn bytes_that_wait_for_the_store_are_limited() {
     assert!(!c.reading());
     c.handle(at(1), Input::Bytes(&vec![b'x'; WAITING_BYTES_MAX + 1]));
     assert!(drain(&mut c).1);
+}
+
+/// A conversation over TLS whose peer has said hello.
+fn encrypted() -> Conversation {
+    let settings = Settings {
+        starttls: true,
+        auth: true,
+        ..(*settings()).clone()
+    };
+    let mut c = Conversation::new(at(0), Arc::new(settings));
+    c.handle(at(0), Input::Bytes(b"EHLO c\r\nSTARTTLS\r\n"));
+    c.handle(at(0), Input::TlsReady);
+    c.handle(at(0), Input::Bytes(b"EHLO c\r\n"));
+    assert!(drain(&mut c).0.contains("250-AUTH PLAIN LOGIN\r\n"));
+    c
+}
+
+#[test]
+fn a_login_is_checked_before_anything_else_is_read() {
+    let mut c = encrypted();
+    c.handle(
+        at(1),
+        Input::Bytes(b"AUTH PLAIN AGFkYQBwdw==\r\nMAIL FROM:<a@c.test>\r\n"),
+    );
+    let login = Login {
+        user: "ada".into(),
+        password: "pw".into(),
+    };
+    assert_eq!(c.poll(), Some(Output::CheckAuth(Box::new(login))));
+    assert_eq!((c.poll(), c.reading(), c.deadline()), (None, false, None));
+    c.handle(at(9), Input::AuthChecked(true));
+    assert_eq!(drain(&mut c).0, "235 2.7.0 Logged in\r\n250 2.1.0 OK\r\n");
+    let rest = b"RCPT TO:<help@help.test>\r\nDATA\r\nx\r\n.\r\n";
+    c.handle(at(9), Input::Bytes(rest));
+    let stored = std::iter::from_fn(|| c.poll()).find_map(|output| match output {
+        Output::Store(received) => Some(received.auth_user),
+        _ => None,
+    });
+    assert_eq!(stored, Some(Some("ada".into())));
+}
+
+#[test]
+fn a_login_being_checked_when_the_daemon_stops_is_answered() {
+    let mut c = encrypted();
+    c.handle(at(1), Input::Bytes(b"AUTH PLAIN AGFkYQBwdw==\r\n"));
+    c.handle(at(2), Input::Pressure(Pressure::Stopping));
+    assert_eq!(drain(&mut c), ("(check)\r\n".into(), false));
+    c.handle(at(3), Input::AuthChecked(true));
+    let (text, closed) = drain(&mut c);
+    assert!(
+        text.starts_with("235 ") && text.contains("421 4.3.2"),
+        "{text}"
+    );
+    assert!(closed);
+    c.handle(at(4), Input::AuthChecked(true));
+    assert_eq!(drain(&mut c), (String::new(), false));
 }
 
 #[test]

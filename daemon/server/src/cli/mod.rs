@@ -16,7 +16,9 @@ mod queue;
 mod report;
 mod schema;
 mod serve;
+mod smtp_user;
 mod spool;
+mod templates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +55,8 @@ enum Command {
     Queue(queue::Queue),
     /// Mail that was set aside: list, show and retry messages.
     Spool(spool::Spool),
+    /// A password, and its line for the file of those who may log in to send mail.
+    SmtpUser(smtp_user::SmtpUser),
     /// The do-not-call list: block and unblock numbers.
     Numbers(numbers::Numbers),
     /// Waits, outcomes and how promises were kept, by queue and day.
@@ -65,6 +69,8 @@ enum Command {
     Ewt(ewt::Ewt),
     /// Show what is understood of a mail: kind, text, numbers, time.
     Mail(mail::Mail),
+    /// The texts of mails: list, export, check and preview templates.
+    Templates(templates::Templates),
     /// Find the DTMF keys in a recording.
     Dtmf(dtmf::Dtmf),
     /// Print a JSON Schema: config, help-request, ivr-flow, ivr-test, mail, openapi.
@@ -112,12 +118,14 @@ impl Cli {
             Command::Health(health) => health.run().await,
             Command::Queue(queue) => queue.run().await,
             Command::Spool(spool) => spool.run().await,
+            Command::SmtpUser(user) => user.run(),
             Command::Numbers(numbers) => numbers.run().await,
             Command::Report(report) => report.run().await,
             Command::Call(call) => call.run().await,
             Command::Ivr(command) => command.run().await,
             Command::Ewt(ewt) => ewt.run(),
             Command::Mail(mail) => mail.run().await,
+            Command::Templates(templates) => templates.run(),
             Command::Dtmf(dtmf) => dtmf.run(),
             Command::Schema(schema) => schema.run(),
             Command::Bench(bench) => bench.run().await,

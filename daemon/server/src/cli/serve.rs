@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::ConfigArgs;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Passed};
 use crate::log;
 
 /// Arguments of `helpline serve`.
@@ -34,9 +34,13 @@ impl Serve {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        let daemon = Daemon::start(loaded.config, Clock::system()).await?;
+        let passed = Passed::from_environment()?;
+        let daemon = Daemon::start_on(loaded.config, Clock::system(), passed).await?;
         let at = daemon.addresses();
-        tracing::info!(http = ?at.http, ops = %at.ops, smtp = ?at.smtp, sip = ?at.sip, "serving");
+        tracing::info!(
+            http = ?at.http, ops = %at.ops, smtp = ?at.smtp, submission = ?at.submission,
+            sip = ?at.sip, "serving"
+        );
         let terminate = Arc::new(Mutex::new(signal(SignalKind::terminate())?));
         let interrupt = Arc::new(Mutex::new(signal(SignalKind::interrupt())?));
         daemon

@@ -190,6 +190,7 @@ impl Check<'_> {
             ("smtp.listen", config.smtp.listen),
         ];
         let streams = [
+            ("smtp.submission", config.smtp.submission),
             ("voice.sip_tcp_listen", config.voice.sip_tcp_listen),
             ("voice.sip_tls_listen", config.voice.sip_tls_listen),
         ];

@@ -36,6 +36,11 @@ pub struct Smtp {
     pub tls_key_file: Option<PathBuf>,
     /// No mail is taken in the clear.
     pub require_tls: bool,
+    /// File of those who may log in (AUTH, over TLS alone): a line `NAME:HASH` each, as
+    /// `helpline smtp-user` prints it. They too write to `addresses` only.
+    pub users_file: Option<PathBuf>,
+    /// A second address, for those who log in alone; usually port 587.
+    pub submission: Option<SocketAddr>,
     /// UNIX socket on which LMTP is spoken, for a mail server in front.
     pub lmtp: Option<PathBuf>,
 }
@@ -53,6 +58,8 @@ impl Default for Smtp {
             tls_cert_file: None,
             tls_key_file: None,
             require_tls: false,
+            users_file: None,
+            submission: None,
             lmtp: None,
         }
     }
@@ -85,6 +92,9 @@ pub struct Mail {
     pub proof: MailProof,
     /// DNS server for these checks. Default: those of the system.
     pub dns: Option<SocketAddr>,
+    /// Who is told by mail when a mailbox is out of order, a message was set aside, or no more
+    /// replies may be sent; once a day about each at most.
+    pub operator: Option<String>,
     /// Mailboxes from which mail is fetched.
     pub imap: Vec<Imap>,
     /// Answers go to `help+rTOKEN@...` and bounces to `help+bTOKEN@...`. Switch it off where
@@ -143,6 +153,7 @@ impl Default for Mail {
             reject_dmarc_fail: false,
             proof: MailProof::Press1,
             dns: None,
+            operator: None,
             imap: Vec::new(),
             plus_addresses: true,
             token_key_file: None,
@@ -184,13 +195,33 @@ pub struct Imap {
     /// User name.
     pub user: String,
     /// File that holds the password.
-    pub password_file: PathBuf,
+    pub password_file: Option<PathBuf>,
+    /// Tokens in place of a password (XOAUTH2).
+    pub oauth2: Option<OAuth2>,
     /// Folder that is looked at.
     #[serde(default = "default_imap_folder")]
     pub folder: String,
     /// How often it is looked at when the server cannot tell by itself (IDLE, RFC 2177).
     #[serde(default = "default_imap_poll")]
     pub poll: Period,
+}
+
+/// How tokens for a mailbox are got (RFC 6749): with a refresh token, which consent gave once.
+/// The ones that follow are kept in the store.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2 {
+    /// Token endpoint, `https://...`; plain `http` on loopback alone.
+    pub token_url: String,
+    /// Name of the client.
+    pub client_id: String,
+    /// File that holds the client's secret, if it has one.
+    pub client_secret_file: Option<PathBuf>,
+    /// What is asked for; without it the same as before.
+    pub scope: Option<String>,
+    /// File that holds the refresh token to begin with. A new one put there takes the place of
+    /// those in the store.
+    pub refresh_token_file: PathBuf,
 }
 
 const fn default_imap_port() -> u16 {

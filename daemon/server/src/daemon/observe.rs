@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::telephony::Telephony;
 use crate::desk::{Desk, Snapshot};
 use crate::intake::http::HttpIntake;
-use crate::intake::imap::{Mailboxes, SILENT_MAX};
+use crate::intake::imap::Mailboxes;
 use crate::intake::mail_auth::Authenticator;
 use crate::notify::Notifier;
 use crate::store::Store;
@@ -101,13 +101,8 @@ fn mailbox_checks(readiness: &mut Readiness, mailboxes: &Arc<Mailboxes>) {
             let condition = mailboxes.conditions().remove(&name);
             async move {
                 match condition {
-                    Some(seen) if seen.age > SILENT_MAX => {
-                        let minutes = seen.age.as_secs() / 60;
-                        let fault = seen.fault.unwrap_or_else(|| "no answer".to_owned());
-                        Check::bad(false, format!("not looked at for {minutes} min: {fault}"))
-                    }
-                    Some(seen) if seen.fault.is_some() => {
-                        Check::bad(false, seen.fault.unwrap_or_default())
+                    Some(seen) if seen.fault.is_some() || seen.is_out_of_order() => {
+                        Check::bad(false, seen.in_words())
                     }
                     _ => Check::good(false),
                 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::StoreError;
-use crate::store::{Conn, Limit, limit};
+use crate::store::{Conn, Limit, alarm, limit};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Replies to one address in any hour, and in any day.
@@ -38,5 +38,12 @@ pub(super) async fn take(tx: &mut Conn, address: &str, to_mail: bool) -> Result<
         return Ok(true);
     }
     let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-    Ok(limit::take(tx, DOMAIN, domain).await?.is_ok() && limit::take(tx, ALL, "").await?.is_ok())
+    if limit::take(tx, DOMAIN, domain).await?.is_err() {
+        return Ok(false);
+    }
+    let is_left = limit::take(tx, ALL, "").await?.is_ok();
+    if !is_left {
+        alarm::note(tx, alarm::BUDGET, None).await?;
+    }
+    Ok(is_left)
 }

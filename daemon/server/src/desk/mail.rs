@@ -76,7 +76,8 @@ enum What {
 }
 
 impl Desk {
-    /// Spools a message; once this returns `Ok` it survives a power cut.
+    /// Spools a message; once this returns `Ok` it survives a power cut. The peer is told by what
+    /// it calls itself, and by the user that logged in.
     ///
     /// # Errors
     /// [`SpoolError`]: nothing may be promised to the sender.
@@ -90,6 +91,7 @@ impl Desk {
             via: if incoming.is_handed { LMTP } else { SMTP },
             peer: incoming.peer.to_string(),
             helo: incoming.helo,
+            auth_user: incoming.auth_user,
             mail_from: incoming.mail_from,
             rcpt: incoming.rcpt,
             raw: incoming.raw,
@@ -158,10 +160,11 @@ impl Desk {
             raw: c.raw,
             fetched: c.via == IMAP,
             sender: match c.peer.parse() {
-                Ok(peer) if c.via == SMTP => Some(Sender { peer, helo: c.helo }),
+                Ok(peer) if c.via == SMTP && !c.submitted => Some(Sender { peer, helo: c.helo }),
                 _ => None,
             },
             auth: None,
+            submitted: c.submitted,
             received_at: c.received_at,
             attempts: c.attempts,
             epoch: c.epoch,

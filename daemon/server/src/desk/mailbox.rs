@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use helpline_core::id::MailInId;
+use helpline_core::oauth::Tokens;
 use helpline_core::time::Wall;
 
 use super::{Desk, SpoolError, StoreError};
@@ -33,6 +34,42 @@ impl Desk {
             Box::pin(async move { mailbox::watch(tx, &name, &node).await })
         });
         watched.await
+    }
+
+    /// The tokens of a mailbox, if they were got with what `client` is the hash of.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn mailbox_tokens(
+        &self,
+        name: &str,
+        client: &str,
+    ) -> Result<Option<Tokens>, StoreError> {
+        let (name, client) = (name.to_owned(), client.to_owned());
+        let kept = self.store.read(move |tx| {
+            let (name, client) = (name.clone(), client.clone());
+            Box::pin(async move { mailbox::tokens(tx, &name, &client).await })
+        });
+        kept.await
+    }
+
+    /// Keeps both tokens of an answer in one transaction: the refresh token before may be worth
+    /// nothing any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn keep_mailbox_tokens(
+        &self,
+        name: &str,
+        client: &str,
+        tokens: &Tokens,
+    ) -> Result<(), StoreError> {
+        let (name, client, tokens) = (name.to_owned(), client.to_owned(), tokens.clone());
+        let kept = self.store.write(move |tx| {
+            let (name, client, tokens) = (name.clone(), client.clone(), tokens.clone());
+            Box::pin(async move { mailbox::keep_tokens(tx, &name, &client, &tokens).await })
+        });
+        kept.await
     }
 
     /// Numbers of a folder that are in the spool, from `first` on.

@@ -1,5 +1,7 @@
 //! The door on both databases.
 
+mod operator;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use helpline_core::call::{CallReport, End, Settled};
@@ -22,6 +24,7 @@ fn config() -> Arc<Config> {
         ..Queue::default()
     }];
     config.trunk = vec![trunk_config("carrier", 100, 100.0)];
+    config.mail.operator = Some("night@firm.test".into());
     Arc::new(config)
 }
 
@@ -413,6 +416,7 @@ fn incoming(raw: Vec<u8>) -> Incoming {
         is_handed: false,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         helo: "x".into(),
+        auth_user: None,
         mail_from: None,
         rcpt: vec!["help@example.org".into()],
         raw,

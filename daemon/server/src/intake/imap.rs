@@ -2,6 +2,7 @@
 //! up another. A message is moved away only after it is in the spool and was dealt with; a
 //! crash in between finds it again, by its number or by its content.
 
+mod login;
 mod meter;
 mod session;
 
@@ -15,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Imap, read_secret};
+use crate::config::Imap;
 use crate::desk::Desk;
+use crate::services::Services;
 
+use login::{Login, Logins};
 use session::{Fault, Session};
 
 /// A mailbox that was not looked at for so long is out of order.
@@ -27,6 +30,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// A server that refuses the password is asked again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(900);
+/// Without tokens, whether somebody gave new ones is looked at so often.
+const REVOKED_PAUSE: Duration = Duration::from_secs(15);
 /// While another node looks after the mailbox.
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(20);
 
@@ -41,6 +46,8 @@ pub struct Mailboxes {
 struct Seen {
     ok: Time,
     fault: Option<String>,
+    /// The fault is one that only people can end.
+    refused: bool,
     fetched: u64,
 }
 
@@ -51,8 +58,28 @@ pub struct Condition {
     pub age: Duration,
     /// The last fault, if it is not over.
     pub fault: Option<String>,
+    /// The fault is one that only people can end.
+    pub refused: bool,
     /// Messages fetched since the start.
     pub fetched: u64,
+}
+
+impl Condition {
+    /// Somebody has to look after it.
+    #[must_use]
+    pub fn is_out_of_order(&self) -> bool {
+        self.refused || self.age > SILENT_MAX
+    }
+
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let fault = self.fault.as_deref().unwrap_or("no answer");
+        match self.age > SILENT_MAX {
+            true => format!("not looked at for {} min: {fault}", self.age.as_secs() / 60),
+            false => fault.to_owned(),
+        }
+    }
 }
 
 impl Mailboxes {
@@ -62,7 +89,7 @@ impl Mailboxes {
         mailboxes: &[Imap],
         message_bytes_max: usize,
         desk: &Arc<Desk>,
-        clock: &Clock,
+        (clock, services): (&Clock, &Arc<Services>),
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Arc<Mailboxes> {
@@ -70,6 +97,7 @@ impl Mailboxes {
             let seen = Seen {
                 ok: clock.time(),
                 fault: None,
+                refused: false,
                 fetched: 0,
             };
             (mailbox.name.clone(), seen)
@@ -84,6 +112,8 @@ impl Mailboxes {
                 message_bytes_max,
                 desk: Arc::clone(desk),
                 all: Arc::clone(&all),
+                services: Arc::clone(services),
+                logins: Logins::default(),
                 rng: Rng::new(number),
             };
             tasks.spawn(task.run(stop.clone()));
@@ -99,6 +129,7 @@ impl Mailboxes {
         let condition = |seen: &Seen| Condition {
             age: now.since(seen.ok),
             fault: seen.fault.clone(),
+            refused: seen.refused,
             fetched: seen.fetched,
         };
         state
@@ -107,11 +138,9 @@ impl Mailboxes {
             .collect()
     }
 
-    fn change(&self, name: &str, change: impl FnOnce(&mut Seen)) {
+    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Seen) -> T) -> Option<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = state.get_mut(name) {
-            change(seen);
-        }
+        state.get_mut(name).map(change)
     }
 
     /// A look without a fault, in which so many messages were fetched.
@@ -120,6 +149,7 @@ impl Mailboxes {
         self.change(name, |seen| {
             seen.ok = now;
             seen.fault = None;
+            seen.refused = false;
             seen.fetched += fetched as u64;
         });
     }
@@ -131,6 +161,8 @@ struct Watch {
     message_bytes_max: usize,
     desk: Arc<Desk>,
     all: Arc<Mailboxes>,
+    services: Arc<Services>,
+    logins: Logins,
     rng: Rng,
 }
 
@@ -171,9 +203,17 @@ impl Watch {
     }
 
     /// One connection, in a task of its own: whatever breaks there ends that task alone.
-    async fn serve(&self, stop: &CancellationToken) -> Result<(), Fault> {
-        let password = read_secret(&self.mailbox.password_file)
-            .map_err(|error| Fault::Refused(format!("{error:#}")))?;
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Fault> {
+        let (clock, services) = (&self.all.clock, &self.services);
+        let login = self.logins.get(&self.mailbox, &self.desk, services, clock);
+        let login = login.await?;
+        let is_old = matches!(
+            login,
+            Login::Token {
+                is_fresh: false,
+                ..
+            }
+        );
         let session = Session {
             mailbox: self.mailbox.clone(),
             message_bytes_max: self.message_bytes_max,
@@ -181,19 +221,66 @@ impl Watch {
             all: Arc::clone(&self.all),
             stop: stop.clone(),
         };
-        let ended = tokio::spawn(async move { session.run(&password).await }).await;
-        ended.unwrap_or_else(|error| Err(Fault::Broken(format!("the task ended: {error}"))))
+        let ended = tokio::spawn(async move { session.run(&login).await }).await;
+        match ended {
+            Ok(Err(Fault::Refused(why))) => {
+                self.logins.refused();
+                // A new token may be taken at once.
+                Err(match is_old {
+                    true => Fault::Broken(format!("refused: {why}")),
+                    false => Fault::Refused(why),
+                })
+            }
+            Ok(ended) => ended,
+            Err(error) => Err(Fault::Broken(format!("the task ended: {error}"))),
+        }
     }
 
     /// Tells of a fault; how long to rest.
     fn note(&self, fault: &Fault, pause: Duration) -> Duration {
         let name = &self.mailbox.name;
         let text = fault.to_string();
-        tracing::warn!(mailbox = name, fault = text, "imap: not looked at");
-        self.all.change(name, |seen| seen.fault = Some(text));
+        let told = self.all.change(name, |seen| {
+            seen.refused = matches!(fault, Fault::Refused(_) | Fault::Revoked(_));
+            seen.fault.replace(text.clone())
+        });
+        let is_new = told.flatten().as_ref() != Some(&text);
+        match fault {
+            Fault::Revoked(_) if is_new => {
+                tracing::error!(mailbox = name, fault = text, "imap: not looked at any more");
+            }
+            Fault::Revoked(_) => {}
+            Fault::Refused(_) | Fault::Broken(_) => {
+                tracing::warn!(mailbox = name, fault = text, "imap: not looked at");
+            }
+        }
         match fault {
             Fault::Refused(_) => REFUSED_PAUSE,
+            Fault::Revoked(_) => REVOKED_PAUSE,
             Fault::Broken(_) => pause,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_out_of_order_when_it_is_silent_or_refuses() {
+        let seen = |age: u64, fault: Option<&str>, refused| Condition {
+            age: Duration::from_secs(age),
+            fault: fault.map(str::to_owned),
+            refused,
+            fetched: 0,
+        };
+        assert!(!seen(900, None, false).is_out_of_order());
+        assert!(!seen(900, Some("no route"), false).is_out_of_order());
+        let silent = seen(960, None, false);
+        assert!(silent.is_out_of_order());
+        assert_eq!(silent.in_words(), "not looked at for 16 min: no answer");
+        let refused = seen(1, Some("refused: no"), true);
+        assert!(refused.is_out_of_order());
+        assert_eq!(refused.in_words(), "refused: no");
     }
 }

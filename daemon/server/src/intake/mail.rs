@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use helpline_core::phone::DialRules;
 use helpline_core::queue::admission::Admission;
 use helpline_core::request::email::{
-    AckParts, Authentication, Envelope, Keys, Kind, MailContext, Reading, address_key,
+    AckParts, Authentication, Envelope, Keys, Kind, MailContext, Proof, Reading, address_key,
     content_hash, read,
 };
 use tokio::task::JoinSet;
@@ -256,9 +256,13 @@ impl Office {
         match reading.kind {
             Kind::Request(mut request) => {
                 request.language = language;
-                let proof = mail.auth.as_ref().map(Authentication::proof);
+                let checked = mail.auth.as_ref().map(Authentication::proof);
+                let proof = match mail.submitted {
+                    true => Proof::Pass,
+                    false => checked.unwrap_or_default(),
+                };
                 let rule = self.config.mail.proof.into();
-                let admission = Admission::of(rule, proof.unwrap_or_default(), ack.is_some());
+                let admission = Admission::of(rule, proof, ack.is_some());
                 Filing::Request {
                     request,
                     ack,
@@ -304,7 +308,11 @@ pub fn read_mail(
             true => Envelope::Unknown,
             false => mail.mail_from.as_deref().into(),
         },
-        authserv_ids: &config.mail.authserv_ids,
+        // A login is the proof; a header about an earlier way is not.
+        authserv_ids: match mail.submitted {
+            true => &[],
+            false => &config.mail.authserv_ids,
+        },
         recipients: &mail.rcpt,
         keys: Some(keys),
         checked: mail.auth.as_ref(),
@@ -368,5 +376,38 @@ mod tests {
             form_query(&read(raw, &context)),
             "email=a%40cust.test&name=A%26B&page=https%3A%2F%2Fshop.test%2F%3Fa%3Db%26c"
         );
+    }
+
+    #[test]
+    fn a_login_counts_for_more_than_a_header() {
+        let mut config = Config::default();
+        config.mail.authserv_ids = vec!["mx.test".to_owned()];
+        let raw = b"Authentication-Results: mx.test; dmarc=fail header.from=cust.test\r\n\
+            From: a@cust.test\r\nTo: help@localhost\r\n\r\nplease call me\r\n";
+        let silent = |submitted| {
+            let mail = SpooledMail {
+                id: helpline_core::id::MailInId::from_text("m1"),
+                mail_from: Some("a@cust.test".to_owned()),
+                rcpt: vec!["help@localhost".to_owned()],
+                raw: raw.to_vec(),
+                fetched: false,
+                sender: None,
+                auth: None,
+                submitted,
+                received_at: helpline_core::time::Wall::from_millis(0),
+                attempts: 1,
+                epoch: 1,
+            };
+            read_mail(
+                &mail,
+                &config,
+                &DialRules::default(),
+                &Keys::new(&[7; 32], None),
+            )
+            .1
+            .silent_reason
+        };
+        assert_eq!(silent(false), Some("auth_fail"));
+        assert_eq!(silent(true), None);
     }
 }

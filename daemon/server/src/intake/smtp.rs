@@ -2,6 +2,8 @@
 //! moved, limits of the whole listener kept, and a message is acknowledged only after
 //! `desk.spool_mail` committed it.
 
+mod users;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use helpline_core::request::email::Keys;
 use helpline_core::smtp::{
-    BUSY, Conversation, Input, Output, Pressure, Received, Settings, Stored,
+    BUSY, Conversation, Input, Login, Output, Pressure, Received, Settings, Stored,
 };
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,7 +26,10 @@ use super::mail_auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::Smtp;
 use crate::desk::{Desk, Incoming, Sender, SpoolError};
+use crate::log::Private;
 use crate::tls;
+
+use users::Logins;
 
 /// Bytes of unfinished messages over all connections.
 const HELD_BYTES_MAX: usize = 256 << 20;
@@ -40,6 +45,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 16 << 10;
 /// Longest handshake.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
+/// Pause after a failed login: passwords are not tried fast.
+const LOGIN_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, which fails again at once when files have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -50,6 +57,7 @@ pub struct Receiver {
     clock: Clock,
     settings: Arc<Settings>,
     tls: Option<Arc<ServerConfig>>,
+    users: Option<Arc<Logins>>,
     connections_max: usize,
     per_address_max: usize,
     held: AtomicUsize,
@@ -63,11 +71,13 @@ trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 type Stream = Box<dyn Wire>;
 
-/// Which of the two is spoken.
+/// What is spoken, and with whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// RFC 5321, with anybody.
     Smtp,
+    /// RFC 5321, with those who log in (RFC 6409).
+    Submission,
     /// RFC 2033, with the operator's own mail server.
     Lmtp,
 }
@@ -100,7 +110,8 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // Replies are small and the peer waits for them.
                 stream.set_nodelay(true)?;
-                Ok((Box::new(stream), peer.ip()))
+                // A listener for both families shows an IPv4 peer in IPv6 clothes.
+                Ok((Box::new(stream), peer.ip().to_canonical()))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -115,7 +126,7 @@ impl Receiver {
     /// its writer wants refused.
     ///
     /// # Errors
-    /// A certificate or key cannot be used.
+    /// A certificate, key or file of users cannot be used.
     pub fn new(
         config: &Smtp,
         protocol: Protocol,
@@ -134,6 +145,11 @@ impl Receiver {
             (Some(chain), Some(key)) if !lmtp => Some(tls::server(chain, key)?),
             _ => None,
         };
+        let users = match &config.users_file {
+            Some(file) if tls.is_some() => Some(Arc::new(Logins::load(file)?)),
+            _ => None,
+        };
+        let submission = protocol == Protocol::Submission;
         Ok(Arc::new(Receiver {
             refuses: refuses.filter(|_| !lmtp),
             settings: Arc::new(Settings {
@@ -147,11 +163,14 @@ impl Receiver {
                 },
                 lmtp,
                 starttls: tls.is_some(),
-                require_tls: config.require_tls && !lmtp,
+                require_tls: (config.require_tls || submission) && !lmtp,
+                auth: users.is_some(),
+                require_auth: submission,
             }),
             desk,
             clock,
             tls,
+            users,
             connections_max: config.connections_max,
             per_address_max: match lmtp {
                 true => config.connections_max,
@@ -286,6 +305,11 @@ impl Receiver {
                     let stored = self.store(*received, peer).await;
                     conversation.handle(self.clock.time(), Input::Stored(stored));
                 }
+                Output::CheckAuth(login) => {
+                    write(stream, &mut replies).await?;
+                    let is_right = self.check(*login, peer).await;
+                    conversation.handle(self.clock.time(), Input::AuthChecked(is_right));
+                }
                 Output::StartTls => {
                     write(stream, &mut replies).await?;
                     return Ok(Next::Encrypt);
@@ -300,6 +324,19 @@ impl Receiver {
         Ok(Next::Read)
     }
 
+    async fn check(&self, login: Login, peer: IpAddr) -> bool {
+        let Some(users) = self.users.clone() else {
+            return false;
+        };
+        let is_right = users.check(login).await;
+        if !is_right {
+            let peer = Private(peer.to_string());
+            tracing::warn!(%peer, "smtp: a login failed");
+            tokio::time::sleep(LOGIN_PAUSE).await;
+        }
+        is_right
+    }
+
     async fn store(&self, mut received: Received, peer: IpAddr) -> Stored {
         let peer = peer.to_canonical();
         let held = Held::new(&self.held, received.raw.len());
@@ -308,6 +345,7 @@ impl Receiver {
         }
         let Received {
             helo,
+            auth_user,
             mail_from,
             rcpt,
             raw,
@@ -316,6 +354,7 @@ impl Receiver {
             is_handed: self.settings.lmtp,
             peer,
             helo,
+            auth_user,
             mail_from,
             rcpt,
             raw,
@@ -335,6 +374,9 @@ impl Receiver {
 
     /// Why a message is not taken, if its origin is to be looked at now.
     async fn refuse(&self, received: &mut Received, peer: IpAddr) -> Option<Stored> {
+        if received.auth_user.is_some() {
+            return None; // a login vouches for it
+        }
         let authenticator = self.refuses.as_ref().filter(|a| a.concerns(peer))?;
         let _place = authenticator.place().await;
         let helo = received.helo.clone();

@@ -4,20 +4,26 @@
 //! Facts are only values, never templates: `{{x}}` in a customer's name stays as it is. Two
 //! registries: HTML escapes its values, plain text must not (`&amp;` would be shown).
 
-use std::collections::BTreeMap;
+mod files;
+mod names;
+mod sample;
+
 use std::path::Path;
 
 use anyhow::Context;
 use handlebars::{Handlebars, RenderError, TemplateError};
+use helpline_core::queue::ewt::{Promise, PromiseKind};
 use helpline_core::request::clean_text;
 use helpline_core::time::Wall;
-use rust_embed::RustEmbed;
 use serde_json::{Value, json};
 
-use crate::store::outbox::{CallerMessage, MailBody, OutboxRow};
+use crate::store::outbox::{MailBody, OutboxRow};
+
+pub use files::{Format, Origin, TemplateFile, built_in, files};
+pub use sample::{ESTIMATES, REASONS, Sample};
 
 /// The mails there are.
-pub const KINDS: [&str; 7] = [
+pub const KINDS: [&str; 8] = [
     "ack",
     "confirm",
     "changed",
@@ -25,6 +31,7 @@ pub const KINDS: [&str; 7] = [
     "attempted",
     "closing",
     "voicemail",
+    "alarm",
 ];
 /// Longest name greeted with; longer ones are no names.
 const NAME_CHARS_MAX: usize = 60;
@@ -32,15 +39,6 @@ const NAME_CHARS_MAX: usize = 60;
 const VALUE_CHARS_MAX: usize = 500;
 /// Longest subject, the tag not counted.
 const SUBJECT_CHARS_MAX: usize = 100;
-/// Largest template file of an operator, in bytes.
-const FILE_BYTES_MAX: u64 = 65_536;
-/// The frame around every HTML mail.
-const FRAME: &str = "mail.html.hbs";
-
-#[derive(RustEmbed)]
-#[folder = "../templates"]
-struct BuiltIn;
-
 /// A mail in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailText {
@@ -66,10 +64,7 @@ impl Templates {
     /// # Errors
     /// All faults, one a line, each with file and line.
     pub fn load(folder: Option<&Path>) -> anyhow::Result<Self> {
-        let mut files = built_in()?;
-        if let Some(folder) = folder {
-            files.extend(read_folder(folder)?);
-        }
+        let files = files(folder)?;
         let mut templates = Templates {
             text: Handlebars::new(),
             html: Handlebars::new(),
@@ -77,12 +72,12 @@ impl Templates {
         templates.text.set_strict_mode(true);
         templates.html.set_strict_mode(true);
         templates.text.register_escape_fn(handlebars::no_escape);
-        let mut faults = Vec::new();
-        for (file, source) in &files {
-            templates.compile(file, source, &mut faults);
+        let mut faults = files::pair_faults(&files);
+        for file in &files {
+            templates.compile(file, &mut faults);
         }
         if faults.is_empty() {
-            for file in files.keys().filter(|file| *file != FRAME) {
+            for file in &files {
                 faults.extend(templates.try_out(file));
             }
         }
@@ -90,51 +85,39 @@ impl Templates {
         Ok(templates)
     }
 
-    fn compile(&mut self, file: &str, source: &str, faults: &mut Vec<String>) {
-        let is_html = file.ends_with(".html.hbs");
-        if let Some(fault) = name_fault(file).or_else(|| source_fault(file, source, is_html)) {
+    fn compile(&mut self, file: &TemplateFile, faults: &mut Vec<String>) {
+        if let Some(fault) = file.name_fault().or_else(|| file.subject_fault()) {
             faults.push(fault);
             return;
         }
-        let (registry, name) = match is_html {
-            true if file == FRAME => (&mut self.html, "mail"),
-            true => (&mut self.html, file),
-            false => (&mut self.text, file),
+        let registry = match file.format {
+            Format::Html => &mut self.html,
+            Format::Text => &mut self.text,
         };
-        if let Err(fault) = registry.register_template_string(name, source) {
-            faults.push(compile_fault(file, &fault));
+        let name = file.registered_as();
+        match registry.register_template_string(name, &file.source) {
+            Ok(()) => {
+                let compiled = registry.get_template(name);
+                faults.extend(compiled.iter().flat_map(|t| names::faults(file, t)));
+            }
+            Err(fault) => faults.push(compile_fault(file, &fault)),
         }
     }
 
-    /// Renders a template with facts of every sort, so that a wrong name is found at start and
-    /// not with the first customer.
-    fn try_out(&self, file: &str) -> Vec<String> {
-        let registry = match file.ends_with(".html.hbs") {
-            true => &self.html,
-            false => &self.text,
+    /// Renders a template with facts of every sort: a fault that only shows with values is
+    /// found at start and not with the first customer.
+    fn try_out(&self, file: &TemplateFile) -> Vec<String> {
+        if file.is_frame() {
+            return Vec::new();
+        }
+        let registry = match file.format {
+            Format::Html => &self.html,
+            Format::Text => &self.text,
         };
-        let reasons = [
-            "no_phone",
-            "ambiguous_phone",
-            "refused_phone",
-            "cancelled",
-            "unreachable",
-            "expired",
-            "done",
-            "not_confirmed",
-            "machine",
-            "chosen",
-            "number",
-        ];
-        let mut faults: Vec<String> = reasons
+        let mut faults: Vec<String> = sample::all(&file.kind)
             .iter()
-            .flat_map(|reason| {
-                [
-                    sample(reason),
-                    facts(&MailBody::default(), "en", "Site", "http://h"),
-                ]
-            })
-            .filter_map(|facts| registry.render(file, &facts).err())
+            .map(|sample| facts(&sample.body(), &file.locale, "Site", "http://h"))
+            .filter_map(|facts| registry.render(&file.name, &facts).err())
             .map(|fault| render_fault(file, &fault))
             .collect();
         faults.sort();
@@ -179,105 +162,13 @@ fn file(kind: &str, locale: &str, end: &str) -> String {
     format!("{kind}.{locale}.{end}.hbs")
 }
 
-fn built_in() -> anyhow::Result<BTreeMap<String, String>> {
-    let mut files = BTreeMap::new();
-    for name in BuiltIn::iter().filter(|name| !name.contains('/') && name.ends_with(".hbs")) {
-        let file = BuiltIn::get(&name).context("template vanished")?;
-        let text = String::from_utf8(file.data.into_owned());
-        files.insert(
-            name.to_string(),
-            text.with_context(|| format!("{name}: not UTF-8"))?,
-        );
-    }
-    Ok(files)
-}
-
-fn read_folder(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut files = BTreeMap::new();
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("folder of mail templates {}", folder.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.ends_with(".hbs") {
-            continue;
-        }
-        let path = entry.path();
-        let size = std::fs::metadata(&path)?.len();
-        anyhow::ensure!(size <= FILE_BYTES_MAX, "{}: too large", path.display());
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        files.insert(name, text);
-    }
-    Ok(files)
-}
-
-/// The name has to be `KIND.LOCALE.txt.hbs` or `.html.hbs`, else nobody would ever use it.
-fn name_fault(file: &str) -> Option<String> {
-    let parts: Vec<&str> = file.split('.').collect();
-    let good = match parts.as_slice() {
-        [kind, locale, "txt" | "html", "hbs"] => {
-            KINDS.contains(kind)
-                && (2..=3).contains(&locale.len())
-                && locale.bytes().all(|c| c.is_ascii_lowercase())
-        }
-        _ => file == FRAME,
-    };
-    (!good).then(|| {
-        format!(
-            "{file}:1: the name must be KIND.LOCALE.txt.hbs or KIND.LOCALE.html.hbs, KIND one of {}",
-            KINDS.join(", ")
-        )
-    })
-}
-
-fn source_fault(file: &str, source: &str, is_html: bool) -> Option<String> {
-    if !is_html {
-        let good = source.starts_with("Subject:");
-        return (!good)
-            .then(|| format!("{file}:1: the first line must be the subject: \"Subject: ...\""));
-    }
-    // Either would put a customer's text into the page as it is.
-    let (line, _) = source
-        .lines()
-        .enumerate()
-        .find(|(_, line)| line.contains("{{{") || line.contains("{{&") || line.contains("{{~{"))?;
-    Some(format!(
-        "{file}:{}: values must be escaped in HTML: write {{{{name}}}}",
-        line + 1
-    ))
-}
-
-fn compile_fault(file: &str, fault: &TemplateError) -> String {
+fn compile_fault(file: &TemplateFile, fault: &TemplateError) -> String {
     let line = fault.pos().map_or(1, |(line, _)| line);
-    format!("{file}:{line}: {}", fault.reason())
+    file.fault(line, fault.reason())
 }
 
-fn render_fault(file: &str, fault: &RenderError) -> String {
-    format!("{file}:{}: {}", fault.line_no.unwrap_or(1), fault.reason())
-}
-
-/// Facts of every sort, for the trial.
-fn sample(reason: &str) -> Value {
-    let body = MailBody {
-        request_tag: Some("7KQ2-9F4M".into()),
-        number_masked: Some("+49 … 67".into()),
-        customer_name: Some("Ada".into()),
-        position: Some(3),
-        promise: Some(helpline_core::queue::ewt::Promise::booked(
-            Wall::from_millis(0),
-            "UTC",
-        )),
-        token: Some("token".into()),
-        reason: Some(reason.to_owned()),
-        next_at: Some(Wall::from_millis(0)),
-        queue_title: Some("Help".into()),
-        message: Some(CallerMessage {
-            from: Some("+33140000000".into()),
-            ..CallerMessage::default()
-        }),
-        ..MailBody::default()
-    };
-    facts(&body, "en", "Site", "http://h")
+fn render_fault(file: &TemplateFile, fault: &RenderError) -> String {
+    file.fault(fault.line_no.unwrap_or(1), fault.reason())
 }
 
 /// The values templates may name; all are there, those without a fact are null.
@@ -290,6 +181,7 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
     let made_at = body.made_at.unwrap_or_default();
     let promise = body.promise.as_ref();
     let message = body.message.as_ref();
+    let alarm = body.alarm.as_ref();
     let token = body.token.as_deref().filter(|token| is_plain(token, "-_"));
     let query = body
         .form_query
@@ -307,6 +199,7 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
         "customer_name": line(&body.customer_name).filter(|name| is_name(name)),
         "position": body.position,
         "promise_text": promise.map(|p| p.text(body.position, made_at, locale)),
+        "estimate": estimate(promise),
         "missed": body.missed,
         "queue_title": line(&body.queue_title),
         "reason": line(&body.reason),
@@ -314,10 +207,25 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
         "status_url": token.map(|token| format!("{public_url}/s/{token}")),
         "form_url": form_url,
         "caller_number": message.and_then(|m| line(&m.from)),
-        "mailbox": message.map(|m| m.mailbox.as_str()),
+        "mailbox": message.map(|m| m.mailbox.clone()).or_else(|| alarm.and_then(|a| line(&a.mailbox))),
+        "detail": alarm.and_then(|a| line(&a.detail)),
         "message_length": message.map(|m| length_in_words(m.millis)),
         "message_at": message.map(|m| time_in_words(made_at, &m.zone, locale)),
         "recording": message.map(|m| m.take.as_str()),
+    })
+}
+
+/// The promise in parts, for templates in languages that `promise_text` does not speak. Always
+/// there, so that `estimate.kind` can be asked for in any mail.
+fn estimate(promise: Option<&Promise>) -> Value {
+    let named = promise.filter(|promise| promise.names_times());
+    let local = |at: Wall| named.map(|p| local_time(at, &p.zone, "%Y-%m-%d %H:%M"));
+    json!({
+        "kind": promise.map_or(PromiseKind::None, |promise| promise.kind),
+        "from": named.and_then(|promise| local(promise.from)),
+        "to": named.and_then(|promise| local(promise.to)),
+        "zone": named.map(|promise| place(&promise.zone)),
+        "percent": named.and_then(|promise| promise.percent),
     })
 }
 
@@ -338,16 +246,24 @@ fn is_name(text: &str) -> bool {
 }
 
 fn time_in_words(at: Wall, zone: &str, locale: &str) -> String {
-    let place = zone.rsplit('/').next().unwrap_or(zone).replace('_', " ");
-    let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
-    let Ok(at) = jiff::Timestamp::from_millisecond(at.millis()) else {
-        return at.rfc3339();
-    };
     let pattern = match locale {
         "de" => "%d.%m.%Y, %H:%M Uhr",
         _ => "%-d %B %Y, %H:%M",
     };
-    format!("{} ({place})", zone.to_datetime(at).strftime(pattern))
+    format!("{} ({})", local_time(at, zone, pattern), place(zone))
+}
+
+/// The town of a zone.
+fn place(zone: &str) -> String {
+    zone.rsplit('/').next().unwrap_or(zone).replace('_', " ")
+}
+
+fn local_time(at: Wall, zone: &str, pattern: &str) -> String {
+    let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let Ok(at) = jiff::Timestamp::from_millisecond(at.millis()) else {
+        return at.rfc3339();
+    };
+    zone.to_datetime(at).strftime(pattern).to_string()
 }
 
 /// `0:07`, `2:30`.
@@ -472,8 +388,81 @@ mod tests {
             raw.contains("ack.en.html.hbs:2: values must be escaped"),
             "{raw}"
         );
+        for raw in [
+            "{{&customer_name}}",
+            "{{#if missed}}{{~{customer_name}~}}{{/if}}",
+        ] {
+            let raw = fault_of("ack.en.html.hbs", raw);
+            assert!(raw.contains("ack.en.html.hbs:1: values must be"), "{raw}");
+        }
         assert!(fault_of("acknowledge.en.txt.hbs", "Subject: x\n").contains("the name must be"));
         assert!(Templates::load(Some(Path::new("/nonexistent"))).is_err());
+    }
+
+    #[test]
+    fn names_are_checked_where_no_trial_comes_past() {
+        for (source, line, why) in [
+            (
+                "{{#if (eq reason \"never\")}}\n{{nobody}}\n{{/if}}",
+                3,
+                "\"nobody\"",
+            ),
+            (
+                "{{#if missed}}{{else if position}}{{nobody}}{{/if}}",
+                2,
+                "\"nobody\"",
+            ),
+            ("{{#if (eq nobody \"x\")}}{{/if}}", 2, "\"nobody\""),
+            (
+                "{{#if false}}{{estimate.when}}{{/if}}",
+                2,
+                "\"estimate.when\"",
+            ),
+            (
+                "{{#if false}}{{@root.nobody}}{{/if}}",
+                2,
+                "\"@root.nobody\"",
+            ),
+            (
+                "{{#if false}}{{upper reason}}{{/if}}",
+                2,
+                "no helper \"upper\"",
+            ),
+            ("{{#if false}}{{log reason}}{{/if}}", 2, "no helper \"log\""),
+            ("{{#if false}}{{> mail}}{{/if}}", 2, "no part \"mail\""),
+        ] {
+            let fault = fault_of("ack.en.txt.hbs", &format!("Subject: x\n{source}"));
+            let place = format!("ack.en.txt.hbs:{line}: ");
+            assert!(
+                fault.contains(&place) && fault.contains(why),
+                "{source}: {fault}"
+            );
+        }
+        let lonely = fault_of("ack.fr.txt.hbs", "Subject: x\n");
+        assert!(lonely.contains("ack.fr.txt.hbs:1: it is never used without ack.fr.html.hbs"));
+    }
+
+    #[test]
+    fn estimates_are_told_in_parts_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "Subject: x\n{{#with estimate}}{{kind}} {{from}} {{to}} {{zone}} {{percent}}{{/with}} {{#if (eq estimate.kind \"booked\")}}b{{/if}}";
+        std::fs::write(folder.path().join("ack.en.txt.hbs"), source).unwrap();
+        let templates = Templates::load(Some(folder.path())).unwrap();
+        let text = |estimate| {
+            let sample = Sample {
+                kind: "ack".into(),
+                estimate,
+                ..Sample::default()
+            };
+            let mail = templates.render(&sample.row("en"), "S", "http://h");
+            mail.unwrap().text
+        };
+        assert_eq!(
+            text(Some(PromiseKind::Straddle)),
+            "straddle 2026-11-02 17:00 2026-11-03 10:00 UTC 60\n"
+        );
+        assert!(text(Some(PromiseKind::Booked)).ends_with("UTC  b\n"));
+        assert_eq!(text(None), "none\n");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use helpline_core::id::{MailInId, RequestId};
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
-use super::{Conn, Error};
+use super::{Conn, Error, alarm};
 
 /// Raw bytes that may wait in the spool; beyond that mail is told to come later.
 pub const SPOOL_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -23,6 +23,8 @@ pub(crate) struct NewMail {
     pub(crate) via: &'static str,
     pub(crate) peer: String,
     pub(crate) helo: String,
+    /// Who logged in to send it.
+    pub(crate) auth_user: Option<String>,
     pub(crate) mail_from: Option<String>,
     pub(crate) rcpt: Vec<String>,
     pub(crate) raw: Vec<u8>,
@@ -39,6 +41,8 @@ pub(crate) struct Claim {
     pub(crate) via: String,
     pub(crate) peer: String,
     pub(crate) helo: String,
+    /// Its sender logged in.
+    pub(crate) submitted: bool,
     pub(crate) received_at: Wall,
     pub(crate) attempts: u32,
     pub(crate) epoch: i64,
@@ -60,13 +64,15 @@ pub(crate) async fn waiting(tx: &mut Conn) -> Result<u64, Error> {
 pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
     let rcpt = serde_json::to_string(&mail.rcpt).map_err(|e| Error::Damaged(e.to_string()))?;
     tx.run(
-        "insert into mail_in (id, via, peer, helo, mail_from, rcpt, raw, size_bytes, state, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, 'spooled', {now})",
+        "insert into mail_in (id, via, peer, helo, auth_user, mail_from, rcpt, raw, size_bytes, state,
+           created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'spooled', {now})",
         args![
             mail.id.as_str(),
             mail.via,
             &mail.peer,
             &mail.helo,
+            mail.auth_user.clone(),
             mail.mail_from.clone(),
             rcpt,
             mail.raw.clone(),
@@ -80,13 +86,17 @@ pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
 /// Claims the oldest messages, up to `limit`. The count of attempts is committed before work begins, so
 /// it survives a crash; a message that used them up is set aside.
 pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error> {
-    tx.run(
+    let broken = tx
+        .rows(
         "update mail_in set state = 'quarantined', kind = 'quarantine', reason = 'breaks_worker',
            lease_until = null, moved_at = {now}
-         where state = 'working' and lease_until <= {now} and attempts >= $1",
+         where state = 'working' and lease_until <= {now} and attempts >= $1 returning id",
         args![ATTEMPTS_MAX],
     )
     .await?;
+    if !broken.is_empty() {
+        alarm::note(tx, alarm::QUARANTINE, Some("breaks_worker")).await?;
+    }
     let rows = tx
         .rows(
             "with c as (select id from mail_in where state = 'spooled'
@@ -96,7 +106,7 @@ pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error
                lease_until = {now} + $1
              where id in (select id from c) and state in ('spooled', 'working')
              returning id, mail_from, rcpt, raw, coalesce(received_at, created_at), attempts, epoch,
-               via, peer, helo",
+               via, peer, helo, case when auth_user is not null then 1 else 0 end",
             args![LEASE, limit],
         )
         .await?;
@@ -115,6 +125,7 @@ fn claimed(row: &Row) -> Result<Claim, Error> {
         via: row.text(7)?,
         peer: row.text(8)?,
         helo: row.text(9)?,
+        submitted: row.int(10)? == 1,
     })
 }
 
@@ -157,6 +168,7 @@ pub(crate) async fn done(
     request: Option<&RequestId>,
 ) -> Result<(), Error> {
     let state = if kind == "quarantine" {
+        alarm::note(tx, alarm::QUARANTINE, reason).await?;
         "quarantined"
     } else {
         "done"

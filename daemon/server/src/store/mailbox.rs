@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use helpline_core::id::{MailInId, NodeId};
+use helpline_core::oauth::Tokens;
 use helpline_core::time::Wall;
 
 use super::conn::args;
-use super::{Conn, Error};
+use super::{Conn, Error, alarm};
 
 /// A node looks after a mailbox for so long without a word.
 const LEASE: Duration = Duration::from_secs(60);
@@ -111,7 +112,10 @@ pub(crate) async fn spool(
 ) -> Result<(), Error> {
     for message in messages {
         let state = match message.set_aside {
-            Some(_) => "quarantined",
+            Some(reason) => {
+                alarm::note(tx, alarm::QUARANTINE, Some(reason)).await?;
+                "quarantined"
+            }
             None => "spooled",
         };
         tx.run(
@@ -135,6 +139,55 @@ pub(crate) async fn spool(
         .await?;
     }
     Ok(())
+}
+
+/// The tokens of a mailbox, if they were got with what `client` is the hash of.
+pub(crate) async fn tokens(
+    tx: &mut Conn,
+    name: &str,
+    client: &str,
+) -> Result<Option<Tokens>, Error> {
+    let rows = tx
+        .rows(
+            "select access_token, refresh_token, refresh_at from mailbox_token
+             where name = $1 and client = $2",
+            args![name, client],
+        )
+        .await?;
+    let row = rows.first();
+    row.map(|row| {
+        Ok(Tokens {
+            access: row.text(0)?,
+            refresh: row.text(1)?,
+            refresh_at: row.wall(2)?,
+        })
+    })
+    .transpose()
+}
+
+/// Keeps both tokens of an answer, which belong together.
+pub(crate) async fn keep_tokens(
+    tx: &mut Conn,
+    name: &str,
+    client: &str,
+    tokens: &Tokens,
+) -> Result<(), Error> {
+    tx.run(
+        "insert into mailbox_token (name, client, access_token, refresh_token, refresh_at)
+         values ($1, $2, $3, $4, $5)
+         on conflict (name) do update set client = excluded.client,
+           access_token = excluded.access_token, refresh_token = excluded.refresh_token,
+           refresh_at = excluded.refresh_at",
+        args![
+            name,
+            client,
+            &tokens.access,
+            &tokens.refresh,
+            tokens.refresh_at
+        ],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Numbers of a folder that are in the spool and not put aside, and where those go that are

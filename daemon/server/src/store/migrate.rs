@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     include_str!("../../../../schemas/sql/0005_imap.sql"),
     include_str!("../../../../schemas/sql/0006_auth.sql"),
     include_str!("../../../../schemas/sql/0007_thread.sql"),
+    include_str!("../../../../schemas/sql/0008_oauth.sql"),
 ];
 
 const VERSIONS: &str = "create table if not exists schema_version (

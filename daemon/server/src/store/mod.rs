@@ -5,6 +5,7 @@
 //! writer that commits what waits together (`writer.rs`); PostgreSQL gives each
 //! operation a transaction of its own.
 
+pub(crate) mod alarm;
 pub(crate) mod attempt;
 pub(crate) mod bounce;
 pub(crate) mod call;

@@ -24,8 +24,8 @@ pub struct OutboxRow {
     pub id: String,
     /// What it speaks of: a request id, or a mail id for `needs_info`.
     pub about: String,
-    /// Name of the template: `ack` `needs_info` `attempted` `closing` `voicemail`; or
-    /// `webhook`.
+    /// Name of the template: `ack` `needs_info` `attempted` `closing` `voicemail`
+    /// `alarm`; or `webhook`.
     pub kind: String,
     /// Facts for the template.
     pub body: MailBody,
@@ -82,6 +82,8 @@ pub struct MailBody {
     pub subject: Option<String>,
     /// A caller's message, for `voicemail`.
     pub message: Option<CallerMessage>,
+    /// What the operator has to know, for `alarm`.
+    pub alarm: Option<AlarmFacts>,
     /// What another service is told, for `webhook`: no mail at all.
     pub webhook: Option<HttpOrder>,
 }
@@ -99,6 +101,15 @@ pub struct CallerMessage {
     pub millis: u64,
     /// IANA zone in which its time is told.
     pub zone: String,
+}
+
+/// What the operator has to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmFacts {
+    /// The mailbox it is about, if it is about one.
+    pub mailbox: Option<String>,
+    /// What was seen.
+    pub detail: Option<String>,
 }
 
 /// A mail as it is written in the transaction that causes it.

@@ -814,6 +814,7 @@ fn new_spooled(n: u64) -> NewMail {
         via: "smtp",
         peer: "192.0.2.9".into(),
         helo: "mx.example".into(),
+        auth_user: None,
         mail_from: None,
         rcpt: vec!["help@example.org".into()],
         raw: b"Subject: x\r\n\r\n\0\xff".to_vec(),

@@ -24,16 +24,7 @@ pub struct AckParts {
 /// To exactly one address: From, or Reply-To if it is one address of the same domain.
 /// Any other Reply-To would make us write to people who never wrote.
 pub(super) fn ack(headers: &Headers, people: &People, subject: Option<String>) -> Option<AckParts> {
-    let (_, from) = people.from.first()?;
-    let domain = address_key(from)?.1;
-    let reply_to = match people.reply_to.as_slice() {
-        [one] => address_key(one).filter(|(_, d)| *d == domain).map(|_| one),
-        _ => None,
-    };
-    let address = reply_to.unwrap_or(from).trim().to_owned();
-    if !is_plain_address(&address) {
-        return None;
-    }
+    let address = reply_address(people)?;
     let in_reply_to = headers
         .first("message-id")
         .and_then(|v| ids(v).into_iter().next());
@@ -52,6 +43,18 @@ pub(super) fn ack(headers: &Headers, people: &People, subject: Option<String>) -
         references,
         subject,
     })
+}
+
+/// The one address that may be answered.
+pub(super) fn reply_address(people: &People) -> Option<String> {
+    let (_, from) = people.from.first()?;
+    let domain = address_key(from)?.1;
+    let reply_to = match people.reply_to.as_slice() {
+        [one] => address_key(one).filter(|(_, d)| *d == domain).map(|_| one),
+        _ => None,
+    };
+    let address = reply_to.unwrap_or(from).trim().to_owned();
+    is_plain_address(&address).then_some(address)
 }
 
 /// An address that cannot carry anything else into a command or a header.

@@ -37,7 +37,7 @@ pub use tag::{id_end, request_tag};
 pub use token::{Keys, PLUS_LOCAL_MAX, Recipient, SentMail};
 pub use unasked::Undelivered;
 
-use self::ack::ack;
+use self::ack::{ack, reply_address};
 use self::classify::{People, Verdict};
 use self::guard::ReadError;
 use self::headers::Headers;
@@ -356,7 +356,7 @@ impl Digest {
                 when,
             })),
         };
-        let silent_reason = silence(seen.verdict, self.email.as_deref());
+        let silent_reason = silence(seen.verdict, seen.people);
         let ack = silent_reason
             .is_none()
             .then(|| ack(seen.headers, seen.people, self.subject))
@@ -383,11 +383,10 @@ impl Digest {
 }
 
 /// Why no automatic reply may be sent.
-fn silence(verdict: Verdict, email: Option<&str>) -> Option<&'static str> {
-    match (verdict, email) {
-        (Verdict::Silent(reason) | Verdict::Machine(reason), _) => Some(reason),
-        (Verdict::Answer, None) => Some("no_address"),
-        (Verdict::Answer, Some(_)) => None,
+fn silence(verdict: Verdict, people: &People) -> Option<&'static str> {
+    match verdict {
+        Verdict::Silent(reason) | Verdict::Machine(reason) => Some(reason),
+        Verdict::Answer => reply_address(people).is_none().then_some("no_address"),
     }
 }
 

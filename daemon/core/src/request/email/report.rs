@@ -132,7 +132,7 @@ fn whole(
         (None, Choice::One(..)) => ("request", None),
         (None, Choice::None(reason)) => ("needs_info", Some(reason)),
     };
-    let silent = silence(verdict, digest.email.as_deref());
+    let silent = silence(verdict, &people);
     problems.extend(part_problems(message));
     let from = people.from.first().map(|(_, address)| address.as_str());
     Report {

@@ -369,6 +369,18 @@ fn many_references_are_cut_to_the_latest() {
     assert_eq!(ack.references.last().unwrap(), "1@cust.test");
 }
 
+/// The daemon sent nothing and told no reason; `helpline mail` said that it would answer.
+#[test]
+fn a_writer_whose_address_cannot_be_answered_is_told_as_such() {
+    for from in ["ada@cu st.test", "ada", "<@cust.test>", "a da@cust.test"] {
+        let raw = format!("From: {from}\r\nTo: help@help.test\r\n\r\ncall 030 1234567\r\n");
+        let reading = read_from(raw.as_bytes(), Some("ada@cust.test"));
+        let told = (reading.auto_reply, reading.silent_reason);
+        assert_eq!(told, (false, Some("no_address")), "{from}");
+        assert!(matches!(reading.kind, Kind::Request(_)), "{from}");
+    }
+}
+
 #[test]
 fn two_pages_are_no_page() {
     assert_eq!(

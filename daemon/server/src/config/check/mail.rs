@@ -8,6 +8,7 @@ use helpline_core::sip::network::Network;
 
 use super::{Check, Config, RelayTls, is_loopback};
 use crate::config::mail::read_key;
+use crate::config::{OAuth2, Smtp, Users};
 
 impl Check<'_> {
     pub(super) fn mail(&mut self, config: &Config) {
@@ -33,6 +34,7 @@ impl Check<'_> {
             let why = "needs tls_cert_file and tls_key_file";
             self.fault("smtp.require_tls", "require_tls", why);
         }
+        self.users(smtp);
         if smtp.messages_per_connection_max == 0 {
             let key = "messages_per_connection_max";
             self.fault(
@@ -57,6 +59,7 @@ impl Check<'_> {
                 "name at least one address to take mail for",
             );
         }
+        self.operator(config);
         let Some(relay) = &config.mail.relay else {
             return;
         };
@@ -121,6 +124,38 @@ impl Check<'_> {
         self.secret("mail.dkim.key_file", Some(&dkim.key_file));
     }
 
+    fn operator(&mut self, config: &Config) {
+        let Some(operator) = &config.mail.operator else {
+            return;
+        };
+        let own = |address: &String| address.eq_ignore_ascii_case(operator);
+        if operator.parse::<lettre::Address>().is_err() {
+            let why = format!("{operator:?} is no mail address");
+            self.fault("mail.operator", operator, &why);
+        } else if config.smtp.addresses.iter().any(own) {
+            let why = "is an address of smtp.addresses: the mail would come back here";
+            self.fault("mail.operator", "operator", why);
+        }
+    }
+
+    /// Who may log in. A password is never asked for in the clear.
+    fn users(&mut self, smtp: &Smtp) {
+        let without_tls = smtp.tls_cert_file.is_none();
+        if let Some(file) = &smtp.users_file {
+            if without_tls {
+                let why = "logins are over TLS alone: name tls_cert_file and tls_key_file";
+                self.fault("smtp.users_file", "users_file", why);
+            }
+            if let Err(error) = Users::load(file) {
+                let near = file.display().to_string();
+                self.fault("smtp.users_file", &near, &format!("{error:#}"));
+            }
+        } else if smtp.submission.is_some() {
+            let why = "is for those who log in: name users_file";
+            self.fault("smtp.submission", "submission", why);
+        }
+    }
+
     fn imap(&mut self, config: &Config) {
         let mut names = BTreeSet::new();
         for mailbox in &config.mail.imap {
@@ -143,14 +178,141 @@ impl Check<'_> {
             if mailbox.poll.0 < Duration::from_secs(1) {
                 self.fault("mail.imap.poll", "poll", "must be at least 1s");
             }
-            self.secret("mail.imap.password_file", Some(&mailbox.password_file));
+            self.secret("mail.imap.password_file", mailbox.password_file.as_deref());
+            match (&mailbox.password_file, &mailbox.oauth2) {
+                (Some(_), None) => {}
+                (None, Some(oauth2)) => self.oauth2(oauth2),
+                (Some(_), Some(_)) => {
+                    let why = "password_file and oauth2 are two ways in: name one";
+                    self.fault("mail.imap.oauth2", "oauth2", why);
+                }
+                (None, None) => {
+                    let why = "needs password_file or oauth2";
+                    self.fault("mail.imap.password_file", &mailbox.name, why);
+                }
+            }
         }
+    }
+
+    fn oauth2(&mut self, oauth2: &OAuth2) {
+        let url = url::Url::parse(&oauth2.token_url).ok();
+        let safe = url.as_ref().is_some_and(|url| {
+            let here = url.host_str().is_some_and(is_loopback);
+            url.scheme() == "https" || (url.scheme() == "http" && here)
+        });
+        let bare = |url: &url::Url| url.username().is_empty() && url.password().is_none();
+        if !safe || !url.as_ref().is_some_and(bare) {
+            let why = "must be https:// (http:// on loopback alone), without a user name";
+            self.fault("mail.imap.oauth2.token_url", &oauth2.token_url, why);
+        }
+        if oauth2.client_id.is_empty() {
+            self.fault(
+                "mail.imap.oauth2.client_id",
+                "client_id",
+                "must not be empty",
+            );
+        }
+        let secret = oauth2.client_secret_file.as_deref();
+        self.secret("mail.imap.oauth2.client_secret_file", secret);
+        let refresh = Some(oauth2.refresh_token_file.as_path());
+        self.secret("mail.imap.oauth2.refresh_token_file", refresh);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn faults(text: &str) -> String {
+        let loaded = Config::parse(text, "helpline.toml");
+        let Err(faults) = loaded else {
+            return String::new();
+        };
+        faults.iter().map(|fault| format!("{fault}\n")).collect()
+    }
+
+    #[test]
+    fn logins_need_tls_and_a_file_that_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users");
+        std::fs::write(&users, "ada:hunter2\n").unwrap();
+        let found = faults(&format!("[smtp]\nusers_file = {users:?}\n"));
+        assert!(
+            found.contains(":2: smtp.users_file: logins are over TLS alone"),
+            "{found}"
+        );
+        assert!(
+            found.contains("users: line 1: this is no argon2 hash"),
+            "{found}"
+        );
+        assert!(!found.contains("hunter2"), "{found}");
+        let found = faults("[smtp]\nsubmission = \"127.0.0.1:587\"\n");
+        assert!(
+            found.contains(":2: smtp.submission: is for those who log in"),
+            "{found}"
+        );
+        let found = faults("[smtp]\nsubmission = \"127.0.0.1:8080\"\n");
+        assert!(found.contains("already the address of another"), "{found}");
+        assert!(faults("[smtp]\nusers_file = 7\n").contains(":2: "));
+    }
+
+    #[test]
+    fn the_operator_is_somebody_else() {
+        let of = |address: &str| faults(&format!("[mail]\noperator = {address:?}\n"));
+        assert_eq!(of("night@firm.test"), "");
+        assert!(of("nobody").contains(":2: mail.operator: \"nobody\" is no mail address"));
+        assert!(of("Help@localhost").contains(":2: mail.operator: is an address of smtp"));
+        assert!(of("").contains("is no mail address"));
+    }
+
+    #[test]
+    fn a_mailbox_has_one_way_in_and_a_safe_token_endpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "s").unwrap();
+        let of = |ways: &str| {
+            let head = "[[mail.imap]]\nname = \"help\"\nhost = \"imap.test\"\nuser = \"u\"\n";
+            faults(&format!("{head}{ways}"))
+        };
+        let oauth2 = |url: &str, id: &str| {
+            format!(
+                "[mail.imap.oauth2]\ntoken_url = {url:?}\nclient_id = {id:?}\nrefresh_token_file = {secret:?}\n"
+            )
+        };
+        assert_eq!(of(&oauth2("https://login.test/token", "id")), "");
+        assert_eq!(of(&oauth2("http://127.0.0.1:1/token", "id")), "");
+        assert!(
+            of("").contains(":2: mail.imap.password_file: needs"),
+            "{}",
+            of("")
+        );
+        let both = format!(
+            "password_file = {secret:?}\n{}",
+            oauth2("https://login.test", "id")
+        );
+        assert!(of(&both).contains("two ways in"), "{}", of(&both));
+        for url in [
+            "http://login.test/token",
+            "ftp://127.0.0.1/",
+            "login.test",
+            "https://u:p@login.test",
+        ] {
+            let found = of(&oauth2(url, "id"));
+            assert!(
+                found.contains(":6: mail.imap.oauth2.token_url: must be https"),
+                "{found}"
+            );
+        }
+        assert!(of(&oauth2("https://login.test", "")).contains("client_id: must not be empty"));
+        let missing = oauth2("https://login.test", "id").replace("secret", "nowhere");
+        assert!(
+            of(&missing).contains("refresh_token_file"),
+            "{}",
+            of(&missing)
+        );
+        let unknown = oauth2("https://login.test", "id") + "password = \"x\"\n";
+        assert!(of(&unknown).contains("unknown field"), "{}", of(&unknown));
+    }
 
     #[test]
     fn keys_of_tokens_are_files_with_enough_in_them() {

@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::Mailboxes;
+use super::login::{Login, XOAuth2};
 use super::meter::{Allowance, Metered, Wire};
 use crate::config::{Imap, RelayTls};
 use crate::desk::{Aside, Desk, Folder, Message, SpoolError, StoreError};
@@ -56,6 +57,9 @@ pub(super) enum Fault {
     /// Our user name or password is not taken: somebody has to look.
     #[error("refused: {0}")]
     Refused(String),
+    /// There are no tokens to be had any more: nothing is tried until somebody gives new ones.
+    #[error("refused: {0}")]
+    Revoked(String),
 }
 
 impl From<ImapError> for Fault {
@@ -108,11 +112,16 @@ struct Can {
 }
 
 impl Session {
-    /// Looks at the mailbox until `stop` or a fault.
-    pub(super) async fn run(self, password: &str) -> Result<(), Fault> {
-        let mut open = self.open(password).await?;
+    /// Looks at the mailbox until `stop`, a fault, or the end of the login.
+    pub(super) async fn run(self, login: &Login) -> Result<(), Fault> {
+        let mut open = self.open(login).await?;
         tracing::info!(mailbox = self.mailbox.name, ?open.can, "imap: connected");
-        while !self.stop.is_cancelled() {
+        let is_over = || {
+            login
+                .until()
+                .is_some_and(|until| self.all.clock.wall() >= until)
+        };
+        while !self.stop.is_cancelled() && !is_over() {
             self.keep().await?;
             let fetched = self.fetch(&mut open).await?;
             self.all.looked(&self.mailbox.name, fetched);
@@ -131,7 +140,7 @@ impl Session {
         }
     }
 
-    async fn open(&self, password: &str) -> Result<Open, Fault> {
+    async fn open(&self, login: &Login) -> Result<Open, Fault> {
         let left = Allowance::new(TALK_BYTES);
         let inner = within(CONNECT_WAIT, self.connect()).await?;
         let stream = Metered {
@@ -143,18 +152,7 @@ impl Session {
         if greeting.is_none() {
             return Err(Fault::Broken("the server said nothing".into()));
         }
-        let user = &self.mailbox.user;
-        let login = async {
-            client
-                .login(user, password)
-                .await
-                .map_err(|(error, _)| match error {
-                    // Never the whole text of the exchange: it holds the password.
-                    ImapError::No(why) => Fault::Refused(why),
-                    other => other.into(),
-                })
-        };
-        let mut imap = within(ANSWER_WAIT, login).await?;
+        let mut imap = within(ANSWER_WAIT, self.log_in(client, login)).await?;
         let has = within(ANSWER_WAIT, async { Ok(imap.capabilities().await?) }).await?;
         let can = Can {
             move_away: has.has_str("MOVE"),
@@ -177,6 +175,22 @@ impl Session {
             left,
             folder,
             can,
+        })
+    }
+
+    async fn log_in(&self, client: Client<Metered>, login: &Login) -> Result<Imap4, Fault> {
+        let user = &self.mailbox.user;
+        let logged_in = match login {
+            Login::Password(password) => client.login(user, password).await,
+            Login::Token { access, .. } => {
+                let words = XOAuth2::new(user, access);
+                client.authenticate("XOAUTH2", words).await
+            }
+        };
+        logged_in.map_err(|(error, _)| match error {
+            // Never the whole text of the exchange: it holds the password.
+            ImapError::No(why) => Fault::Refused(why),
+            other => other.into(),
         })
     }
 

@@ -412,6 +412,7 @@ async fn a_message_that_waits_for_dns_keeps_no_other_waiting() {
             is_handed: handed,
             peer: GOOD,
             helo: "mx.cust.test".into(),
+            auth_user: None,
             mail_from: Some("ada@cust.test".into()),
             rcpt: vec!["help@help.test".into()],
             raw: mail.into_bytes(),
