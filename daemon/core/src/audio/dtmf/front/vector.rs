@@ -290,8 +290,8 @@ fn correlate_eight<S: Simd, const L: usize, const FUSED: bool>(
         }
     }
     let energy = f32x8::load(simd, from_ref(&hop.energy));
-    let loud = f32x8::splat(simd, 1.0);
-    let loud = energy.simd_ge(FLOOR_ENERGY).select(loud, loud - loud);
+    let (loud, quiet) = (f32x8::splat(simd, 1.0), f32x8::splat(simd, 0.0));
+    let loud = energy.simd_ge(FLOOR_ENERGY).select(loud, quiet);
     let loud = loud.combine(loud);
     let mut strongest = nothing;
     for at in 0..4 {
