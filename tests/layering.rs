@@ -34,9 +34,10 @@ const SERVER: Table = &[
     ("log", &[]),
     ("config", &[]),
     ("tls", &["clock", "config", "log"]),
+    ("dns", &["clock", "config", "log"]),
     ("page", &["clock", "config", "log"]),
     ("store", &["clock", "config", "log"]),
-    ("voice", &["tls", "clock", "config", "log"]),
+    ("voice", &["tls", "dns", "clock", "config", "log"]),
     ("services", &["clock", "config", "log"]),
     ("notify", &["services", "store", "clock", "config", "log"]),
     ("desk", &["store", "clock", "config", "log"]),
@@ -51,7 +52,7 @@ const SERVER: Table = &[
     (
         "intake",
         &[
-            "assist", "services", "desk", "voice", "page", "tls", "clock", "config", "log",
+            "assist", "services", "desk", "voice", "page", "tls", "dns", "clock", "config", "log",
         ],
     ),
     ("web", &["desk", "voice", "page", "clock", "config", "log"]),

@@ -17,6 +17,7 @@ pub mod config;
 pub mod daemon;
 pub mod desk;
 pub mod dispatch;
+mod dns;
 pub mod intake;
 pub mod log;
 pub mod notify;

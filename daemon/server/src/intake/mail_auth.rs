@@ -1,7 +1,7 @@
 //! Where mail that comes by SMTP really comes from: SPF (RFC 7208), DKIM (RFC 6376) and
 //! DMARC (RFC 9989), asked of DNS. What they come to is decided in core.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,9 +9,6 @@ use std::time::Duration;
 use anyhow::Context;
 use helpline_core::request::email::{Authentication, Proof, is_aligned};
 use helpline_core::sip::network::Network;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::spf::verify::SpfParameters;
@@ -23,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
 use crate::desk::Sender;
+use crate::dns::resolver;
 
 /// Messages whose origin is asked for at once.
 const AT_ONCE: usize = 64;
@@ -44,8 +42,6 @@ const LIMITS: Limits = Limits {
     query: Duration::from_secs(5),
     message: Duration::from_secs(15),
 };
-/// Tries of a question.
-const QUERIES_MAX: usize = 2;
 
 /// Asks DNS about mail.
 pub struct Authenticator {
@@ -97,7 +93,7 @@ impl Authenticator {
     }
 
     fn with_limits(config: &Config, limits: Limits) -> anyhow::Result<Arc<Self>> {
-        let dns = resolver(config.mail.dns, limits)
+        let dns = resolver(config.mail.dns, limits.query, ANSWERS_KEPT)
             .context("no name server; set mail.dns, or mail.authenticate = false")?;
         let relays = config.mail.relays.iter();
         let address = config.smtp.addresses.first();
@@ -199,26 +195,6 @@ impl Authenticator {
         let dmarc = self.dns.verify_dmarc(Parameters::new(parameters)).await;
         results(&message, &spf, &dkim, &dmarc)
     }
-}
-
-fn resolver(dns: Option<SocketAddr>, limits: Limits) -> anyhow::Result<TokioResolver> {
-    let mut builder = match dns {
-        Some(address) => {
-            let mut ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-            for way in &mut ways {
-                way.port = address.port();
-            }
-            let server = NameServerConfig::new(address.ip(), true, ways.to_vec());
-            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        }
-        None => TokioResolver::builder_tokio()?,
-    };
-    let options = builder.options_mut();
-    options.timeout = limits.query;
-    options.attempts = QUERIES_MAX;
-    options.cache_size = ANSWERS_KEPT;
-    Ok(builder.build()?)
 }
 
 fn all(word: &str) -> Authentication {

@@ -16,12 +16,13 @@ use helpline_core::smtp::{
     BUSY, Conversation, Input, Login, Output, Pressure, Received, Settings, Stored,
 };
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Wire;
 use super::mail_auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::Smtp;
@@ -67,8 +68,6 @@ pub struct Receiver {
 }
 
 /// What a conversation is held over.
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 type Stream = Box<dyn Wire>;
 
 /// What is spoken, and with whom.

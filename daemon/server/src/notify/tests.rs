@@ -360,6 +360,17 @@ async fn relay(answer: &'static str) -> (u16, tokio::task::JoinHandle<Vec<String
     (port, task)
 }
 
+/// A relay without TLS or password.
+fn plain_relay(host: &str, port: u16) -> Relay {
+    Relay {
+        host: host.into(),
+        port,
+        tls: RelayTls::None,
+        username: None,
+        password_file: None,
+    }
+}
+
 #[tokio::test]
 async fn answers_of_the_relay_decide() {
     for (answer, verdict) in [
@@ -370,13 +381,7 @@ async fn answers_of_the_relay_decide() {
         let folder = tempfile::tempdir().unwrap();
         let (port, relay) = relay(answer).await;
         let mut config = config(folder.path());
-        config.mail.relay = Some(Relay {
-            host: "127.0.0.1".into(),
-            port,
-            tls: RelayTls::None,
-            username: None,
-            password_file: None,
-        });
+        config.mail.relay = Some(plain_relay("127.0.0.1", port));
         let post = post().await;
         post.put(row("id-5")).await;
         let notifier = notifier(&config, &post);
@@ -405,13 +410,7 @@ async fn sent_about(request: &str, change: impl FnOnce(&mut Config)) -> (String,
     let folder = tempfile::tempdir().unwrap();
     let (port, relay) = relay("250 taken\r\n").await;
     let mut config = config(folder.path());
-    config.mail.relay = Some(Relay {
-        host: "127.0.0.1".into(),
-        port,
-        tls: RelayTls::None,
-        username: None,
-        password_file: None,
-    });
+    config.mail.relay = Some(plain_relay("127.0.0.1", port));
     change(&mut config);
     let post = post().await;
     post.put(row(request)).await;
@@ -457,13 +456,7 @@ async fn bounces_and_answers_go_to_addresses_that_name_the_request() {
 async fn plain_text_is_for_loopback_only() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
-    let mut relay = Relay {
-        host: "relay.example".into(),
-        port: 25,
-        tls: RelayTls::None,
-        username: None,
-        password_file: None,
-    };
+    let mut relay = plain_relay("relay.example", 25);
     config.mail.relay = Some(relay.clone());
     assert!(Mailer::open(&config).is_err());
     relay.tls = RelayTls::Required;

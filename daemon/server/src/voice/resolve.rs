@@ -7,17 +7,14 @@ use std::time::Duration;
 use helpline_core::sip::place::Place;
 use helpline_core::sip::targets::{TARGETS_MAX, Target};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, Record};
 
 use super::sip::Transport;
+use crate::dns;
 
 /// How long one question to a DNS server may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(2);
-/// Questions until an answer, per server.
-const QUERIES_MAX: usize = 2;
 /// An answer is held so long at least and at most, whatever its time to live.
 const HELD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3_600));
 /// SRV records looked at.
@@ -43,25 +40,9 @@ pub(super) struct Resolver {
 impl Resolver {
     /// Asks the server at `dns`, or those of the system.
     pub(super) fn new(dns: Option<SocketAddr>) -> Result<Resolver, ResolveError> {
-        let failed = |e: NetError| ResolveError::Dns(Box::new(e));
-        let mut builder = match dns {
-            Some(address) => {
-                let mut ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                for way in &mut ways {
-                    way.port = address.port();
-                }
-                let server = NameServerConfig::new(address.ip(), true, ways.to_vec());
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            }
-            None => TokioResolver::builder_tokio().map_err(failed)?,
-        };
-        let options = builder.options_mut();
-        options.timeout = QUERY_LIMIT;
-        options.attempts = QUERIES_MAX;
         // What is learnt is kept by the trunk for its time; a second store would double it.
-        options.cache_size = 0;
-        let dns = builder.build().map_err(failed)?;
+        let dns = dns::resolver(dns, QUERY_LIMIT, 0);
+        let dns = dns.map_err(|e| ResolveError::Dns(Box::new(e)))?;
         Ok(Resolver { dns })
     }
 

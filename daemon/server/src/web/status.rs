@@ -15,7 +15,7 @@ use helpline_core::time::Wall;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::desk::{Desk, Moved, StatusView};
+use crate::desk::{Desk, Moved, StatusView, StoreError};
 use crate::page::{
     Pages, Problem, Sender, Words, promise_json, read_body, sender, time_for_input, time_in_words,
     zone_in_words,
@@ -143,20 +143,8 @@ async fn confirm(
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let language = language_of(&status, &headers);
-    if let Some(answer) = status.refuses(&token, &headers, &language) {
-        return private(answer);
-    }
-    match status.desk.confirm(&token).await {
-        // Whatever it came to, the page shows it.
-        Ok(found) => tracing::info!(found, "confirmed by its customer"),
-        Err(error) => {
-            tracing::error!(%error, "confirmation failed");
-            let code = StatusCode::SERVICE_UNAVAILABLE;
-            return private(status.pages.error(code, &language, "error_text"));
-        }
-    }
-    shown_again(&token)
+    let done = status.desk.confirm(&token);
+    pressed(&status, &token, &headers, "confirm", done).await
 }
 
 /// Cancels, then shows the page again.
@@ -165,20 +153,32 @@ async fn cancel(
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let language = language_of(&status, &headers);
-    if let Some(answer) = status.refuses(&token, &headers, &language) {
+    let done = status.desk.cancel(&token);
+    pressed(&status, &token, &headers, "cancel", done).await
+}
+
+/// Does what a button is for, unless somebody else's page sent it, and shows the page again:
+/// whatever it came to stands there.
+async fn pressed<T: std::fmt::Debug>(
+    status: &StatusPage,
+    token: &str,
+    headers: &HeaderMap,
+    button: &'static str,
+    done: impl Future<Output = Result<T, StoreError>>,
+) -> Response {
+    let language = language_of(status, headers);
+    if let Some(answer) = status.refuses(token, headers, &language) {
         return private(answer);
     }
-    match status.desk.cancel(&token).await {
-        // Whatever it came to, the page shows it.
-        Ok(done) => tracing::info!(?done, "cancelled by its customer"),
+    match done.await {
+        Ok(done) => tracing::info!(button, ?done, "a customer's page"),
         Err(error) => {
-            tracing::error!(%error, "cancel failed");
+            tracing::error!(button, %error, "a customer's page failed");
             let code = StatusCode::SERVICE_UNAVAILABLE;
             return private(status.pages.error(code, &language, "error_text"));
         }
     }
-    shown_again(&token)
+    shown_again(token)
 }
 
 /// Shows the form that chooses another time.

@@ -217,14 +217,7 @@ fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError>
     let message = parse(&raw)?;
     let (headers, _) = Headers::split(&raw);
     let people = people(&message);
-    let verdict = classify::classify(&headers, &message, &people, context);
-    let recipient = follow_up::recipient(&headers, &people.recipients, context);
-    let seen = Seen {
-        headers: &headers,
-        people: &people,
-        verdict,
-        recipient: recipient.as_ref(),
-    };
+    let seen = Seen::of(&message, &headers, &people, context);
     if let Some(kind) = unasked(&message, &seen, context) {
         let reason = kind.reason().unwrap_or_default();
         return Ok(silent(kind, reason));
@@ -325,7 +318,7 @@ impl Digest {
     /// The earlier request this speaks of.
     fn follow_up(&self, seen: &Seen<'_>, context: &MailContext<'_>) -> Option<FollowUp> {
         let subject = self.subject.as_deref();
-        let of = follow_up::thread(seen.headers, seen.recipient, subject, context.keys)?;
+        let of = follow_up::thread(seen.headers, seen.recipient.as_ref(), subject, context.keys)?;
         Some(FollowUp {
             of,
             from: self.email.clone(),

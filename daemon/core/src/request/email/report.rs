@@ -12,7 +12,7 @@ use super::headers::Headers;
 use super::scan::{Choice, Source};
 use super::unasked::{Seen, unasked};
 use super::window::{self, Found};
-use super::{Digest, MailContext, digest, follow_up, ids, parse, people, silence};
+use super::{Digest, MailContext, digest, ids, parse, people, silence};
 use crate::request::clean_text;
 use crate::time::Wall;
 
@@ -116,15 +116,8 @@ fn whole(
         ..*context
     };
     let people = people(message);
-    let verdict = super::classify::classify(&headers, message, &people, context);
+    let seen = Seen::of(message, &headers, &people, context);
     let digest = digest(message, &headers, &people, context);
-    let recipient = follow_up::recipient(&headers, &people.recipients, context);
-    let seen = Seen {
-        headers: &headers,
-        people: &people,
-        verdict,
-        recipient: recipient.as_ref(),
-    };
     let unasked = unasked(message, &seen, context);
     let (kind, reason) = match (&unasked, digest.scan.choose()) {
         (Some(kind), _) => (kind.word(), kind.reason()),
@@ -132,7 +125,7 @@ fn whole(
         (None, Choice::One(..)) => ("request", None),
         (None, Choice::None(reason)) => ("needs_info", Some(reason)),
     };
-    let silent = silence(verdict, &people);
+    let silent = silence(seen.verdict, &people);
     problems.extend(part_problems(message));
     let from = people.from.first().map(|(_, address)| address.as_str());
     Report {

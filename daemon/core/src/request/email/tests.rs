@@ -19,19 +19,27 @@ fn read_from(raw: &[u8], envelope_from: Option<&str>) -> Reading {
         .unwrap()
         .as_millisecond();
     let context = MailContext {
-        own_addresses: &own,
-        zone: "Europe/Berlin",
-        region: Some("DE"),
-        dial: &dial,
-        queue: "help",
         received: Wall::from_millis(received),
         envelope: envelope_from.into(),
+        ..context(&own, &dial)
+    };
+    read(raw, &context)
+}
+
+fn context<'a>(own: &'a [String], dial: &'a DialRules) -> MailContext<'a> {
+    MailContext {
+        own_addresses: own,
+        zone: "Europe/Berlin",
+        region: Some("DE"),
+        dial,
+        queue: "help",
+        received: Wall::default(),
+        envelope: Envelope::Unknown,
         authserv_ids: &[],
         recipients: &[],
         keys: None,
         checked: None,
-    };
-    read(raw, &context)
+    }
 }
 
 fn mail(headers: &str, body: &str) -> Reading {

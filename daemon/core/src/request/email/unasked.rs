@@ -17,13 +17,28 @@ pub struct Undelivered {
 }
 
 /// What the headers of a message tell.
-#[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub headers: &'a Headers,
     pub people: &'a People,
     pub verdict: Verdict,
     /// What one of its addresses is for.
-    pub recipient: Option<&'a Recipient>,
+    pub recipient: Option<Recipient>,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn of(
+        message: &Message<'_>,
+        headers: &'a Headers,
+        people: &'a People,
+        context: &MailContext<'_>,
+    ) -> Seen<'a> {
+        Seen {
+            headers,
+            people,
+            verdict: super::classify::classify(headers, message, people, context),
+            recipient: super::follow_up::recipient(headers, &people.recipients, context),
+        }
+    }
 }
 
 /// What a message is that asks for nothing, or of which nobody can say who asks.
@@ -38,7 +53,7 @@ pub(super) fn unasked(
         // Absence is told to the same address (RFC 3834 §4) and is no report.
         let is_plain = is_bounce_address && reason == "null_sender" && !is_answered(seen.headers);
         return Some(match is_formal || is_plain {
-            true => bounce(message, seen.recipient, context),
+            true => bounce(message, seen.recipient.as_ref(), context),
             false => Kind::Machine { reason },
         });
     }

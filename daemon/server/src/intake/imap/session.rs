@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Mailboxes;
 use super::login::{Login, XOAuth2};
-use super::meter::{Allowance, Metered, Wire};
+use super::meter::{Allowance, Metered};
 use crate::config::{Imap, RelayTls};
 use crate::desk::{Aside, Desk, Folder, Message, SpoolError, StoreError};
+use crate::intake::Wire;
 use crate::tls::TlsClient;
 
 /// Longest wait for a connection, and for its encryption.

@@ -1,6 +1,6 @@
 //! Checks against a name server on loopback, alone and in the whole pipeline.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use mail_auth::common::crypto::Ed25519Key;

@@ -17,17 +17,11 @@ fn read_keyed(raw: &str, envelope_from: Option<&str>, rcpt: &str) -> Reading {
     let (own, rcpt) = ([OWN.to_owned()], [rcpt.to_owned()]);
     let (dial, (keys, _)) = (rules(), sent());
     let context = MailContext {
-        own_addresses: &own,
-        zone: "Europe/Berlin",
-        region: Some("DE"),
-        dial: &dial,
-        queue: "help",
         received: Wall::from_millis(1_795_424_400_000), // 2026-11-23T09:00:00Z
         envelope: envelope_from.into(),
-        checked: None,
-        authserv_ids: &[],
         recipients: &rcpt,
         keys: Some(&keys),
+        ..context(&own, &dial)
     };
     read(raw.as_bytes(), &context)
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::peer::Peer;
 use crate::cli::bench::speech;
 
-/// The fastest of so many passes counts: others were disturbed.
+/// All take turns, so that they have the same weather, and the fastest of so many passes counts.
 const PASSES: u32 = 7;
 /// A frame, as calls bring it.
 const FRAME: usize = 160;
@@ -30,13 +30,19 @@ pub(super) fn measure(
         figures.insert(format!("{name}_channel_s_per_cpu_s"), speed.round().into());
         figures.insert(format!("{name}_keys"), keys.into());
     };
-    let (cpu, keys) = fastest(|| single(&sound))?;
-    tell("single", cpu, keys);
-    let (cpu, keys) = fastest(|| batch(&sound))?;
-    tell("batch", cpu, keys);
-    if let Some(peer) = peer {
-        let said = peer.hear(&sound, PASSES)?;
-        tell("against", said.cpu, said.keys.len());
+    let (mut one, mut eight, mut theirs) = (Best::default(), Best::default(), Best::default());
+    for _ in 0..PASSES {
+        one.pass(timed(|| single(&sound))?);
+        eight.pass(timed(|| batch(&sound))?);
+        if let Some(peer) = peer {
+            let said = peer.hear(&sound, 1)?;
+            theirs.pass((said.cpu, said.keys.len()));
+        }
+    }
+    for (name, best) in [("single", one), ("batch", eight), ("against", theirs)] {
+        if let Some((cpu, keys)) = best.0 {
+            tell(name, cpu, keys);
+        }
     }
     Ok(figures)
 }
@@ -57,14 +63,20 @@ fn mixture(seconds: u32, rng: &mut Rng) -> anyhow::Result<Vec<i16>> {
     Ok(sound)
 }
 
-fn fastest(pass: impl Fn() -> usize) -> anyhow::Result<(Duration, usize)> {
-    let (mut best, mut keys) = (Duration::MAX, 0);
-    for _ in 0..PASSES {
-        let before = cpu()?;
-        keys = pass();
-        best = best.min(cpu()?.saturating_sub(before));
+/// The fastest pass, and the keys heard in it.
+#[derive(Default)]
+struct Best(Option<(Duration, usize)>);
+
+impl Best {
+    fn pass(&mut self, pass: (Duration, usize)) {
+        self.0 = Some(self.0.map_or(pass, |best| best.min(pass)));
     }
-    Ok((best, keys))
+}
+
+fn timed(pass: impl Fn() -> usize) -> anyhow::Result<(Duration, usize)> {
+    let before = cpu()?;
+    let keys = pass();
+    Ok((cpu()?.saturating_sub(before), keys))
 }
 
 /// CPU time of this thread.
