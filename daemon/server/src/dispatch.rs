@@ -35,6 +35,8 @@ const BEAT_DOUBT: Duration = Duration::from_secs(25);
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// After a store error, or when no trunk has room.
 const PAUSE_FAILED: Duration = Duration::from_secs(1);
+/// Pause when the clock went back meanwhile.
+const PAUSE_STEPPED: Duration = Duration::from_millis(100);
 const PAUSE_NO_ROOM: Duration = Duration::from_millis(100);
 
 /// What calls are placed with.
@@ -134,6 +136,17 @@ impl Dispatch {
 
     /// One look at everything; how long nothing is to be done.
     async fn turn(&self, pulse: &mut Pulse) -> Result<Duration, StoreError> {
+        let begun = self.clock.wall();
+        let pause = self.turn_by_one_clock(pulse).await?;
+        // What was due by the look may not have been due any more when it was to be taken.
+        match begun.since(self.clock.wall()).is_zero() {
+            true => Ok(pause),
+            false => Ok(pause.min(PAUSE_STEPPED)),
+        }
+    }
+
+    /// The same, while nobody steps the clock back.
+    async fn turn_by_one_clock(&self, pulse: &mut Pulse) -> Result<Duration, StoreError> {
         let now = self.clock.time();
         let shared = self.desk.is_shared();
         self.give_back(&mut pulse.owed).await?;

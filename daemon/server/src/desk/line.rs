@@ -207,6 +207,7 @@ impl Desk {
         self.store
             .write(|tx| Box::pin(clock_step::mend(tx)))
             .await?;
+        self.wake_mail();
         self.wake_line();
         Ok(())
     }

@@ -7,7 +7,8 @@ use super::conn::args;
 use super::node::NODE_LEASE;
 use super::{Conn, Error, trunk};
 
-/// A request that waits for its turn is put off by less than this.
+/// A request that waits for its turn, or a mail that was not tried yet, is put off by less than
+/// this.
 const PUT_OFF_MAX: Duration = Duration::from_secs(120);
 
 /// Brings such times back to now, so that nobody waits for the clock to come round again.
@@ -16,6 +17,12 @@ pub(crate) async fn mend(tx: &mut Conn) -> Result<(), Error> {
     tx.run(
         "update request set not_before = {now}
          where state = 'waiting' and due_at is null and not_before > {now} + $1",
+        args![PUT_OFF_MAX],
+    )
+    .await?;
+    tx.run(
+        "update outbox set next_at = {now}
+         where state = 'pending' and next_at > {now} + $1",
         args![PUT_OFF_MAX],
     )
     .await?;
