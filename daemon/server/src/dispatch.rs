@@ -35,9 +35,9 @@ const BEAT_DOUBT: Duration = Duration::from_secs(25);
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// After a store error, or when no trunk has room.
 const PAUSE_FAILED: Duration = Duration::from_secs(1);
-/// Pause when the clock went back meanwhile.
-const PAUSE_STEPPED: Duration = Duration::from_millis(100);
 const PAUSE_NO_ROOM: Duration = Duration::from_millis(100);
+/// After the clock went back meanwhile, or a request was gone when it was to be called.
+const PAUSE_STEPPED: Duration = Duration::from_millis(100);
 
 /// What calls are placed with.
 #[derive(Clone)]
@@ -71,7 +71,8 @@ impl std::fmt::Debug for Dispatch {
 /// When the regular works were done last.
 struct Pulse {
     beat: Time,
-    reap: Time,
+    /// `None`: it is due.
+    reap: Option<Time>,
     ages: Option<Time>,
     sweep: Time,
     /// Taken from the line and not placed: given back as soon as the store answers, or
@@ -110,7 +111,7 @@ impl Dispatch {
         let now = self.clock.time();
         let mut pulse = Pulse {
             beat: now,
-            reap: now,
+            reap: Some(now),
             ages: None,
             sweep: now,
             owed: Vec::new(),
@@ -121,7 +122,7 @@ impl Dispatch {
                 Err(error) => {
                     tracing::warn!(%error, "the line could not be looked at");
                     // Calls that went on meanwhile write down their news first.
-                    pulse.reap = self.clock.time() + REAP_REST;
+                    pulse.reap = Some(self.clock.time() + REAP_REST);
                     PAUSE_FAILED
                 }
             };
@@ -138,7 +139,8 @@ impl Dispatch {
     async fn turn(&self, pulse: &mut Pulse) -> Result<Duration, StoreError> {
         let begun = self.clock.wall();
         let pause = self.turn_by_one_clock(pulse).await?;
-        // What was due by the look may not have been due any more when it was to be taken.
+        // After a step back, what was due by the look may not have been due any more when it
+        // was to be taken, and pauses were told by another clock.
         match begun.since(self.clock.wall()).is_zero() {
             true => Ok(pause),
             false => Ok(pause.min(PAUSE_STEPPED)),
@@ -155,9 +157,10 @@ impl Dispatch {
             // The moment before the renewal was sent: the lease is at least that long.
             pulse.beat = now;
         }
-        if now.since(pulse.reap) >= if shared { PAUSE_FAILED } else { REAP_EVERY } {
+        let reap_every = if shared { PAUSE_FAILED } else { REAP_EVERY };
+        if pulse.reap.is_none_or(|last| now.since(last) >= reap_every) {
             self.desk.reap().await?;
-            pulse.reap = now;
+            pulse.reap = Some(now);
         }
         if now.since(pulse.sweep) >= SWEEP_EVERY {
             self.desk.sweep().await?;
@@ -192,25 +195,27 @@ impl Dispatch {
             {
                 continue;
             }
-            if let Some(wait) = self.fill(means, &queue.name, &mut pulse.owed).await? {
+            if let Some(wait) = self.fill(means, &queue.name, pulse).await? {
                 pause = pause.min(wait);
             }
         }
         Ok(pause)
     }
 
-    /// Places every call a queue has room for; when to come back, if a trunk is in the way.
-    /// What was taken and not placed is in `owed` when this fails.
+    /// Places every call a queue has room for; when to come back, if a trunk or the clock is in the
+    /// way.
+    /// What was taken and not placed is owed when this fails.
     async fn fill(
         &self,
         means: &Means,
         queue: &str,
-        owed: &mut Vec<Claimed>,
+        pulse: &mut Pulse,
     ) -> Result<Option<Duration>, StoreError> {
         let room = self.desk.take(queue).await?;
         let mut wait = room
             .next
             .map(|at| at.since(self.clock.wall()).max(Duration::from_millis(1)));
+        let owed = &mut pulse.owed;
         *owed = room.claimed;
         owed.reverse();
         while let Some(request) = owed.last()
@@ -225,6 +230,10 @@ impl Dispatch {
                     self.calls.spawn(task.run(withdrawals));
                 }
                 Placed::Gone => {
+                    // Perhaps a clock that stepped on has ended the lease: it is looked after
+                    // at once, for the next look counts on the lease.
+                    pulse.reap = None;
+                    wait = Some(PAUSE_STEPPED);
                     owed.pop();
                 }
                 Placed::NoRoom => {
