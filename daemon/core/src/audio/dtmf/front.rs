@@ -17,7 +17,7 @@ use super::fit::Complex;
 use lanes::Both;
 use pick::Last;
 use tables::{MIDDLES, PERIOD, TONES, TURNS, slot};
-use vector::{FLOOR_ENERGY, Hop, Sound, correlate, energy, filter};
+use vector::{FLOOR_ENERGY, Hop, Sound, correlate, filter};
 
 pub(super) use tables::{hz, to_f64};
 pub(super) use vector::Wave;
@@ -176,10 +176,9 @@ impl<const L: usize> Front<L> {
         let input = &mut self.raw;
         vector::interleave(simd, sound, input);
         let filtered = &mut self.samples[self.count % SAMPLED];
-        filter::<L, FUSED>(input, filtered, &mut self.past);
+        let [raw, energy] = filter::<L, FUSED>(input, filtered, &mut self.past);
         let hop = &mut self.hops[self.count % HOPS];
-        let raw = energy::<L, FUSED>(input);
-        hop.energy = energy::<L, FUSED>(filtered);
+        hop.energy = energy;
         for (c, raw) in raw.into_iter().enumerate() {
             hop.low[c] = (raw - hop.energy[c]).max(0.0);
         }

@@ -161,13 +161,15 @@ fn add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Both sections over a hop; `past` holds what they remember of the one before.
+/// Both sections over a hop; `past` holds what they remember of the one before. Returns the
+/// energy of each channel before and behind them: squares are added while the processor waits
+/// for the sections.
 #[inline(always)]
 pub(super) fn filter<const L: usize, const FUSED: bool>(
     x: &Sound<L>,
     y: &mut Sound<L>,
     past: &mut [[[f32; L]; 2]; 3],
-) {
+) -> [[f32; L]; 2] {
     // Number by number: copied whole, the numbers of one channel would be kept as integers.
     let (mut x2, mut x1) = ([0.0; L], [0.0; L]);
     let (mut u2, mut u1) = ([0.0; L], [0.0; L]);
@@ -177,6 +179,7 @@ pub(super) fn filter<const L: usize, const FUSED: bool>(
         (u2[c], u1[c]) = (past[1][0][c], past[1][1][c]);
         (y2[c], y1[c]) = (past[2][0][c], past[2][1][c]);
     }
+    let (mut before, mut behind) = ([0.0; L], [0.0; L]);
     let [first, second] = &SECTIONS;
     for (x, y) in x.iter().zip(y.iter_mut()) {
         for c in 0..L {
@@ -187,6 +190,8 @@ pub(super) fn filter<const L: usize, const FUSED: bool>(
             let ahead = add::<FUSED>(second.b.1, u1[c], second.b.0 * (u + u2[c]));
             let ahead = add::<FUSED>(-second.a.1, y2[c], ahead);
             y[c] = add::<FUSED>(-second.a.0, y1[c], ahead);
+            before[c] = add::<FUSED>(x[c], x[c], before[c]);
+            behind[c] = add::<FUSED>(y[c], y[c], behind[c]);
             (x2[c], x1[c]) = (x1[c], x[c]);
             (u2[c], u1[c]) = (u1[c], u);
             (y2[c], y1[c]) = (y1[c], y[c]);
@@ -199,26 +204,7 @@ pub(super) fn filter<const L: usize, const FUSED: bool>(
         (past[1][0][c], past[1][1][c]) = (audible(u2[c]), audible(u1[c]));
         (past[2][0][c], past[2][1][c]) = (audible(y2[c]), audible(y1[c]));
     }
-}
-
-/// Sum of squares of each channel, in eight parts as vectors add them.
-#[inline(always)]
-pub(super) fn energy<const L: usize, const FUSED: bool>(sound: &[[f32; L]]) -> [f32; L] {
-    let mut parts = [[0.0f32; L]; 8];
-    for eight in sound.chunks_exact(8) {
-        for (part, sample) in parts.iter_mut().zip(eight) {
-            for c in 0..L {
-                part[c] = add::<FUSED>(sample[c], sample[c], part[c]);
-            }
-        }
-    }
-    let mut sum = [0.0f32; L];
-    for part in parts {
-        for c in 0..L {
-            sum[c] += part[c];
-        }
-    }
-    sum
+    [before, behind]
 }
 
 /// Correlates a hop with all tones; those of channels that are too quiet stay 0. Returns how
