@@ -103,6 +103,7 @@ fn core_has_no_dependency_that_touches_the_world() {
     for forbidden in [
         "tokio",
         "sqlx",
+        "rusqlite",
         "axum",
         "lettre",
         "rsipstack",

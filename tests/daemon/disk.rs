@@ -6,24 +6,31 @@ use std::time::{Duration, Instant};
 
 use crate::support::process::Daemon;
 
-/// Writes of a thread that fail, by their number since its start. The file is opened anew after
-/// a failure, by a thread of its own: the disk is full again and again.
-const FULL: &str = "60..70";
-/// So often it was full and had room again.
-const SPELLS: u32 = 5;
+/// Writes of a thread that fail, by their number since its start: for a spell all, then one of
+/// many. The file is opened anew after each.
+const FULL: [&str; 2] = ["60..90", "60+70"];
+/// So often it is full and has room again.
+const SPELLS: [u32; 2] = [1, 5];
 /// Service is back within this after the disk has room again.
 const BACK: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_full_disk_is_told_loses_nothing_and_is_forgotten() {
+    for (full, spells) in FULL.into_iter().zip(SPELLS) {
+        fill(full, spells);
+    }
+}
+
+/// Asks for calls until the disk was full so often and had room again.
+fn fill(full: &str, wanted: u32) {
     let mut daemon = Daemon::new("");
     daemon.with_tables();
-    daemon.tamper("pwrite64,fdatasync", &format!("error=ENOSPC:when={FULL}"));
+    daemon.tamper("pwrite64,fdatasync", &format!("error=ENOSPC:when={full}"));
     daemon.start();
     let (mut kept, mut refused, mut n) = (Vec::new(), 0, 0);
     let (mut is_full, mut spells) = (false, 0);
     let mut since = Instant::now();
-    while spells < SPELLS {
+    while spells < wanted {
         assert!(
             since.elapsed() < BACK,
             "{} kept, {refused} refused\n{}",

@@ -15,8 +15,7 @@ use helpline::intake::{mail, smtp};
 use helpline::store::Store;
 use helpline_core::phone::DialRules;
 use helpline_core::request::email::{Keys, Reading};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{Row, SqlitePool};
+use rusqlite::{Connection, OpenFlags};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -30,7 +29,7 @@ struct Post {
     address: SocketAddr,
     desk: Arc<Desk>,
     receiver: Arc<smtp::Receiver>,
-    rows: SqlitePool,
+    rows: Connection,
     stop: CancellationToken,
     serving: Option<JoinHandle<()>>,
     _folder: tempfile::TempDir,
@@ -82,13 +81,8 @@ async fn post_with(change: impl FnOnce(&mut Config), reader: mail::Reader) -> Po
         stop.clone(),
         reader,
     ));
-    let options = SqliteConnectOptions::new()
-        .filename(database(folder.path()))
-        .read_only(true);
-    let rows = SqlitePoolOptions::new()
-        .connect_with(options)
-        .await
-        .unwrap();
+    let file = database(folder.path());
+    let rows = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     Post {
         address,
         desk,
@@ -114,17 +108,12 @@ impl Post {
     async fn filed(&self, count: usize) -> Vec<(String, String, Option<String>)> {
         let wait = async {
             loop {
-                let rows = sqlx::query(
+                let filed = self.all(
                     "select id, kind, reason from mail_in where state in ('done', 'quarantined') order by created_at, id",
-                )
-                .fetch_all(&self.rows)
-                .await
-                .unwrap();
-                if rows.len() >= count {
-                    return rows
-                        .iter()
-                        .map(|r| (r.get(0), r.get(1), r.get(2)))
-                        .collect::<Vec<_>>();
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                );
+                if filed.len() >= count {
+                    return filed;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -134,12 +123,19 @@ impl Post {
             .expect("the mail was not filed in time")
     }
 
-    async fn spooled_ids(&self) -> BTreeSet<String> {
-        let rows = sqlx::query("select id from mail_in")
-            .fetch_all(&self.rows)
-            .await
-            .unwrap();
-        rows.iter().map(|r| r.get(0)).collect()
+    fn all<T>(&self, text: &str, read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
+        let mut statement = self.rows.prepare(text).unwrap();
+        let rows = statement.query_map([], read).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    fn count(&self, table: &str) -> i64 {
+        self.all(&format!("select count(*) from {table}"), |row| row.get(0))[0]
+    }
+
+    fn spooled_ids(&self) -> BTreeSet<String> {
+        let ids = self.all("select id from mail_in", |row| row.get(0));
+        ids.into_iter().collect()
     }
 
     async fn connect(&self) -> Peer {
@@ -239,30 +235,16 @@ async fn a_mail_becomes_a_request_with_an_acknowledgement() {
     let reply = peer.expect("250 2.0.0 queued as ").await;
     let id = reply.rsplit(' ').next().unwrap().to_owned();
     // Promised is stored, before any work.
-    assert!(post.spooled_ids().await.contains(&id));
+    assert!(post.spooled_ids().contains(&id));
     peer.say("QUIT\r\n").await;
     assert!(peer.rest().await.starts_with("221 2.0.0"));
     let filed = post.filed(1).await;
     assert_eq!(filed[0], (id, "request".into(), None));
-    let row = sqlx::query("select number, channel, email from request")
-        .fetch_one(&post.rows)
-        .await
-        .unwrap();
-    let got: (String, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
-    assert_eq!(
-        got,
-        (
-            "+4930901820".into(),
-            "smtp".into(),
-            Some("ada@cust.test".into())
-        )
-    );
-    let acks: i64 = sqlx::query("select count(*) from outbox")
-        .fetch_one(&post.rows)
-        .await
-        .unwrap()
-        .get(0);
-    assert_eq!(acks, 1);
+    let got: Vec<[String; 3]> = post.all("select number, channel, email from request", |row| {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+    });
+    assert_eq!(got, [["+4930901820", "smtp", "ada@cust.test"]]);
+    assert_eq!(post.count("outbox"), 1);
     assert_eq!(post.desk.snapshot().await.unwrap().counts.spool, 0);
 }
 
@@ -279,12 +261,7 @@ async fn the_same_mail_again_is_a_duplicate() {
     let mut kinds: Vec<String> = post.filed(2).await.into_iter().map(|f| f.1).collect();
     kinds.sort();
     assert_eq!(kinds, ["duplicate", "request"]);
-    let requests: i64 = sqlx::query("select count(*) from request")
-        .fetch_one(&post.rows)
-        .await
-        .unwrap()
-        .get(0);
-    assert_eq!(requests, 1);
+    assert_eq!(post.count("request"), 1);
 }
 
 #[tokio::test]
@@ -319,12 +296,7 @@ async fn machines_and_empty_mails_make_no_request() {
         filed.contains(&("quarantine".into(), "no_headers".into())),
         "{filed:?}"
     );
-    let requests: i64 = sqlx::query("select count(*) from request")
-        .fetch_one(&post.rows)
-        .await
-        .unwrap()
-        .get(0);
-    assert_eq!(requests, 0);
+    assert_eq!(post.count("request"), 0);
 }
 
 static POISON_READS: AtomicU32 = AtomicU32::new(0);
@@ -410,7 +382,7 @@ async fn no_ending_but_the_true_one_lets_a_second_message_in() {
         assert_eq!(peer.hear().await.get(..9), Some("550 5.5.2"), "{ending:?}");
         assert_eq!(peer.rest().await, "", "{ending:?}");
     }
-    assert!(post.spooled_ids().await.is_empty());
+    assert!(post.spooled_ids().is_empty());
 }
 
 #[tokio::test]
@@ -429,7 +401,7 @@ async fn nothing_is_relayed() {
         assert!(!sent, "{rcpt}: {text}");
         assert!(text.contains("<** 5"), "{rcpt}: {text}");
     }
-    assert!(post.spooled_ids().await.is_empty());
+    assert!(post.spooled_ids().is_empty());
 }
 
 #[tokio::test]
@@ -475,7 +447,7 @@ async fn a_message_beyond_the_limit_is_refused_and_not_stored() {
     peer.say(format!("{}.\r\n", "0123456789abcdef\r\n".repeat(1_500)))
         .await;
     peer.expect("552 5.3.4").await;
-    assert_eq!(post.spooled_ids().await.len(), 1);
+    assert_eq!(post.spooled_ids().len(), 1);
 }
 
 #[tokio::test]
@@ -495,7 +467,7 @@ async fn a_socket_that_dies_in_a_message_leaves_nothing() {
     tokio::time::timeout(PATIENCE, closed)
         .await
         .expect("connections stay counted");
-    assert!(post.spooled_ids().await.is_empty());
+    assert!(post.spooled_ids().is_empty());
 }
 
 #[tokio::test]
@@ -521,7 +493,7 @@ async fn hundred_connections_at_once_lose_nothing_and_the_next_is_told_to_come_a
         promised.insert(reply.rsplit(' ').next().unwrap().to_owned());
     }
     assert_eq!(promised.len(), 100);
-    assert!(promised.is_subset(&post.spooled_ids().await));
+    assert!(promised.is_subset(&post.spooled_ids()));
     post.filed(100).await;
 }
 
@@ -565,6 +537,6 @@ async fn stopping_finishes_the_message_and_then_says_so() {
         .await
         .expect("the receiver does not stop")
         .unwrap();
-    assert_eq!(post.spooled_ids().await.len(), 1);
+    assert_eq!(post.spooled_ids().len(), 1);
     assert!(TcpStream::connect(post.address).await.is_err());
 }

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use helpline_core::time::Wall;
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Postgres, Row as _};
 
 use super::Error;
+use super::embedded::{self, Embedded};
 
 /// A connection inside a transaction.
 pub(crate) enum Conn {
-    /// The embedded database.
-    Sqlite(SqliteConnection),
-    /// A reading connection of the embedded database.
-    Reader(PoolConnection<Sqlite>),
+    /// The embedded database: it works in the call, on the caller's thread.
+    Sqlite(Embedded),
     /// PostgreSQL.
     Postgres(PoolConnection<Postgres>),
 }
@@ -27,7 +26,7 @@ pub(super) enum Val {
 
 /// A row of either database.
 pub(super) enum Row {
-    Sqlite(sqlx::sqlite::SqliteRow),
+    Sqlite(embedded::Row),
     Postgres(sqlx::postgres::PgRow),
 }
 
@@ -39,8 +38,8 @@ pub(super) use args;
 
 /// Binds every value in order.
 macro_rules! bound {
-    ($db:ty, $sql:expr, $args:expr) => {{
-        let mut query = sqlx::query::<$db>(AssertSqlSafe($sql));
+    ($sql:expr, $args:expr) => {{
+        let mut query = sqlx::query::<Postgres>(AssertSqlSafe($sql));
         for value in $args {
             query = match value {
                 Val::Text(v) => query.bind(v),
@@ -76,15 +75,8 @@ impl Conn {
     pub(super) async fn run(&mut self, sql: &'static str, args: Vec<Val>) -> Result<u64, Error> {
         let text = self.text(sql);
         Ok(match self {
-            Conn::Sqlite(c) => bound!(Sqlite, text, args).execute(c).await?.rows_affected(),
-            Conn::Reader(c) => bound!(Sqlite, text, args)
-                .execute(&mut **c)
-                .await?
-                .rows_affected(),
-            Conn::Postgres(c) => bound!(Postgres, text, args)
-                .execute(&mut **c)
-                .await?
-                .rows_affected(),
+            Conn::Sqlite(c) => c.run(&text, &args)?,
+            Conn::Postgres(c) => bound!(text, args).execute(&mut **c).await?.rows_affected(),
         })
     }
 
@@ -105,9 +97,11 @@ impl Conn {
         args: Vec<Val>,
     ) -> Result<Vec<Row>, Error> {
         Ok(match self {
-            Conn::Sqlite(c) => sqlite_rows(bound!(Sqlite, text, args).fetch_all(c).await?),
-            Conn::Reader(c) => sqlite_rows(bound!(Sqlite, text, args).fetch_all(&mut **c).await?),
-            Conn::Postgres(c) => bound!(Postgres, text, args)
+            Conn::Sqlite(c) => {
+                let rows = c.rows(&text, &args)?.into_iter();
+                rows.map(Row::Sqlite).collect()
+            }
+            Conn::Postgres(c) => bound!(text, args)
                 .fetch_all(&mut **c)
                 .await?
                 .into_iter()
@@ -136,12 +130,7 @@ impl Conn {
     /// Statements without values, several in one text (transactions, migrations).
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), Error> {
         match self {
-            Conn::Sqlite(c) => {
-                sqlx::raw_sql(sql).execute(c).await?;
-            }
-            Conn::Reader(c) => {
-                sqlx::raw_sql(sql).execute(&mut **c).await?;
-            }
+            Conn::Sqlite(c) => c.script(sql)?,
             Conn::Postgres(c) => {
                 sqlx::raw_sql(sql).execute(&mut **c).await?;
             }
@@ -157,10 +146,6 @@ impl Conn {
     }
 }
 
-fn sqlite_rows(rows: Vec<sqlx::sqlite::SqliteRow>) -> Vec<Row> {
-    rows.into_iter().map(Row::Sqlite).collect()
-}
-
 fn empty(column: usize) -> Error {
     Error::Damaged(format!(
         "column {column} of a row is empty where it must not be"
@@ -172,7 +157,7 @@ macro_rules! getter {
     ($name:ident, $opt:ident, $type:ty) => {
         pub(super) fn $opt(&self, column: usize) -> Result<Option<$type>, Error> {
             Ok(match self {
-                Row::Sqlite(row) => row.try_get(column)?,
+                Row::Sqlite(row) => row.$name(column)?,
                 Row::Postgres(row) => row.try_get(column)?,
             })
         }
@@ -190,7 +175,7 @@ impl Row {
 
     pub(super) fn opt_int(&self, column: usize) -> Result<Option<i64>, Error> {
         Ok(match self {
-            Row::Sqlite(row) => row.try_get(column)?,
+            Row::Sqlite(row) => row.int(column)?,
             // A number that stands in the statement is an int4 there.
             Row::Postgres(row) => match row.try_get(column) {
                 Err(sqlx::Error::ColumnDecode { .. }) => {

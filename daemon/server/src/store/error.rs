@@ -37,7 +37,7 @@ impl From<sqlx::Error> for Error {
         use sqlx::Error as E;
         match &error {
             E::RowNotFound => Error::NotFound,
-            E::Database(db) => of_database(db.code().as_deref(), db.message()),
+            E::Database(db) => Error::of_database(db.code().as_deref(), db.message()),
             E::Io(_)
             | E::Tls(_)
             | E::Protocol(_)
@@ -50,21 +50,23 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// PostgreSQL gives five characters (SQLSTATE), SQLite its extended number.
-fn of_database(code: Option<&str>, message: &str) -> Error {
-    let code = code.unwrap_or_default();
-    if code.len() == 5 {
-        return match code.get(..2).unwrap_or_default() {
-            "40" => Error::Conflict,
-            "08" | "53" | "57" | "58" | "25" => Error::Unavailable(message.to_owned()),
+impl Error {
+    /// PostgreSQL gives five characters (SQLSTATE), SQLite its extended number.
+    pub(super) fn of_database(code: Option<&str>, message: &str) -> Error {
+        let code = code.unwrap_or_default();
+        if code.len() == 5 {
+            return match code.get(..2).unwrap_or_default() {
+                "40" => Error::Conflict,
+                "08" | "53" | "57" | "58" | "25" => Error::Unavailable(message.to_owned()),
+                _ => Error::Damaged(format!("{code} {message}")),
+            };
+        }
+        // The low byte of an extended code is the primary one: 5 busy, 8 read-only,
+        // 10 I/O, 11 corrupt, 13 full, 14 cannot open.
+        match code.parse::<i32>().map(|c| c & 0xff) {
+            Ok(5 | 6 | 8 | 10 | 13 | 14) => Error::Unavailable(message.to_owned()),
             _ => Error::Damaged(format!("{code} {message}")),
-        };
-    }
-    // The low byte of an extended code is the primary one: 5 busy, 8 read-only,
-    // 10 I/O, 11 corrupt, 13 full, 14 cannot open.
-    match code.parse::<i32>().map(|c| c & 0xff) {
-        Ok(5 | 6 | 8 | 10 | 13 | 14) => Error::Unavailable(message.to_owned()),
-        _ => Error::Damaged(format!("{code} {message}")),
+        }
     }
 }
 
@@ -88,7 +90,7 @@ mod tests {
             ("2067", false), // SQLITE_CONSTRAINT_UNIQUE
             ("", false),
         ] {
-            let error = of_database(Some(code), "x");
+            let error = Error::of_database(Some(code), "x");
             assert_eq!(error.is_temporary(), temporary, "{code}: {error:?}");
         }
     }

@@ -64,9 +64,9 @@ pub(crate) async fn waiting(tx: &mut Conn) -> Result<u64, Error> {
 pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
     let rcpt = serde_json::to_string(&mail.rcpt).map_err(|e| Error::Damaged(e.to_string()))?;
     tx.run(
-        "insert into mail_in (id, via, peer, helo, auth_user, mail_from, rcpt, raw, size_bytes, state,
+        "insert into mail_in (id, via, peer, helo, auth_user, mail_from, rcpt, size_bytes, state,
            created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'spooled', {now})",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, 'spooled', {now})",
         args![
             mail.id.as_str(),
             mail.via,
@@ -75,9 +75,18 @@ pub(crate) async fn spool(tx: &mut Conn, mail: &NewMail) -> Result<(), Error> {
             mail.auth_user.clone(),
             mail.mail_from.clone(),
             rcpt,
-            mail.raw.clone(),
             i64::try_from(mail.raw.len()).unwrap_or(i64::MAX),
         ],
+    )
+    .await?;
+    keep_raw(tx, &mail.id, &mail.raw).await
+}
+
+/// Keeps the bytes of a message.
+pub(super) async fn keep_raw(tx: &mut Conn, id: &MailInId, raw: &[u8]) -> Result<(), Error> {
+    tx.run(
+        "insert into mail_raw (id, raw) values ($1, $2)",
+        args![id.as_str(), raw.to_vec()],
     )
     .await
     .map(|_| ())
@@ -105,7 +114,8 @@ pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error
              update mail_in set state = 'working', attempts = attempts + 1, epoch = epoch + 1,
                lease_until = {now} + $1
              where id in (select id from c) and state in ('spooled', 'working')
-             returning id, mail_from, rcpt, raw, coalesce(received_at, created_at), attempts, epoch,
+             returning id, mail_from, rcpt, (select raw from mail_raw r where r.id = mail_in.id),
+               coalesce(received_at, created_at), attempts, epoch,
                via, peer, helo, case when auth_user is not null then 1 else 0 end",
             args![LEASE, limit],
         )
@@ -253,7 +263,7 @@ pub(crate) async fn set_aside(tx: &mut Conn, limit: u32) -> Result<Vec<SetAside>
 /// The bytes of a message as it came; `None` if there is none of this id, or they are gone.
 pub(crate) async fn raw(tx: &mut Conn, id: &MailInId) -> Result<Option<Vec<u8>>, Error> {
     let row = tx
-        .row("select raw from mail_in where id = $1", args![id.as_str()])
+        .row("select raw from mail_raw where id = $1", args![id.as_str()])
         .await?;
     row.map_or(Ok(None), |row| row.opt_bytes(0))
 }
@@ -265,7 +275,7 @@ pub(crate) async fn again(tx: &mut Conn, id: &MailInId) -> Result<bool, Error> {
         .row(
             "update mail_in set state = 'spooled', attempts = 0, epoch = epoch + 1, kind = null,
                reason = null, moved_at = null
-             where id = $1 and state = 'quarantined' and raw is not null returning content_hash",
+             where id = $1 and state = 'quarantined' returning content_hash",
             args![id.as_str()],
         )
         .await?;

@@ -7,7 +7,7 @@ use helpline_core::oauth::Tokens;
 use helpline_core::time::Wall;
 
 use super::conn::args;
-use super::{Conn, Error, alarm};
+use super::{Conn, Error, alarm, mail};
 
 /// A node looks after a mailbox for so long without a word.
 const LEASE: Duration = Duration::from_secs(60);
@@ -118,14 +118,13 @@ pub(crate) async fn spool(
             }
             None => "spooled",
         };
-        tx.run(
-            "insert into mail_in (id, peer, helo, rcpt, raw, size_bytes, state, kind, reason, via,
+        let new = tx.run(
+            "insert into mail_in (id, peer, helo, rcpt, size_bytes, state, kind, reason, via,
                received_at, mailbox, uid_validity, uid, created_at)
-             values ($1, '', '', '[]', $2, $3, $4, $5, $6, 'imap', $7, $8, $9, $10, {now})
+             values ($1, '', '', '[]', $2, $3, $4, $5, 'imap', $6, $7, $8, $9, {now})
              on conflict do nothing",
             args![
                 message.id.as_str(),
-                message.raw.clone(),
                 i64::try_from(message.raw.len()).unwrap_or(i64::MAX),
                 state,
                 message.set_aside.map(|_| "quarantine"),
@@ -135,8 +134,10 @@ pub(crate) async fn spool(
                 i64::from(folder.validity),
                 i64::from(message.uid),
             ],
-        )
-        .await?;
+        );
+        if new.await? > 0 {
+            mail::keep_raw(tx, &message.id, &message.raw).await?;
+        }
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub(crate) mod caller;
 pub(crate) mod claim;
 mod conn;
 pub(crate) mod customer;
+mod embedded;
 mod error;
 pub(crate) mod estimate;
 pub(crate) mod key;
@@ -29,6 +30,7 @@ mod numbers;
 pub mod outbox;
 pub mod peek;
 pub(crate) mod promise;
+mod readers;
 pub mod report;
 pub(crate) mod request;
 pub(crate) mod slot;
@@ -47,7 +49,6 @@ use std::time::Duration;
 
 use helpline_core::time::Wall;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -72,6 +73,7 @@ pub(crate) use trunk::Offer;
 pub use trunk::Spent;
 
 pub(crate) use conn::Conn;
+use embedded::Embedded;
 
 /// A future an operation returns; it borrows the connection.
 pub(crate) type Turn<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
@@ -80,8 +82,6 @@ pub(crate) type Turn<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Se
 const OPERATION_LIMIT: Duration = Duration::from_secs(10);
 /// How often an operation is repeated when another transaction came first.
 const CONFLICT_TRIES: u32 = 4;
-/// Connections that read the embedded database beside its writer.
-const READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
 
@@ -91,7 +91,7 @@ enum Db {
     /// One writer; readers of their own.
     Sqlite {
         writer: writer::Writer,
-        readers: SqlitePool,
+        readers: readers::Readers,
     },
     /// Operations run to their end where they are called, on one connection: with a
     /// clock that only moves when asked to, nothing may happen beside it.
@@ -143,16 +143,13 @@ impl Store {
     pub async fn open_sqlite(dir: &Path, clock: &Clock) -> Result<Store, Error> {
         let lock = lock_folder(dir)?;
         let file = dir.join("helpline.db");
-        let mut conn = writer::connect(&file, clock.is_virtual()).await?;
+        let mut conn = Conn::Sqlite(Embedded::writer(&file, clock.is_virtual())?);
         migrate::run(&mut conn, clock.is_virtual()).await?;
         let mail_key = mail_key::keep(&mut conn).await?;
         let db = if clock.is_virtual() {
             Db::Inline(Arc::new(writer::Inline::new(conn)))
         } else {
-            let readers = SqlitePoolOptions::new()
-                .max_connections(READERS)
-                .acquire_timeout(OPERATION_LIMIT)
-                .connect_lazy_with(writer::options(&file, false).pragma("query_only", "on"));
+            let readers = readers::Readers::start(&file)?;
             let writer = writer::Writer::start(conn, file)?;
             Db::Sqlite { writer, readers }
         };
@@ -264,11 +261,7 @@ impl Store {
         let Db::Sqlite { readers, .. } = &self.db else {
             return self.write(op).await;
         };
-        limited(async {
-            let mut conn = Conn::Reader(readers.acquire().await?);
-            op(&mut conn).await
-        })
-        .await
+        limited(readers.run(op)).await
     }
 }
 

@@ -1,14 +1,16 @@
 //! Reading a store from outside the daemon, which may be running: nothing is written and
 //! nothing is locked.
 
+use std::path::PathBuf;
+
 use helpline_core::id::{MailInId, RequestId};
 use helpline_core::time::Wall;
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::sqlite::SqlitePoolOptions;
-use sqlx::{PgPool, SqlitePool};
 
 use super::call::{self, TraceRow, TracedCall};
-use super::{Conn, Error, mail, mail_key, report, writer};
+use super::embedded::Embedded;
+use super::{Conn, Error, mail, mail_key, report};
 use crate::config;
 
 /// A store that is only read.
@@ -17,7 +19,7 @@ pub struct Peek(Pool);
 
 #[derive(Debug)]
 enum Pool {
-    Sqlite(SqlitePool),
+    Sqlite(PathBuf),
     Postgres(PgPool),
 }
 
@@ -38,14 +40,13 @@ impl Peek {
             let why = format!("{}: there is no such database", file.display());
             return Err(Error::Unavailable(why));
         }
-        let options = writer::options(&file, false).pragma("query_only", "on");
-        let pool = SqlitePoolOptions::new().max_connections(1);
-        Ok(Peek(Pool::Sqlite(pool.connect_with(options).await?)))
+        Embedded::reader(&file)?;
+        Ok(Peek(Pool::Sqlite(file)))
     }
 
     async fn conn(&self) -> Result<Conn, Error> {
         Ok(match &self.0 {
-            Pool::Sqlite(pool) => Conn::Reader(pool.acquire().await?),
+            Pool::Sqlite(file) => Conn::Sqlite(Embedded::reader(file)?),
             Pool::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
         })
     }

@@ -5,17 +5,16 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use helpline_core::time::Wall;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::embedded::Embedded;
 use super::{Conn, Error, Turn, migrate};
 
 /// Operations that may wait; beyond that callers wait to hand theirs over.
@@ -25,14 +24,38 @@ const BATCH_MAX: usize = 256;
 /// Work in one commit: many share an fsync, and none waits long for the others.
 const BATCH_WORK: Duration = Duration::from_millis(40);
 
-/// Memory for pages of the file, in KiB (negative, as SQLite writes it).
-const CACHE_KIB: &str = "-65536";
-/// Pages of the log that are copied into the file at once: 64 MiB. Requests touch index pages
-/// all over the file, so most pages of a short log would be copied again with the next one.
-const LOG_PAGES: &str = "16000";
+pub(super) type Answer = Result<Box<dyn Any + Send>, Error>;
+/// An operation whose answer may be of any type.
+pub(super) type Op =
+    Box<dyn for<'c> Fn(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send + Sync>;
 
-type Answer = Result<Box<dyn Any + Send>, Error>;
-type Op = Box<dyn for<'c> Fn(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send + Sync>;
+/// Hides the type of an operation's answer.
+pub(super) fn any<T, F>(op: F) -> Op
+where
+    T: Send + 'static,
+    F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
+{
+    Box::new(move |conn| {
+        let turn = op(conn);
+        Box::pin(async move {
+            let value: Box<dyn Any + Send> = Box::new(turn.await?);
+            Ok(value)
+        })
+    })
+}
+
+/// Waits for an answer of that type.
+pub(super) async fn answered<T: 'static>(answer: oneshot::Receiver<Answer>) -> Result<T, Error> {
+    let value = answer.await.map_err(|_| stopped())??;
+    value
+        .downcast::<T>()
+        .map(|boxed| *boxed)
+        .map_err(|_| Error::Damaged("an answer has the wrong type".into()))
+}
+
+pub(super) fn stopped() -> Error {
+    Error::Unavailable("the store has stopped".into())
+}
 
 enum Order {
     Run(Op, oneshot::Sender<Answer>),
@@ -45,40 +68,9 @@ pub(super) struct Writer {
     to: mpsc::Sender<Order>,
 }
 
-/// How the embedded database is opened.
-pub(super) fn options(file: &Path, virtual_clock: bool) -> SqliteConnectOptions {
-    // FULL: with NORMAL a power cut may lose the last commits, which is a second call.
-    // Under a virtual clock only tests run, and they do not pull plugs.
-    let synchronous = if virtual_clock {
-        SqliteSynchronous::Off
-    } else {
-        SqliteSynchronous::Full
-    };
-    SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .disable_statement_logging()
-}
-
-/// Opens the file for writing. A line of some ten thousand fits into its memory: else each
-/// index page that a row touches is read from the file again.
-pub(super) async fn connect(file: &Path, virtual_clock: bool) -> Result<Conn, Error> {
-    let options = options(file, virtual_clock)
-        .pragma("cache_size", CACHE_KIB)
-        .pragma("wal_autocheckpoint", LOG_PAGES);
-    Ok(Conn::Sqlite(
-        SqliteConnection::connect_with(&options).await?,
-    ))
-}
-
 impl Writer {
     /// Starts the writer; it ends when every handle is gone or at [`Writer::close`]. It has a
-    /// thread of its own: each statement is a turn of two threads, and those of the runtime
-    /// take twice as long to be woken.
+    /// thread of its own: its statements run there.
     pub(super) fn start(conn: Conn, file: PathBuf) -> Result<Writer, Error> {
         let (to, from) = mpsc::channel(WAITING_MAX);
         let runtime = tokio::runtime::Handle::current();
@@ -99,23 +91,9 @@ impl Writer {
         F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let op: Op = Box::new(move |conn| {
-            let turn = op(conn);
-            Box::pin(async move {
-                let value: Box<dyn Any + Send> = Box::new(turn.await?);
-                Ok(value)
-            })
-        });
-        let gone = || Error::Unavailable("the store has stopped".into());
-        self.to
-            .send(Order::Run(op, reply))
-            .await
-            .map_err(|_| gone())?;
-        let value = answer.await.map_err(|_| gone())??;
-        value
-            .downcast::<T>()
-            .map(|boxed| *boxed)
-            .map_err(|_| Error::Damaged("an answer has the wrong type".into()))
+        let sent = self.to.send(Order::Run(any(op), reply)).await;
+        sent.map_err(|_| stopped())?;
+        answered(answer).await
     }
 
     /// Commits what waits and closes the file.
@@ -141,7 +119,7 @@ async fn serve(mut conn: Option<Conn>, file: PathBuf, mut from: mpsc::Receiver<O
         let mut answers = Answers::default();
         let ready = match conn.take() {
             Some(conn) => Ok(conn),
-            None => connect(&file, false).await,
+            None => Embedded::writer(&file, false).map(Conn::Sqlite),
         };
         let result = match ready {
             Ok(mut open) => {
@@ -165,10 +143,7 @@ async fn serve(mut conn: Option<Conn>, file: PathBuf, mut from: mpsc::Receiver<O
             break;
         }
     }
-    if let Some(Conn::Sqlite(conn)) = conn {
-        // The file is consistent even if closing fails.
-        let _ = conn.close().await;
-    }
+    drop(conn);
     if let Some(reply) = closer {
         // The closer may have gone away.
         let _ = reply.send(());
@@ -343,19 +318,8 @@ impl Inline {
     }
 
     pub(super) fn close(&self) {
-        let open = self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Open {
-            conn: Conn::Sqlite(conn),
-            ..
-        }) = open
-        {
-            // The file is consistent even if closing fails.
-            let _ = block_on(conn.close());
-        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(open.take());
     }
 }
 
@@ -368,9 +332,8 @@ impl Wake for Unpark {
     }
 }
 
-/// Drives `future` on this thread. The database works on a thread of its own, so the
-/// future needs nothing from the runtime that is held up meanwhile.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Drives `future` on this thread.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut future = std::pin::pin!(future);

@@ -4,6 +4,7 @@ use super::fields::Fields;
 use super::headers::Headers;
 use super::scan::{Choice, Rules, Scan, Source};
 use super::token::{Keys, Recipient};
+use super::unasked::Seen;
 use super::window::Found;
 use super::{MailContext, country_of, ids, tag, wanted};
 use crate::phone::PhoneNumber;
@@ -83,15 +84,14 @@ pub(super) fn recipient(
 /// The request a message names: by the address it came to, by a mail of ours it answers, by the
 /// tag in its subject.
 pub(super) fn thread(
-    headers: &Headers,
-    recipient: Option<&Recipient>,
+    seen: &Seen<'_>,
     subject: Option<&str>,
     keys: Option<&Keys>,
 ) -> Option<Thread> {
-    if let Some(Recipient::Reply(request)) = recipient {
+    if let Some(Recipient::Reply(request)) = &seen.recipient {
         return Some(Thread::Signed(request.clone()));
     }
-    let answered = |name: &str| -> Vec<String> { headers.all(name).flat_map(ids).collect() };
+    let answered = |name: &str| -> Vec<String> { seen.headers.all(name).flat_map(ids).collect() };
     let (reply_to, references) = (answered("in-reply-to"), answered("references"));
     let newest_first = references.iter().rev().take(IDS_MAX);
     let known = reply_to.iter().take(IDS_MAX).chain(newest_first);

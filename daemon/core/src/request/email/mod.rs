@@ -222,8 +222,7 @@ fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError>
         let reason = kind.reason().unwrap_or_default();
         return Ok(silent(kind, reason));
     }
-    let digest = digest(&message, &headers, &people, context);
-    Ok(digest.reading(&seen, context))
+    Ok(digest(&message, &seen, context).reading(&seen, context))
 }
 
 fn parse(raw: &[u8]) -> Result<Message<'_>, ReadError> {
@@ -245,35 +244,25 @@ struct Digest {
     language: Option<&'static str>,
     scan: Scan,
     found: Found,
-    /// What it asks if it speaks of an earlier request.
-    wish: Wish,
+    /// The earlier request it speaks of, and what it asks of that.
+    follow_up: Option<FollowUp>,
 }
 
-fn digest(
-    message: &Message<'_>,
-    headers: &Headers,
-    people: &People,
-    context: &MailContext<'_>,
-) -> Digest {
+fn digest(message: &Message<'_>, seen: &Seen<'_>, context: &MailContext<'_>) -> Digest {
     let subject = message.subject().and_then(|s| clean_text(s, 998, false));
     let body = body::read(message);
     let is_forward = subject.as_deref().is_some_and(is_forward);
     let parts = reply_text::split(&body.text, is_forward);
     let fields = fields::read(&parts.reply).or(&body.fields);
-    let from = people.from.first();
+    let from = seen.people.from.first();
     let email = from.and_then(|(_, address)| clean_text(address, LINE_CHARS_MAX, false));
-    let name = fields
-        .name
-        .as_deref()
-        .or(from.and_then(|(name, _)| name.as_deref()));
-    let name = name.and_then(|n| clean_text(n, LINE_CHARS_MAX, false));
-    let page = fields
-        .page
-        .as_deref()
-        .and_then(clean_page)
-        .or_else(|| only_link(&parts.reply));
-    let told = headers.first("content-language").and_then(language::named);
-    let language = told.or_else(|| language::guess(&parts.reply));
+    let name = from.and_then(|(name, _)| name.as_deref());
+    let name = fields.name.as_deref().or(name);
+    let page = fields.page.as_deref().and_then(clean_page);
+    let told = seen.headers.first("content-language");
+    let language = told
+        .and_then(language::named)
+        .or_else(|| language::guess(&parts.reply));
     let (scan, number) = find_number(
         context,
         email.as_deref(),
@@ -293,42 +282,36 @@ fn digest(
             language,
         )
     };
-    let found = window(number.as_ref(), subject.as_deref());
-    // The subject of an answer is older than the answer.
-    let writer = email.as_deref();
-    let written = follow_up::written_number(context, writer, &fields, &parts.reply);
-    let wish = follow_up::wish(&parts.reply, written, context, |number| {
-        window(number, None)
-    });
+    let wish = || {
+        let writer = email.as_deref();
+        let written = follow_up::written_number(context, writer, &fields, &parts.reply);
+        // The subject of an answer is older than the answer.
+        follow_up::wish(&parts.reply, written, context, |number| {
+            window(number, None)
+        })
+    };
+    let thread = follow_up::thread(seen, subject.as_deref(), context.keys);
     Digest {
+        follow_up: thread.map(|of| FollowUp {
+            of,
+            from: email.clone(),
+            is_trusted: seen.verdict == Verdict::Answer,
+            wish: wish(),
+        }),
+        found: window(number.as_ref(), subject.as_deref()),
+        name: name.and_then(|n| clean_text(n, LINE_CHARS_MAX, false)),
+        page: page.or_else(|| only_link(&parts.reply)),
         subject,
         body,
         parts,
         email,
-        name,
-        page,
         language,
         scan,
-        found,
-        wish,
     }
 }
 
 impl Digest {
-    /// The earlier request this speaks of.
-    fn follow_up(&self, seen: &Seen<'_>, context: &MailContext<'_>) -> Option<FollowUp> {
-        let subject = self.subject.as_deref();
-        let of = follow_up::thread(seen.headers, seen.recipient.as_ref(), subject, context.keys)?;
-        Some(FollowUp {
-            of,
-            from: self.email.clone(),
-            is_trusted: seen.verdict == Verdict::Answer,
-            wish: self.wish.clone(),
-        })
-    }
-
     fn reading(self, seen: &Seen<'_>, context: &MailContext<'_>) -> Reading {
-        let follow_up = self.follow_up(seen, context).map(Box::new);
         let (when, zone, window_unclear) = wanted(&self.found, context);
         let kind = match self.scan.choose() {
             Choice::None(reason) => Kind::NeedsInfo { reason },
@@ -361,7 +344,7 @@ impl Digest {
             .map(|(_, address)| address.as_str());
         Reading {
             kind,
-            follow_up,
+            follow_up: self.follow_up.map(Box::new),
             auth: authres::known(seen.headers, context, from),
             auto_reply: ack.is_some(),
             silent_reason,

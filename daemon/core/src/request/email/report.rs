@@ -117,11 +117,11 @@ fn whole(
     };
     let people = people(message);
     let seen = Seen::of(message, &headers, &people, context);
-    let digest = digest(message, &headers, &people, context);
+    let digest = digest(message, &seen, context);
     let unasked = unasked(message, &seen, context);
     let (kind, reason) = match (&unasked, digest.scan.choose()) {
         (Some(kind), _) => (kind.word(), kind.reason()),
-        (None, _) if digest.follow_up(&seen, context).is_some() => ("follow_up", None),
+        (None, _) if digest.follow_up.is_some() => ("follow_up", None),
         (None, Choice::One(..)) => ("request", None),
         (None, Choice::None(reason)) => ("needs_info", Some(reason)),
     };

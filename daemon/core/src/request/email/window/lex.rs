@@ -72,52 +72,89 @@ const TOKENS_MAX: usize = 120;
 
 /// Cuts a sentence into tokens.
 pub(super) fn tokens(sentence: &str) -> Vec<Token> {
-    let Some(pattern) = PATTERN.as_ref() else {
-        return Vec::new();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while tokens.len() < TOKENS_MAX
+        && let Some(token) = plain(sentence, at).or_else(|| any(sentence, at))
+    {
+        at = token.end;
+        tokens.push(token);
+    }
+    tokens
+}
+
+/// The next token at or behind `at`, if it is an ASCII word or sign: most are, and the pattern is
+/// slow to say so.
+fn plain(sentence: &str, at: usize) -> Option<Token> {
+    let rest = sentence.as_bytes().get(at..)?;
+    let start = rest.iter().position(|b| !matches!(b, 9..=13 | b' '))?;
+    let rest = rest.get(start..)?;
+    let start = at + start;
+    let (kind, length) = match rest.first()? {
+        b'-' => (Kind::Dash, 1),
+        b',' => (Kind::Comma, 1),
+        b'a'..=b'z' | b'A'..=b'Z' => {
+            let is_part = |b: &u8| b.is_ascii_alphabetic() || *b == b'\'';
+            let length = rest.iter().take_while(|b| is_part(b)).count();
+            if rest.get(length).is_some_and(|b| !b.is_ascii()) {
+                return None;
+            }
+            let word = sentence.get(start..start + length)?;
+            (Kind::Word(word.to_ascii_lowercase()), length)
+        }
+        sign if sign.is_ascii_punctuation() => (Kind::Other, 1),
+        _ => return None,
     };
-    let found = pattern.captures_iter(sentence).filter_map(|hit| {
-        let whole = hit.get(0)?;
-        let text = whole.as_str();
-        let group = |name: &str| hit.name(name).map(|m| m.as_str());
-        let kind = if let Some(word) = group("word") {
-            Kind::Word(word.to_lowercase())
-        } else if let Some(digits) = group("number") {
-            Kind::Number(digits.to_owned())
-        } else if let Some(iso) = group("iso") {
-            figures(iso)
-                .and_then(|f| date(f.get(2)?, f.get(1)?, f.first()))
-                .map_or(Kind::Other, Kind::Date)
-        } else if let Some(dot) = group("dot") {
-            figures(dot)
-                .and_then(|f| date(f.first()?, f.get(1)?, f.get(2)))
-                .map_or(Kind::Other, Kind::Date)
-        } else if text == "24/7" {
-            // At all hours: no date.
-            Kind::Other
-        } else if let Some(slash) = group("slash") {
-            figures(slash)
-                .and_then(|f| slashed(&f))
-                .map_or(Kind::Other, Kind::Date)
-        } else if group("ampm").or(group("clock")).or(group("hour")).is_some() {
-            clock(text).map_or(Kind::Other, Kind::Clock)
-        } else if let Some(ordinal) = group("ordinal") {
-            figures(ordinal)
-                .and_then(|f| i8::try_from(*f.first()?).ok())
-                .map_or(Kind::Other, Kind::Ordinal)
-        } else if text == "-" {
-            Kind::Dash
-        } else if text == "," {
-            Kind::Comma
-        } else {
-            Kind::Other
-        };
-        Some(Token {
-            kind,
-            start: whole.start(),
-            end: whole.end(),
-        })
-    });
-    found.take(TOKENS_MAX).collect()
+    Some(Token {
+        kind,
+        start,
+        end: start + length,
+    })
+}
+
+/// The next token at or behind `at`.
+fn any(sentence: &str, at: usize) -> Option<Token> {
+    let hit = PATTERN.as_ref()?.captures_at(sentence, at)?;
+    let whole = hit.get(0)?;
+    let text = whole.as_str();
+    let group = |name: &str| hit.name(name).map(|m| m.as_str());
+    let kind = if let Some(word) = group("word") {
+        Kind::Word(word.to_lowercase())
+    } else if let Some(digits) = group("number") {
+        Kind::Number(digits.to_owned())
+    } else if let Some(iso) = group("iso") {
+        figures(iso)
+            .and_then(|f| date(f.get(2)?, f.get(1)?, f.first()))
+            .map_or(Kind::Other, Kind::Date)
+    } else if let Some(dot) = group("dot") {
+        figures(dot)
+            .and_then(|f| date(f.first()?, f.get(1)?, f.get(2)))
+            .map_or(Kind::Other, Kind::Date)
+    } else if text == "24/7" {
+        // At all hours: no date.
+        Kind::Other
+    } else if let Some(slash) = group("slash") {
+        figures(slash)
+            .and_then(|f| slashed(&f))
+            .map_or(Kind::Other, Kind::Date)
+    } else if group("ampm").or(group("clock")).or(group("hour")).is_some() {
+        clock(text).map_or(Kind::Other, Kind::Clock)
+    } else if let Some(ordinal) = group("ordinal") {
+        figures(ordinal)
+            .and_then(|f| i8::try_from(*f.first()?).ok())
+            .map_or(Kind::Other, Kind::Ordinal)
+    } else if text == "-" {
+        Kind::Dash
+    } else if text == "," {
+        Kind::Comma
+    } else {
+        Kind::Other
+    };
+    Some(Token {
+        kind,
+        start: whole.start(),
+        end: whole.end(),
+    })
 }
 
 fn figures(text: &str) -> Option<Vec<i16>> {
@@ -290,5 +327,25 @@ mod tests {
             [Kind::Ordinal(25), Kind::Number("030".into())]
         );
         assert_eq!(kinds("2026-13-40"), [Kind::Other]);
+    }
+
+    #[test]
+    fn plain_words_and_signs_are_what_the_pattern_says() {
+        for sentence in [
+            "Please call me tomorrow at 3pm, or on 24.11.2026 - thanks!",
+            "It's 15:30 o'clock' 'x'y' (a_b) a\u{b}b\tc\r\nd",
+            "über Übermorgen naïve caf\u{e9}s re\u{301}sum\u{e9} é1é 1é",
+            "at 3\u{a0}pm \u{2003}and 24/7, 3rd/4th 12-13 Uhr ٣٤ x",
+            "\u{0}\u{7f}{}[]~`@#$%^&*=+\\|;:\"<>?",
+            "",
+        ] {
+            let (mut at, mut slowly) = (0, Vec::new());
+            while let Some(token) = any(sentence, at) {
+                at = token.end;
+                slowly.push(token);
+            }
+            let all = |tokens: &[Token]| format!("{tokens:?}");
+            assert_eq!(all(&tokens(sentence)), all(&slowly), "{sentence}");
+        }
     }
 }

@@ -168,9 +168,14 @@ pub(super) fn find(text: &str, is_field: bool, reference: &Reference) -> Found {
     }
     let mut unclear = None;
     for sentence in sentences(&text).into_iter().take(SENTENCES_MAX) {
-        let has_cue = is_field || has_cue(&lex::tokens(sentence));
+        let tokens = lex::tokens(sentence);
+        let has_cue = is_field || has_cue(&tokens);
+        let mut whole = Some(tokens);
         for clause in clauses(sentence) {
-            match in_clause(clause, has_cue, reference) {
+            // Nearly every sentence is one clause.
+            let tokens = whole.take().filter(|_| clause.len() == sentence.len());
+            let tokens = tokens.unwrap_or_else(|| lex::tokens(clause));
+            match in_clause(clause, &tokens, has_cue, reference) {
                 Found::Nothing => {}
                 Found::Unclear(words) => unclear = unclear.or(Some(words)),
                 found @ Found::Window { .. } => return found,
@@ -218,8 +223,7 @@ fn written_offset(time: &str) -> Option<jiff::tz::Offset> {
     jiff::tz::Offset::from_seconds(seconds).ok()
 }
 
-fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
-    let tokens = lex::tokens(clause);
+fn in_clause(clause: &str, tokens: &[Token], has_cue: bool, reference: &Reference) -> Found {
     let words = |list: &[&str]| {
         tokens
             .iter()
@@ -229,24 +233,24 @@ fn in_clause(clause: &str, has_cue: bool, reference: &Reference) -> Found {
         return Found::Nothing;
     }
     let Some((start, mut expression)) =
-        (0..tokens.len()).find_map(|at| Some((at, grammar::read(&tokens, at)?)))
+        (0..tokens.len()).find_map(|at| Some((at, grammar::read(tokens, at)?)))
     else {
         return Found::Nothing;
     };
     let first_end = expression.end;
-    complete(&tokens, &mut expression);
-    if !has_cue && !only_fillers(&tokens, start, first_end) {
+    complete(tokens, &mut expression);
+    if !has_cue && !only_fillers(tokens, start, first_end) {
         return Found::Nothing;
     }
     let unclear = || Found::Unclear(clause.trim().chars().take(200).collect());
     let lower = clause.to_lowercase();
-    let negated = is_negated_day(&tokens, start, &expression.said)
+    let negated = is_negated_day(tokens, start, &expression.said)
         || tokens
             .get(start)
             .and_then(|t| lower.get(..t.start))
             .is_some_and(forbids_call);
     // Nobody says when lunch is over.
-    let vague = is_bounded_part(&tokens, start, &expression.said);
+    let vague = is_bounded_part(tokens, start, &expression.said);
     if negated
         || vague
         || words(&REFUSING)
