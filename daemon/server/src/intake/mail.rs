@@ -14,6 +14,8 @@ use helpline_core::request::email::{
     AckParts, Authentication, Envelope, Keys, Kind, MailContext, Proof, Reading, address_key,
     content_hash, read,
 };
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +28,11 @@ use crate::desk::{AckTo, Desk, Filed, Filing, SpooledMail};
 const WORKERS: usize = 4;
 /// Messages a loop takes at once: what they cause is committed together.
 const TAKEN_MAX: u32 = 16;
+/// Messages read at once.
+const READ_AT_ONCE: usize = 4;
+/// By how much threads that read stand behind others: calls, requests and mail that comes in go
+/// first, and what was taken can wait.
+const NICE: i32 = 10;
 /// Longest work on one message. The reader's own limits keep it far below.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// Times a message is tried before it is set aside.
@@ -43,8 +50,45 @@ struct Office {
     dial: DialRules,
     reader: Reader,
     authenticator: Option<Arc<Authenticator>>,
+    threads: Threads,
+    places: Semaphore,
     /// Messages that wait for DNS; the others are not kept waiting by them.
     asking: TaskTracker,
+}
+
+/// Threads that read.
+#[derive(Debug)]
+struct Threads {
+    handle: Handle,
+    own: Option<Runtime>,
+}
+
+impl Threads {
+    fn start() -> Threads {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("mail-reader");
+        builder.on_thread_start(|| {
+            // Where it is not allowed, they go at the pace of the rest.
+            let _ = rustix::process::nice(NICE);
+        });
+        let own = builder.build().inspect_err(|error| {
+            tracing::warn!(%error, "mail is read by the threads of everything else");
+        });
+        let own = own.ok();
+        let handle = own
+            .as_ref()
+            .map_or_else(Handle::current, |own| own.handle().clone());
+        Threads { handle, own }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(own) = self.own.take() {
+            // A message beyond its time is not waited for.
+            own.shutdown_background();
+        }
+    }
 }
 
 /// Reads one message: content hash and what it asks for.
@@ -91,6 +135,8 @@ pub async fn work_with(
         dial,
         reader,
         authenticator,
+        threads: Threads::start(),
+        places: Semaphore::new(READ_AT_ONCE),
         asking: TaskTracker::new(),
     });
     let mut workers = JoinSet::new();
@@ -229,7 +275,8 @@ impl Office {
         let (mail, config) = (mail.clone(), Arc::clone(&self.config));
         let (dial, reader) = (self.dial.clone(), self.reader);
         let keys = Arc::clone(self.desk.keys());
-        let reading = tokio::task::spawn_blocking(move || {
+        let _place = self.places.acquire().await;
+        let reading = self.threads.handle.spawn_blocking(move || {
             catch_unwind(AssertUnwindSafe(|| reader(&mail, &config, &dial, &keys)))
         });
         match tokio::time::timeout(READ_WAIT, reading).await {

@@ -141,14 +141,12 @@ pub(crate) async fn settled(
     word: Disposition,
     at: Option<Wall>,
 ) -> Result<(), Error> {
-    tx.row(
+    tx.change(
         "update attempt set settled = $3, settled_at = $4
-         where id = $1 and epoch = $2 and live = 1 returning id",
+         where id = $1 and epoch = $2 and live = 1",
         args![id.as_str(), epoch, word.word(), at],
     )
-    .await?
-    .map(|_| ())
-    .ok_or(Error::Fenced)
+    .await
 }
 
 /// Ends an attempt. [`Error::Fenced`] if it is over already.

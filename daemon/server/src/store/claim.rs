@@ -126,11 +126,11 @@ pub(crate) async fn intent(
         Err(why) => return refuse(tx, intent, why).await,
     };
     let made = tx
-        .row(
+        .run(
             "insert into attempt (id, request_id, queue, attempt_no, epoch, node, trunk, number,
                call_id, state, live, ring_limit_ms, intent_at, price)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'placing', 1, $10, {now}, $11)
-             on conflict do nothing returning id",
+             on conflict do nothing",
             args![
                 intent.attempt.as_str(),
                 intent.request.as_str(),
@@ -146,7 +146,7 @@ pub(crate) async fn intent(
             ],
         )
         .await?;
-    if made.is_none() {
+    if made == 0 {
         // Another node began a call to this number in the same instant.
         return refuse(tx, intent, Release::NumberBusy).await;
     }

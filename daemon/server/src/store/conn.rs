@@ -80,6 +80,14 @@ impl Conn {
         })
     }
 
+    /// Runs a statement that changes a row. [`Error::Fenced`] if it finds none.
+    pub(super) async fn change(&mut self, sql: &'static str, args: Vec<Val>) -> Result<(), Error> {
+        match self.run(sql, args).await? {
+            0 => Err(Error::Fenced),
+            _ => Ok(()),
+        }
+    }
+
     /// Every row of a statement.
     pub(super) async fn rows(
         &mut self,

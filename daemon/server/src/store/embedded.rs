@@ -96,6 +96,8 @@ fn open(file: &Path) -> Result<Connection, Error> {
     conn.busy_timeout(BUSY)?;
     conn.pragma_update(None, "journal_mode", "wal")?;
     conn.pragma_update(None, "foreign_keys", "on")?;
+    // What a statement keeps while it runs is small; a file for it, and its cache, are not.
+    conn.pragma_update(None, "temp_store", "memory")?;
     conn.set_prepared_statement_cache_capacity(PREPARED_MAX);
     Ok(conn)
 }

@@ -23,14 +23,14 @@ pub(crate) async fn take(
     key: &str,
     body_hash: &str,
 ) -> Result<KeyState, Error> {
-    let row = tx
-        .row(
+    let taken = tx
+        .run(
             "insert into intake_key (scope, key, body_hash, created_at)
-             values ($1, $2, $3, {now}) on conflict do nothing returning scope",
+             values ($1, $2, $3, {now}) on conflict do nothing",
             args![scope, key, body_hash],
         )
         .await?;
-    if row.is_some() {
+    if taken > 0 {
         return Ok(KeyState::Fresh);
     }
     let row = tx

@@ -1,5 +1,6 @@
 //! Rate limits and the do-not-call list: rows, so they hold across restarts and nodes.
 
+use std::array::from_fn;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 use super::conn::{Val, args};
 use super::many::{self, Many};
 use super::{Conn, Error};
+
+/// Places of one kind.
+const PLACES_MAX: usize = 6;
 
 /// `burst` at once, then one each `interval`.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +167,7 @@ pub(crate) async fn take_all(
     })
 }
 
-/// Takes one of `places`, each free again `period` after it was taken: never more than that
+/// Takes one of `places`, at most [`PLACES_MAX`], each free again `period` after it was taken: never more than that
 /// in any stretch of `period`. False if none is free.
 pub(crate) async fn take_place(
     tx: &mut Conn,
@@ -177,8 +181,24 @@ pub(crate) async fn take_place(
         interval: period,
         burst: 1,
     };
-    for n in 0..places {
-        if take(tx, place, &format!("{n}:{whose}")).await?.is_ok() {
+    let of = |n: usize| format!("{n}:{whose}");
+    let is_one = |n: usize| u32::try_from(n).is_ok_and(|n| n < places);
+    let keys = from_fn::<_, PLACES_MAX, _>(|n| is_one(n).then(|| format!("{name}:{}", of(n))));
+    let taken = tx
+        .rows(
+            "select key from bucket where key in ($1, $2, $3, $4, $5, $6) and tat > {now}",
+            keys.clone().into_iter().map(Val::from).collect(),
+        )
+        .await?;
+    let taken: Vec<String> = taken
+        .iter()
+        .map(|row| row.text(0))
+        .collect::<Result<_, _>>()?;
+    for (n, key) in keys.iter().enumerate() {
+        // Another node may have taken it meanwhile.
+        if key.as_ref().is_some_and(|key| !taken.contains(key))
+            && take(tx, place, &of(n)).await?.is_ok()
+        {
             return Ok(true);
         }
     }

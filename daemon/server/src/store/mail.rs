@@ -157,14 +157,11 @@ pub(crate) async fn keep_auth(
     epoch: i64,
     auth: &str,
 ) -> Result<(), Error> {
-    let row = tx
-        .row(
-            "update mail_in set auth = $3
-             where id = $1 and epoch = $2 and state = 'working' returning id",
-            args![id.as_str(), epoch, auth],
-        )
-        .await?;
-    row.map(|_| ()).ok_or(Error::Fenced)
+    tx.change(
+        "update mail_in set auth = $3 where id = $1 and epoch = $2 and state = 'working'",
+        args![id.as_str(), epoch, auth],
+    )
+    .await
 }
 
 /// Marks a message as dealt with. [`Error::Fenced`] if someone else has it.
@@ -183,10 +180,10 @@ pub(crate) async fn done(
     } else {
         "done"
     };
-    tx.row(
+    tx.change(
         "update mail_in set state = $3, kind = $4, reason = $5, content_hash = $6,
            request_id = $7, lease_until = null, moved_at = {now}
-         where id = $1 and epoch = $2 and state = 'working' returning id",
+         where id = $1 and epoch = $2 and state = 'working'",
         args![
             id.as_str(),
             epoch,
@@ -197,21 +194,19 @@ pub(crate) async fn done(
             request.map(RequestId::as_str)
         ],
     )
-    .await?
-    .map(|_| ())
-    .ok_or(Error::Fenced)
+    .await
 }
 
 /// Remembers a content; false if it was filed before.
 pub(crate) async fn see(tx: &mut Conn, content_hash: &str, id: &MailInId) -> Result<bool, Error> {
-    let row = tx
-        .row(
+    let seen = tx
+        .run(
             "insert into mail_seen (content_hash, mail_in_id, created_at)
-             values ($1, $2, {now}) on conflict do nothing returning content_hash",
+             values ($1, $2, {now}) on conflict do nothing",
             args![content_hash, id.as_str()],
         )
         .await?;
-    Ok(row.is_some())
+    Ok(seen > 0)
 }
 
 /// Forgets a content: its request was refused, a later copy may be accepted.

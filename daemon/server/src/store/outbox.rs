@@ -233,35 +233,34 @@ enum Mark {
 }
 
 async fn mark(tx: &mut Conn, id: &str, epoch: i64, mark: Mark) -> Result<(), Error> {
-    let row = match mark {
+    match mark {
         Mark::Rendered(bytes) => {
-            tx.row(
+            tx.change(
                 "update outbox set rendered = $3
-                 where id = $1 and epoch = $2 and state = 'sending' returning id",
+                 where id = $1 and epoch = $2 and state = 'sending'",
                 args![id, epoch, bytes],
             )
-            .await?
+            .await
         }
         Mark::Sent => {
-            tx.row(
+            tx.change(
                 "update outbox set state = 'sent', lease_until = null, last_error = null,
-                   sent_at = {now} where id = $1 and epoch = $2 and state = 'sending' returning id",
+                   sent_at = {now} where id = $1 and epoch = $2 and state = 'sending'",
                 args![id, epoch],
             )
-            .await?
+            .await
         }
         Mark::Deferred(next_at, error) => {
-            tx.row(
+            tx.change(
                 "update outbox set state = 'deferred', lease_until = null, next_at = $3,
-                   last_error = $4 where id = $1 and epoch = $2 and state = 'sending' returning id",
+                   last_error = $4 where id = $1 and epoch = $2 and state = 'sending'",
                 args![id, epoch, next_at, error],
             )
-            .await?
+            .await
         }
-        Mark::Failed(error) => over(tx, id, epoch, "failed", error).await?,
-        Mark::Suppressed(reason) => over(tx, id, epoch, "suppressed", reason).await?,
-    };
-    row.map(|_| ()).ok_or(Error::Fenced)
+        Mark::Failed(error) => over(tx, id, epoch, "failed", error).await,
+        Mark::Suppressed(reason) => over(tx, id, epoch, "suppressed", reason).await,
+    }
 }
 
 async fn over(
@@ -270,10 +269,10 @@ async fn over(
     epoch: i64,
     state: &'static str,
     why: String,
-) -> Result<Option<super::conn::Row>, Error> {
-    tx.row(
+) -> Result<(), Error> {
+    tx.change(
         "update outbox set state = $3, lease_until = null, last_error = $4
-         where id = $1 and epoch = $2 and state = 'sending' returning id",
+         where id = $1 and epoch = $2 and state = 'sending'",
         args![id, epoch, state, why],
     )
     .await

@@ -107,6 +107,14 @@ impl Peek {
         mail_key::read(&mut self.conn().await?).await
     }
 
+    /// Bytes of mail that is not filed yet.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn mail_waiting(&self) -> Result<u64, Error> {
+        mail::waiting(&mut self.conn().await?).await
+    }
+
     /// The bytes of a mail as it came, if they are there.
     ///
     /// # Errors

@@ -58,15 +58,14 @@ pub(crate) async fn told(tx: &mut Conn, queue: &str) -> Result<Vec<(RequestRow, 
 
 /// Notes that the customer is told anew; false if it was done before, or the wait is over.
 pub(crate) async fn corrected(tx: &mut Conn, id: &RequestId) -> Result<bool, Error> {
-    let row = tx
-        .row(
+    let noted = tx
+        .run(
             "update request set corrected = 1
-             where id = $1 and corrected = 0 and open = 1 and state in ('waiting', 'held')
-             returning id",
+             where id = $1 and corrected = 0 and open = 1 and state in ('waiting', 'held')",
             args![id.as_str()],
         )
         .await?;
-    Ok(row.is_some())
+    Ok(noted > 0)
 }
 
 /// Puts another promise in place of the one told, because the customer chose another time;

@@ -355,7 +355,7 @@ pub(crate) async fn apply(
 ) -> Result<(), Error> {
     let owned = state.has_call() || state == State::Leased;
     let held = (state == State::Held).then_some(effects.held_reason.or(row.held_reason));
-    tx.row(
+    tx.change(
         "update request set state = $3, open = $4, held_reason = $5,
            not_before = coalesce($6, not_before), rank = coalesce($7, rank),
            due_at = coalesce($8, due_at),
@@ -363,7 +363,7 @@ pub(crate) async fn apply(
            owner = case when $10 = 1 then owner else null end,
            lease_until = case when $10 = 1 then lease_until else null end,
            ended_at = case when $4 = 0 then {now} else null end
-         where id = $1 and epoch = $2 and open = 1 and state = $11 returning id",
+         where id = $1 and epoch = $2 and open = 1 and state = $11",
         args![
             row.id.as_str(),
             row.epoch,
@@ -379,9 +379,7 @@ pub(crate) async fn apply(
             effects.not_after,
         ],
     )
-    .await?
-    .map(|_| ())
-    .ok_or(Error::Fenced)
+    .await
 }
 
 /// Has a request that waits called at another number; false if that one has an open request in
@@ -394,9 +392,9 @@ pub(crate) async fn renumber(
     if open_of(tx, &row.queue, number).await?.is_some() {
         return Ok(false);
     }
-    tx.row(
+    tx.change(
         "update request set number = $3
-         where id = $1 and epoch = $2 and state = $4 returning id",
+         where id = $1 and epoch = $2 and state = $4",
         args![
             row.id.as_str(),
             row.epoch,
@@ -404,9 +402,8 @@ pub(crate) async fn renumber(
             row.state.word()
         ],
     )
-    .await?
-    .map(|_| true)
-    .ok_or(Error::Fenced)
+    .await
+    .map(|()| true)
 }
 
 /// Sets the end of the window of a request that waits for no time.

@@ -9,12 +9,15 @@ use anyhow::{Context as _, bail, ensure};
 use super::Scratch;
 use crate::cli::client::get;
 use crate::cli::demo;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::store::peek::Peek;
 
 /// The flow that answers the bench: it plays without a pause, and a beep for each key.
 const FLOW: &str = include_str!("bench.flow.yaml");
 /// How long the daemon may take to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long mail that was taken may wait to be filed.
+const FILED_LIMIT: Duration = Duration::from_secs(600);
 
 /// A running daemon; ended when dropped.
 pub(super) struct Process {
@@ -23,6 +26,7 @@ pub(super) struct Process {
     /// Its web address.
     pub(super) http: SocketAddr,
     ops: SocketAddr,
+    store: config::Store,
     child: Child,
     _scratch: Scratch,
 }
@@ -69,6 +73,7 @@ impl Process {
             sip: config.voice.sip_listen,
             http: config.http.listen,
             ops: config.ops.listen,
+            store: config.store,
             child,
             _scratch: scratch,
         };
@@ -103,6 +108,18 @@ impl Process {
         // The numbers are read every two seconds.
         tokio::time::sleep(Duration::from_secs(5)).await;
         self.metric("helpline_queue_depth").await
+    }
+
+    /// Waits until all mail that was taken is filed.
+    pub(super) async fn mail_is_filed(&self) -> anyhow::Result<()> {
+        let store = Peek::open(&self.store).await?;
+        let began = std::time::Instant::now();
+        while store.mail_waiting().await? > 0 {
+            let limit = FILED_LIMIT;
+            ensure!(began.elapsed() < limit, "mail waits longer than {limit:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
