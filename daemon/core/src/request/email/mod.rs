@@ -8,6 +8,7 @@ mod authres;
 mod body;
 mod charset;
 mod classify;
+mod digest;
 mod dsn;
 mod fields;
 mod follow_up;
@@ -39,13 +40,14 @@ pub use unasked::Undelivered;
 
 use self::ack::{ack, reply_address};
 use self::classify::{People, Verdict};
+use self::digest::Digest;
 use self::guard::ReadError;
 use self::headers::Headers;
-use self::scan::{Choice, Rules, Scan, Source};
+use self::scan::Choice;
 use self::unasked::{Seen, unasked};
-use self::window::{Found, Reference};
-use super::{Channel, HelpRequest, LINE_CHARS_MAX, NOTE_CHARS_MAX, When, clean_page, clean_text};
-use crate::phone::{DialRules, PhoneNumber};
+use self::window::Found;
+use super::{Channel, HelpRequest, NOTE_CHARS_MAX, When, clean_text};
+use crate::phone::DialRules;
 use crate::time::Wall;
 
 /// What reading a mail depends on besides its bytes.
@@ -222,7 +224,7 @@ fn try_read(raw: &[u8], context: &MailContext<'_>) -> Result<Reading, ReadError>
         let reason = kind.reason().unwrap_or_default();
         return Ok(silent(kind, reason));
     }
-    Ok(digest(&message, &seen, context).reading(&seen, context))
+    Ok(Digest::of(&message, &seen, context).reading(&seen, context))
 }
 
 fn parse(raw: &[u8]) -> Result<Message<'_>, ReadError> {
@@ -231,83 +233,6 @@ fn parse(raw: &[u8]) -> Result<Message<'_>, ReadError> {
         .ok_or(ReadError::NoHeaders)?;
     guard::after_parsing(&message)?;
     Ok(message)
-}
-
-/// Everything a message says, whoever wrote it.
-struct Digest {
-    subject: Option<String>,
-    body: body::Body,
-    parts: reply_text::Parts,
-    email: Option<String>,
-    name: Option<String>,
-    page: Option<String>,
-    language: Option<&'static str>,
-    scan: Scan,
-    found: Found,
-    /// The earlier request it speaks of, and what it asks of that.
-    follow_up: Option<FollowUp>,
-}
-
-fn digest(message: &Message<'_>, seen: &Seen<'_>, context: &MailContext<'_>) -> Digest {
-    let subject = message.subject().and_then(|s| clean_text(s, 998, false));
-    let body = body::read(message);
-    let is_forward = subject.as_deref().is_some_and(is_forward);
-    let parts = reply_text::split(&body.text, is_forward);
-    let fields = fields::read(&parts.reply).or(&body.fields);
-    let from = seen.people.from.first();
-    let email = from.and_then(|(_, address)| clean_text(address, LINE_CHARS_MAX, false));
-    let name = from.and_then(|(name, _)| name.as_deref());
-    let name = fields.name.as_deref().or(name);
-    let page = fields.page.as_deref().and_then(clean_page);
-    let told = seen.headers.first("content-language");
-    let language = told
-        .and_then(language::named)
-        .or_else(|| language::guess(&parts.reply));
-    let (scan, number) = find_number(
-        context,
-        email.as_deref(),
-        &fields,
-        &body,
-        &parts,
-        subject.as_deref(),
-    );
-    let window = |number: Option<&PhoneNumber>, subject: Option<&str>| {
-        find_window(
-            message,
-            context,
-            number,
-            &fields,
-            &parts.reply,
-            subject,
-            language,
-        )
-    };
-    let wish = || {
-        let writer = email.as_deref();
-        let written = follow_up::written_number(context, writer, &fields, &parts.reply);
-        // The subject of an answer is older than the answer.
-        follow_up::wish(&parts.reply, written, context, |number| {
-            window(number, None)
-        })
-    };
-    let thread = follow_up::thread(seen, subject.as_deref(), context.keys);
-    Digest {
-        follow_up: thread.map(|of| FollowUp {
-            of,
-            from: email.clone(),
-            is_trusted: seen.verdict == Verdict::Answer,
-            wish: wish(),
-        }),
-        found: window(number.as_ref(), subject.as_deref()),
-        name: name.and_then(|n| clean_text(n, LINE_CHARS_MAX, false)),
-        page: page.or_else(|| only_link(&parts.reply)),
-        subject,
-        body,
-        parts,
-        email,
-        language,
-        scan,
-    }
 }
 
 impl Digest {
@@ -391,98 +316,12 @@ fn wanted(found: &Found, context: &MailContext<'_>) -> (When, Option<String>, Op
     }
 }
 
-/// Numbers from all places in order of trust. Quoted text is never searched: it may hold
-/// somebody else's number.
-fn find_number(
-    context: &MailContext<'_>,
-    email: Option<&str>,
-    fields: &fields::Fields,
-    body: &body::Body,
-    parts: &reply_text::Parts,
-    subject: Option<&str>,
-) -> (Scan, Option<PhoneNumber>) {
-    let country = email.and_then(country_of);
-    let mut regions: Vec<&str> = context.region.into_iter().collect();
-    regions.extend(country.as_deref());
-    let rules = Rules {
-        regions,
-        dial: context.dial,
-    };
-    let mut scan = Scan::default();
-    if let Some(phone) = &fields.phone {
-        scan.value(phone, Source::Field, &rules);
-    }
-    for link in &body.tel_links {
-        scan.value(link, Source::TelLink, &rules);
-    }
-    for number in &body.vcard_numbers {
-        scan.value(number, Source::Vcard, &rules);
-    }
-    scan.text(&parts.reply, Source::Body, &rules);
-    scan.text(subject.unwrap_or_default(), Source::Subject, &rules);
-    scan.text(&parts.signature, Source::Signature, &rules);
-    let number = match scan.choose() {
-        Choice::One(number, _) => Some(number),
-        Choice::None(_) => None,
-    };
-    (scan, number)
-}
-
-/// When to call: the labelled line, then the text, then the subject.
-fn find_window(
-    message: &Message<'_>,
-    context: &MailContext<'_>,
-    number: Option<&PhoneNumber>,
-    fields: &fields::Fields,
-    reply: &str,
-    subject: Option<&str>,
-    language: Option<&str>,
-) -> Found {
-    let reference = Reference::new(message.date(), context, number, language == Some("de"));
-    let places = [
-        (fields.when.as_deref(), true),
-        (Some(reply), false),
-        (subject, false),
-    ];
-    let found = places
-        .into_iter()
-        .map(|(text, is_field)| window::find(text.unwrap_or_default(), is_field, &reference));
-    found
-        .into_iter()
-        .find(|found| *found != Found::Nothing)
-        .unwrap_or(Found::Nothing)
-}
-
 fn note(subject: Option<&str>, reply: &str, extension: Option<&str>) -> Option<String> {
     let mut note = subject.map(|s| format!("{s}\n\n")).unwrap_or_default();
     if let Some(extension) = extension {
         note = format!("Extension {extension}\n{note}");
     }
     clean_text(&(note + reply.trim()), NOTE_CHARS_MAX, true)
-}
-
-fn is_forward(subject: &str) -> bool {
-    let subject = subject.to_ascii_lowercase();
-    ["fwd:", "fw:", "wg:", "tr:"]
-        .iter()
-        .any(|mark| subject.starts_with(mark))
-}
-
-/// The page, if the text names exactly one.
-fn only_link(text: &str) -> Option<String> {
-    let ends = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | ')' | ']');
-    let mut links = text
-        .split(ends)
-        .filter_map(|word| {
-            let at = word.find("https://").or_else(|| word.find("http://"))?;
-            clean_page(
-                word.get(at..)?
-                    .trim_end_matches(['.', ',', ';', '!', '?', ':', '\'']),
-            )
-        })
-        .take(64);
-    let first = links.next()?;
-    links.all(|other| other == first).then_some(first)
 }
 
 /// Country of an address by its top-level domain, `UK` being `GB`.

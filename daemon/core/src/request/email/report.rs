@@ -7,12 +7,13 @@ use serde::Serialize;
 use super::attachment::{self, Attachment};
 use super::authres::{self, Authentication};
 use super::charset::{self, CharsetProblem};
+use super::digest::Digest;
 use super::guard::{self, ReadError};
 use super::headers::Headers;
 use super::scan::{Choice, Source};
 use super::unasked::{Seen, unasked};
 use super::window::{self, Found};
-use super::{Digest, MailContext, digest, ids, parse, people, silence};
+use super::{MailContext, ids, parse, people, silence};
 use crate::request::clean_text;
 use crate::time::Wall;
 
@@ -117,7 +118,7 @@ fn whole(
     };
     let people = people(message);
     let seen = Seen::of(message, &headers, &people, context);
-    let digest = digest(message, &seen, context);
+    let digest = Digest::of(message, &seen, context);
     let unasked = unasked(message, &seen, context);
     let (kind, reason) = match (&unasked, digest.scan.choose()) {
         (Some(kind), _) => (kind.word(), kind.reason()),
