@@ -469,6 +469,15 @@ fn those_who_log_in_are_taken_on_the_submission_port() {
     }
     let senders = daemon.rows("select coalesce(auth_user, '') from mail_in");
     assert_eq!(senders, [["web-shop"], ["web-shop"], ["web-shop"]]);
+    // Who guesses is not listened to any more, whatever the next guess is.
+    std::thread::scope(|guesses| {
+        for _ in 0..9 {
+            guesses.spawn(|| swaks(submission, &wrong));
+        }
+    });
+    let guessed = [&help[..], &login("PLAIN", password)].concat();
+    let (went, said) = swaks(submission, &guessed);
+    assert!(!went && said.contains("421 4.7.0"), "{said}");
     let log = daemon.log();
     assert!(
         log.contains("a login failed") && !log.contains(password),

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use helpline_core::id::MailInId;
 use helpline_core::request::email::Keys;
-use helpline_core::smtp::{Conversation, Input, Output, Pressure, Settings, Stored};
+use helpline_core::smtp::{Checked, Conversation, Input, Output, Pressure, Settings, Stored};
 use helpline_core::time::Time;
 
 /// One line of a talk.
@@ -249,7 +249,10 @@ impl Talk {
                 Line::Login { is_right, text } => {
                     let login = self.login.take();
                     assert_eq!(login.as_ref(), Some(text), "{}", self.name);
-                    self.feed(Input::AuthChecked(*is_right));
+                    self.feed(Input::AuthChecked(match is_right {
+                        true => Checked::Right,
+                        false => Checked::Wrong,
+                    }));
                     self.pump(cut);
                 }
                 Line::Closed => assert!(self.closed, "{}: not closed", self.name),

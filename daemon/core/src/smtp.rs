@@ -59,8 +59,8 @@ pub enum Input<'a> {
     Pressure(Pressure),
     /// The answer to [`Output::StartTls`]: what follows is encrypted.
     TlsReady,
-    /// The answer to [`Output::CheckAuth`]: name and password are right.
-    AuthChecked(bool),
+    /// The answer to [`Output::CheckAuth`].
+    AuthChecked(Checked),
     /// `deadline()` has passed.
     Timeout,
 }
@@ -80,6 +80,17 @@ pub enum Output {
     CheckAuth(Box<Login>),
     /// Close the connection once everything is written.
     Close,
+}
+
+/// What became of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Name and password are right.
+    Right,
+    /// One of them is not.
+    Wrong,
+    /// It was not looked at: too many from there have failed.
+    NotNow,
 }
 
 /// What became of a message given to the store.
@@ -253,7 +264,7 @@ impl Conversation {
                     self.heard = now;
                 }
             }
-            Input::AuthChecked(is_right) => self.auth_checked(now, is_right),
+            Input::AuthChecked(checked) => self.auth_checked(now, checked),
             Input::Timeout => {
                 if self.deadline().is_some_and(|deadline| deadline <= now) {
                     self.end(reply::IDLE);

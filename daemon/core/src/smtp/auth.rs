@@ -5,7 +5,7 @@ use std::fmt;
 use data_encoding::BASE64;
 use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN};
 
-use super::{Conversation, Output, State, reply};
+use super::{Checked, Conversation, Output, State, reply};
 use crate::time::Time;
 
 /// Failed logins of one connection.
@@ -119,20 +119,21 @@ impl Conversation {
         self.out.push_back(Output::CheckAuth(Box::new(login)));
     }
 
-    pub(super) fn auth_checked(&mut self, now: Time, is_right: bool) {
+    pub(super) fn auth_checked(&mut self, now: Time, checked: Checked) {
         let State::AuthWait { user } = std::mem::replace(&mut self.state, State::Greeted) else {
             return;
         };
         self.heard = now;
-        if is_right {
-            self.user = Some(user);
-            self.say(reply::AUTH_DONE);
-        } else {
-            self.failures += 1;
-            if self.failures >= FAILURES_MAX {
-                return self.end(reply::TOO_MANY_LOGINS);
+        match checked {
+            Checked::Right => {
+                self.user = Some(user);
+                self.say(reply::AUTH_DONE);
             }
-            self.refuse(reply::AUTH_FAILED);
+            Checked::Wrong if self.failures + 1 < FAILURES_MAX => {
+                self.failures += 1;
+                self.refuse(reply::AUTH_FAILED);
+            }
+            Checked::Wrong | Checked::NotNow => return self.end(reply::TOO_MANY_LOGINS),
         }
         self.end_if_stopping();
     }

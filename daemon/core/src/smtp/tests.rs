@@ -196,7 +196,7 @@ fn a_login_is_checked_before_anything_else_is_read() {
     };
     assert_eq!(c.poll(), Some(Output::CheckAuth(Box::new(login))));
     assert_eq!((c.poll(), c.reading(), c.deadline()), (None, false, None));
-    c.handle(at(9), Input::AuthChecked(true));
+    c.handle(at(9), Input::AuthChecked(Checked::Right));
     assert_eq!(drain(&mut c).0, "235 2.7.0 Logged in\r\n250 2.1.0 OK\r\n");
     let rest = b"RCPT TO:<help@help.test>\r\nDATA\r\nx\r\n.\r\n";
     c.handle(at(9), Input::Bytes(rest));
@@ -213,15 +213,25 @@ fn a_login_being_checked_when_the_daemon_stops_is_answered() {
     c.handle(at(1), Input::Bytes(b"AUTH PLAIN AGFkYQBwdw==\r\n"));
     c.handle(at(2), Input::Pressure(Pressure::Stopping));
     assert_eq!(drain(&mut c), ("(check)\r\n".into(), false));
-    c.handle(at(3), Input::AuthChecked(true));
+    c.handle(at(3), Input::AuthChecked(Checked::Right));
     let (text, closed) = drain(&mut c);
     assert!(
         text.starts_with("235 ") && text.contains("421 4.3.2"),
         "{text}"
     );
     assert!(closed);
-    c.handle(at(4), Input::AuthChecked(true));
+    c.handle(at(4), Input::AuthChecked(Checked::Right));
     assert_eq!(drain(&mut c), (String::new(), false));
+}
+
+#[test]
+fn a_login_from_where_too_many_failed_ends_the_connection() {
+    let mut c = encrypted();
+    c.handle(at(1), Input::Bytes(b"AUTH PLAIN AGFkYQBwdw==\r\n"));
+    assert_eq!(drain(&mut c), ("(check)\r\n".into(), false));
+    c.handle(at(2), Input::AuthChecked(Checked::NotNow));
+    let told = "421 4.7.0 Too many failed logins\r\n";
+    assert_eq!(drain(&mut c), (told.into(), true));
 }
 
 #[test]

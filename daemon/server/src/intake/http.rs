@@ -3,7 +3,6 @@
 
 mod api;
 mod form;
-mod limit;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -31,13 +30,15 @@ use crate::config::Config;
 use crate::desk::{AcceptError, Desk};
 use crate::page::Pages;
 
-use limit::RateLimit;
+use super::limit::RateLimit;
 use token::FormKey;
 
 /// The description of the API, and the schema it refers to beside itself.
 const OPENAPI: &str = include_str!("../../../../schemas/openapi.json");
 const SCHEMA: &str = include_str!("../../../../schemas/help-request.json");
 
+/// In which `requests_per_minute` are counted.
+const MINUTE: Duration = Duration::from_secs(60);
 /// When to come back if the line is full or the store does not answer.
 const RETRY_LATER: Duration = Duration::from_secs(60);
 /// The same for a store that only has to recover.
@@ -86,7 +87,7 @@ impl HttpIntake {
             queues: queues.iter().map(|queue| queue.name.clone()).collect(),
             titles: queues.iter().map(|queue| queue.title.clone()).collect(),
             form_key: FormKey::random().context("key of form tokens")?,
-            limit: RateLimit::new(config.http.requests_per_minute),
+            limit: RateLimit::new(config.http.requests_per_minute, MINUTE),
             counts: Counts::default(),
         }))
     }
@@ -109,6 +110,15 @@ impl HttpIntake {
     #[must_use]
     pub fn counts(&self) -> Vec<(&'static str, &'static str, u64)> {
         self.counts.read()
+    }
+
+    /// Counts a request; `Err` says when to come back. This machine itself is not limited:
+    /// programs of the operator, or a proxy that does not tell whom it serves.
+    fn count(&self, address: Option<IpAddr>) -> Result<(), Duration> {
+        match address {
+            Some(address) if !address.is_loopback() => self.limit.take(address, self.clock.time()),
+            _ => Ok(()),
+        }
     }
 
     fn context(&self, now: Wall) -> ReadContext<'_> {

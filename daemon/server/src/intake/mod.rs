@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod imap;
+mod limit;
 pub mod mail;
 pub mod mail_auth;
 pub mod phone;

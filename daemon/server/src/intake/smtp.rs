@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use helpline_core::request::email::Keys;
 use helpline_core::smtp::{
-    BUSY, Conversation, Input, Login, Output, Pressure, Received, Settings, Stored,
+    BUSY, Checked, Conversation, Input, Login, Output, Pressure, Received, Settings, Stored,
 };
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Wire;
+use super::limit::RateLimit;
 use super::mail_auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::Smtp;
@@ -48,6 +49,9 @@ const READ_BYTES: usize = 16 << 10;
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(30);
 /// Pause after a failed login: passwords are not tried fast.
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
+/// Failed logins of a network in [`FAILED_WINDOW`]; more of it are not looked at.
+const FAILED_MAX: u32 = 10;
+const FAILED_WINDOW: Duration = Duration::from_secs(600);
 /// Pause after a failed accept, which fails again at once when files have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -59,6 +63,7 @@ pub struct Receiver {
     settings: Arc<Settings>,
     tls: Option<Arc<ServerConfig>>,
     users: Option<Arc<Logins>>,
+    failed_logins: RateLimit,
     connections_max: usize,
     per_address_max: usize,
     held: AtomicUsize,
@@ -170,6 +175,7 @@ impl Receiver {
             clock,
             tls,
             users,
+            failed_logins: RateLimit::new(FAILED_MAX, FAILED_WINDOW),
             connections_max: config.connections_max,
             per_address_max: match lmtp {
                 true => config.connections_max,
@@ -306,8 +312,8 @@ impl Receiver {
                 }
                 Output::CheckAuth(login) => {
                     write(stream, &mut replies).await?;
-                    let is_right = self.check(*login, peer).await;
-                    conversation.handle(self.clock.time(), Input::AuthChecked(is_right));
+                    let checked = self.check(*login, peer).await;
+                    conversation.handle(self.clock.time(), Input::AuthChecked(checked));
                 }
                 Output::StartTls => {
                     write(stream, &mut replies).await?;
@@ -323,17 +329,23 @@ impl Receiver {
         Ok(Next::Read)
     }
 
-    async fn check(&self, login: Login, peer: IpAddr) -> bool {
+    async fn check(&self, login: Login, peer: IpAddr) -> Checked {
         let Some(users) = self.users.clone() else {
-            return false;
+            return Checked::Wrong;
         };
-        let is_right = users.check(login).await;
-        if !is_right {
-            let peer = Private(peer.to_string());
-            tracing::warn!(%peer, "smtp: a login failed");
-            tokio::time::sleep(LOGIN_PAUSE).await;
+        if self.failed_logins.is_used_up(peer, self.clock.time()) {
+            return Checked::NotNow;
         }
-        is_right
+        if users.check(login).await {
+            return Checked::Right;
+        }
+        let told = Private(peer.to_string());
+        tracing::warn!(peer = %told, "smtp: a login failed");
+        if self.failed_logins.take(peer, self.clock.time()).is_err() {
+            return Checked::NotNow;
+        }
+        tokio::time::sleep(LOGIN_PAUSE).await;
+        Checked::Wrong
     }
 
     async fn store(&self, mut received: Received, peer: IpAddr) -> Stored {

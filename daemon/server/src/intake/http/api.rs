@@ -42,8 +42,7 @@ async fn accept(
     let refused = |problem| (Outcome::Refused, problem);
     check_headers(intake, headers).map_err(refused)?;
     intake
-        .limit
-        .take(address, intake.clock.time())
+        .count(address)
         .map_err(|after| refused(too_many().retry_after(after)))?;
     let key = idempotency_key(headers).map_err(refused)?;
     let body = read_body(headers, body, BODY_BYTES_MAX)

@@ -78,7 +78,7 @@ pub(super) async fn take(
         intake.counts.add(Channel::Form, Outcome::Refused);
         intake.pages.error(status, &page_language, text)
     };
-    if let Err(after) = intake.limit.take(address, intake.clock.time()) {
+    if let Err(after) = intake.count(address) {
         let answer = fail(StatusCode::TOO_MANY_REQUESTS, "err_too-many");
         return come_back(answer, Some(after));
     }
