@@ -18,7 +18,7 @@ use memchr::memchr;
 use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
 
 use self::auth::Asked;
-pub use self::auth::Login;
+pub use self::auth::{Checked, Login};
 use self::chunk::Chunks;
 use self::data::DataReader;
 use self::line::{is_bdat, is_clean, is_null_path};
@@ -80,17 +80,6 @@ pub enum Output {
     CheckAuth(Box<Login>),
     /// Close the connection once everything is written.
     Close,
-}
-
-/// What became of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// Name and password are right.
-    Right,
-    /// One of them is not.
-    Wrong,
-    /// It was not looked at: too many from there have failed.
-    NotNow,
 }
 
 /// What became of a message given to the store.

@@ -202,9 +202,8 @@ impl Dispatch {
         Ok(pause)
     }
 
-    /// Places every call a queue has room for; when to come back, if a trunk or the clock is in the
-    /// way.
-    /// What was taken and not placed is owed when this fails.
+    /// Places every call a queue has room for; when to come back, if a trunk or the clock is in
+    /// the way. What was taken and not placed is owed when this fails.
     async fn fill(
         &self,
         means: &Means,

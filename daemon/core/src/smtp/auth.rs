@@ -5,7 +5,7 @@ use std::fmt;
 use data_encoding::BASE64;
 use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN};
 
-use super::{Checked, Conversation, Output, State, reply};
+use super::{Conversation, Output, State, reply};
 use crate::time::Time;
 
 /// Failed logins of one connection.
@@ -14,6 +14,17 @@ const FAILURES_MAX: u32 = 3;
 const USER_BYTES_MAX: usize = 128;
 /// Longest password, in bytes.
 const PASSWORD_BYTES_MAX: usize = 256;
+
+/// What became of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Name and password are right.
+    Right,
+    /// One of them is not.
+    Wrong,
+    /// It was not looked at: too many from there have failed.
+    NotNow,
+}
 
 /// Who a peer says it is, and how it would prove it.
 #[derive(PartialEq, Eq)]

@@ -28,8 +28,9 @@ use crate::desk::{AckTo, Desk, Filed, Filing, SpooledMail};
 const WORKERS: usize = 4;
 /// Messages a loop takes at once: what they cause is committed together.
 const TAKEN_MAX: u32 = 16;
-/// Messages read at once.
-const READ_AT_ONCE: usize = 4;
+/// Messages read at once: far more than processors, so that some that take their whole time keep
+/// no other waiting.
+const READ_AT_ONCE: usize = 16;
 /// By how much threads that read stand behind others: calls, requests and mail that comes in go
 /// first, and what was taken can wait.
 const NICE: i32 = 10;

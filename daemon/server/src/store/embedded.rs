@@ -32,7 +32,7 @@ impl Embedded {
     /// Opens the file for writing, and makes it if there is none. Under a virtual clock only
     /// tests run, and they do not pull plugs.
     pub(super) fn writer(file: &Path, virtual_clock: bool) -> Result<Embedded, Error> {
-        let conn = open(file)?;
+        let conn = open(file, OpenFlags::SQLITE_OPEN_CREATE)?;
         // FULL: with NORMAL a power cut may lose the last commits, which is a second call.
         let synchronous = if virtual_clock { "off" } else { "full" };
         conn.pragma_update(None, "synchronous", synchronous)?;
@@ -43,7 +43,7 @@ impl Embedded {
 
     /// Opens the file for reading alone.
     pub(super) fn reader(file: &Path) -> Result<Embedded, Error> {
-        let conn = open(file)?;
+        let conn = open(file, OpenFlags::empty())?;
         conn.pragma_update(None, "query_only", "on")?;
         Ok(Embedded(conn))
     }
@@ -87,12 +87,10 @@ impl Embedded {
     }
 }
 
-fn open(file: &Path) -> Result<Connection, Error> {
+fn open(file: &Path, more: OpenFlags) -> Result<Connection, Error> {
     // One thread at a time uses a connection: it needs no lock of its own.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(file, flags)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags | more)?;
     conn.busy_timeout(BUSY)?;
     conn.pragma_update(None, "journal_mode", "wal")?;
     conn.pragma_update(None, "foreign_keys", "on")?;
@@ -147,17 +145,4 @@ impl Row {
     getter!(text, Text, String);
     getter!(int, Integer, i64);
     getter!(bytes, Blob, Vec<u8>);
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        match &error {
-            rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
-            rusqlite::Error::SqliteFailure(code, _) => {
-                let code = code.extended_code.to_string();
-                Error::of_database(Some(&code), &error.to_string())
-            }
-            _ => Error::Damaged(error.to_string()),
-        }
-    }
 }

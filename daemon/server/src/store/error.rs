@@ -37,7 +37,7 @@ impl From<sqlx::Error> for Error {
         use sqlx::Error as E;
         match &error {
             E::RowNotFound => Error::NotFound,
-            E::Database(db) => Error::of_database(db.code().as_deref(), db.message()),
+            E::Database(db) => of_postgres(db.code().as_deref(), db.message()),
             E::Io(_)
             | E::Tls(_)
             | E::Protocol(_)
@@ -50,23 +50,33 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-impl Error {
-    /// PostgreSQL gives five characters (SQLSTATE), SQLite its extended number.
-    pub(super) fn of_database(code: Option<&str>, message: &str) -> Error {
-        let code = code.unwrap_or_default();
-        if code.len() == 5 {
-            return match code.get(..2).unwrap_or_default() {
-                "40" => Error::Conflict,
-                "08" | "53" | "57" | "58" | "25" => Error::Unavailable(message.to_owned()),
-                _ => Error::Damaged(format!("{code} {message}")),
-            };
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match &error {
+            rusqlite::Error::SqliteFailure(code, _) => {
+                of_sqlite(code.extended_code, &error.to_string())
+            }
+            _ => Error::Damaged(error.to_string()),
         }
-        // The low byte of an extended code is the primary one: 5 busy, 8 read-only,
-        // 10 I/O, 11 corrupt, 13 full, 14 cannot open.
-        match code.parse::<i32>().map(|c| c & 0xff) {
-            Ok(5 | 6 | 8 | 10 | 13 | 14) => Error::Unavailable(message.to_owned()),
-            _ => Error::Damaged(format!("{code} {message}")),
-        }
+    }
+}
+
+/// By SQLSTATE; its first two characters are the class.
+fn of_postgres(code: Option<&str>, message: &str) -> Error {
+    let code = code.unwrap_or_default();
+    match code.get(..2).unwrap_or_default() {
+        "40" => Error::Conflict,
+        "08" | "53" | "57" | "58" | "25" => Error::Unavailable(message.to_owned()),
+        _ => Error::Damaged(format!("{code} {message}")),
+    }
+}
+
+/// By the extended code, whose low byte is the primary one: 5 busy, 6 locked, 8 read-only,
+/// 10 I/O, 13 full, 14 cannot open.
+fn of_sqlite(code: i32, message: &str) -> Error {
+    match code & 0xff {
+        5 | 6 | 8 | 10 | 13 | 14 => Error::Unavailable(message.to_owned()),
+        _ => Error::Damaged(format!("{code} {message}")),
     }
 }
 
@@ -83,14 +93,20 @@ mod tests {
             ("53300", true),
             ("42601", false),
             ("23505", false),
-            ("5", true),
-            ("13", true),
-            ("778", true), // SQLITE_IOERR_WRITE
-            ("11", false),
-            ("2067", false), // SQLITE_CONSTRAINT_UNIQUE
             ("", false),
         ] {
-            let error = Error::of_database(Some(code), "x");
+            let error = of_postgres(Some(code), "x");
+            assert_eq!(error.is_temporary(), temporary, "{code}: {error:?}");
+        }
+        for (code, temporary) in [
+            (5, true),
+            (13, true),
+            (778, true), // SQLITE_IOERR_WRITE
+            (11, false),
+            (2067, false), // SQLITE_CONSTRAINT_UNIQUE
+            (0, false),
+        ] {
+            let error = of_sqlite(code, "x");
             assert_eq!(error.is_temporary(), temporary, "{code}: {error:?}");
         }
     }

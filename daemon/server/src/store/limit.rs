@@ -167,8 +167,8 @@ pub(crate) async fn take_all(
     })
 }
 
-/// Takes one of `places`, at most [`PLACES_MAX`], each free again `period` after it was taken: never more than that
-/// in any stretch of `period`. False if none is free.
+/// Takes one of `places`, at most [`PLACES_MAX`], each free again `period` after it was taken:
+/// never more than that in any stretch of `period`. False if none is free.
 pub(crate) async fn take_place(
     tx: &mut Conn,
     name: &'static str,

@@ -27,6 +27,7 @@ mod many;
 mod migrate;
 pub(crate) mod node;
 mod numbers;
+mod op;
 pub mod outbox;
 pub mod peek;
 pub(crate) mod promise;

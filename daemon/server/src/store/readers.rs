@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::embedded::Embedded;
-use super::writer::{Answer, Op, answered, any, block_on, stopped};
+use super::op::{Answer, Op, answered, any, block_on, stopped};
 use super::{Conn, Error, Turn};
 
 /// How many.

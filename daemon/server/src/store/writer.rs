@@ -3,18 +3,16 @@
 //! One operation's failure rolls back to its savepoint and hurts nobody else; a failed
 //! commit answers everybody "unknown", and the file is opened anew.
 
-use std::any::Any;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use helpline_core::time::Wall;
 use tokio::sync::{mpsc, oneshot};
 
 use super::embedded::Embedded;
+use super::op::{Answer, Op, answered, any, block_on, stopped};
 use super::{Conn, Error, Turn, migrate};
 
 /// Operations that may wait; beyond that callers wait to hand theirs over.
@@ -23,39 +21,6 @@ const WAITING_MAX: usize = 1_024;
 const BATCH_MAX: usize = 256;
 /// Work in one commit: many share an fsync, and none waits long for the others.
 const BATCH_WORK: Duration = Duration::from_millis(40);
-
-pub(super) type Answer = Result<Box<dyn Any + Send>, Error>;
-/// An operation whose answer may be of any type.
-pub(super) type Op =
-    Box<dyn for<'c> Fn(&'c mut Conn) -> Turn<'c, Box<dyn Any + Send>> + Send + Sync>;
-
-/// Hides the type of an operation's answer.
-pub(super) fn any<T, F>(op: F) -> Op
-where
-    T: Send + 'static,
-    F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
-{
-    Box::new(move |conn| {
-        let turn = op(conn);
-        Box::pin(async move {
-            let value: Box<dyn Any + Send> = Box::new(turn.await?);
-            Ok(value)
-        })
-    })
-}
-
-/// Waits for an answer of that type.
-pub(super) async fn answered<T: 'static>(answer: oneshot::Receiver<Answer>) -> Result<T, Error> {
-    let value = answer.await.map_err(|_| stopped())??;
-    value
-        .downcast::<T>()
-        .map(|boxed| *boxed)
-        .map_err(|_| Error::Damaged("an answer has the wrong type".into()))
-}
-
-pub(super) fn stopped() -> Error {
-    Error::Unavailable("the store has stopped".into())
-}
 
 enum Order {
     Run(Op, oneshot::Sender<Answer>),
@@ -320,27 +285,5 @@ impl Inline {
     pub(super) fn close(&self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         drop(open.take());
-    }
-}
-
-/// Wakes a parked thread.
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Drives `future` on this thread.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }
