@@ -8,7 +8,13 @@ mod mail;
 use libfuzzer_sys::fuzz_target;
 
 const WORDS: [&str; 7] = [
-    "pass", "fail", "softfail", "neutral", "none", "temperror", "permerror",
+    "pass",
+    "fail",
+    "softfail",
+    "neutral",
+    "none",
+    "temperror",
+    "permerror",
 ];
 
 fuzz_target!(|text: &str| {

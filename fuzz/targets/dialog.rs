@@ -33,7 +33,11 @@ fuzz_target!(|text: &str| {
         assert!(bindings.len() <= BINDINGS_MAX);
         assert!(bindings.iter().all(|b| b.contact.starts_with(['s', 'S'])));
     }
-    assert!(registrar.bindings(Time::from_millis(u64::from(EXPIRES.1) * 1_000), "u").is_empty());
+    assert!(
+        registrar
+            .bindings(Time::from_millis(u64::from(EXPIRES.1) * 1_000), "u")
+            .is_empty()
+    );
     let limits = Limits {
         expires: 1_800,
         least: 90,

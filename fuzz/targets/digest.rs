@@ -18,6 +18,8 @@ fuzz_target!(|text: &str| {
     let ha1 = Ha1::new("u", "r", "secret");
     let _ = guard.is_fresh(Time::ZERO, text);
     let asked = ("REGISTER", "sip:a@b");
-    let proof = guard.judge(Time::ZERO, asked, text, |user| (user == "u").then_some(&ha1));
+    let proof = guard.judge(Time::ZERO, asked, text, |user| {
+        (user == "u").then_some(&ha1)
+    });
     assert!(!matches!(proof, Proof::Holds(_)));
 });

@@ -13,7 +13,10 @@ fuzz_target!(|text: &str| {
     scope.set("v", "text");
     scope.set("n", 7);
     scope.set("b", true);
-    scope.set("now", expr::timestamp(Wall::from_millis(1_795_440_000_000)).unwrap());
+    scope.set(
+        "now",
+        expr::timestamp(Wall::from_millis(1_795_440_000_000)).unwrap(),
+    );
     scope.set("d", expr::duration(Duration::from_secs(90)));
     let json = serde_json::json!({ "name": "Ada", "tags": ["a", "b"], "n": 1.5, "none": null });
     scope.set("r", expr::from_json(&json));
@@ -22,7 +25,11 @@ fuzz_target!(|text: &str| {
             assert!(text.len() <= expr::EXPR_BYTES_MAX && compiled.source() == text);
             match compiled.eval(&scope) {
                 Ok(value) => {
-                    let _ = (expr::show(&value), expr::to_json(&value), expr::fits(&value));
+                    let _ = (
+                        expr::show(&value),
+                        expr::to_json(&value),
+                        expr::fits(&value),
+                    );
                 }
                 Err(why) => assert!(!why.to_string().contains('\n'), "{why}"),
             }

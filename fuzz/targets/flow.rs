@@ -18,7 +18,10 @@ fuzz_target!(|text: &str| {
         text: text.to_owned(),
     };
     let (set, faults) = FlowSet::load(&[source(text)], &[flows::locale()]);
-    assert_eq!(set.is_none(), faults.iter().any(|f| f.severity == Severity::Error));
+    assert_eq!(
+        set.is_none(),
+        faults.iter().any(|f| f.severity == Severity::Error)
+    );
     let lines = flows::lines(text);
     for fault in faults.iter().filter(|f| f.file == "t.flow.yaml") {
         assert!((1..=lines).contains(&fault.line), "{fault}");

@@ -15,8 +15,8 @@ fuzz_target!(|data: &[u8]| {
         let beside = Beside {
             source,
             tag: 7,
-            full: data.len() % 2 == 1,
-            door: (data.len() % 3 > 0).then_some(Door {
+            full: !data.len().is_multiple_of(2),
+            door: (!data.len().is_multiple_of(3)).then_some(Door {
                 guard: &guard,
                 now: Time::ZERO,
                 from: [192, 0, 2, 1].into(),

@@ -23,7 +23,10 @@ fuzz_target!(|text: &str| {
         locale.rules.text = rules.to_owned();
     }
     let (set, faults) = FlowSet::load(&flows::sources(), &[locale]);
-    assert_eq!(set.is_none(), faults.iter().any(|f| f.severity == Severity::Error));
+    assert_eq!(
+        set.is_none(),
+        faults.iter().any(|f| f.severity == Severity::Error)
+    );
     if let Some(set) = set.map(Arc::new) {
         for flow in ["main-menu", "callback-confirm"] {
             let _ = walk(&set, flow, Some("self-help"), 7);

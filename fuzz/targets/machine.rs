@@ -29,17 +29,72 @@ fn input(what: u8, op: OpId, odd: bool) -> Input {
         64..128 => Input::KeyUp(key(what)),
         128..160 => Input::Spoken(op),
         160 => Input::Hangup,
-        161..171 => Input::Joined(op, HelpChannel::Flow(if odd { "self-help" } else { "nobody" }.to_owned())),
+        161..171 => Input::Joined(
+            op,
+            HelpChannel::Flow(if odd { "self-help" } else { "nobody" }.to_owned()),
+        ),
         171..176 => Input::LeftQueue(op, if odd { Why::Full } else { Why::NoAgents }),
-        176..182 => Input::Queue(op, QueueView { position: Some(u32::from(what)), waiting: None, agents: odd.then_some(3), ewt: Some(Duration::from_secs(600)) }),
-        182..190 => Input::Stored(op, if odd { CallbackReply::Failed } else { CallbackReply::Done { position: Some(2), wait: None, at: None, merged: false } }),
-        190..195 => Input::Http(op, HttpReply::Answer { status: 200, headers: Vec::new(), body: serde_json::json!({ "balance": "12.50" }) }),
-        195..200 => Input::Found(op, if odd { FindReply::Miss } else { FindReply::Failed }),
-        200..210 => Input::Recorded(op, Take { id: if odd { "take" } else { "" }.to_owned(), length: Duration::from_secs(4), end: TakeEnd::Key }),
+        176..182 => Input::Queue(
+            op,
+            QueueView {
+                position: Some(u32::from(what)),
+                waiting: None,
+                agents: odd.then_some(3),
+                ewt: Some(Duration::from_secs(600)),
+            },
+        ),
+        182..190 => Input::Stored(
+            op,
+            if odd {
+                CallbackReply::Failed
+            } else {
+                CallbackReply::Done {
+                    position: Some(2),
+                    wait: None,
+                    at: None,
+                    merged: false,
+                }
+            },
+        ),
+        190..195 => Input::Http(
+            op,
+            HttpReply::Answer {
+                status: 200,
+                headers: Vec::new(),
+                body: serde_json::json!({ "balance": "12.50" }),
+            },
+        ),
+        195..200 => Input::Found(
+            op,
+            if odd {
+                FindReply::Miss
+            } else {
+                FindReply::Failed
+            },
+        ),
+        200..210 => Input::Recorded(
+            op,
+            Take {
+                id: if odd { "take" } else { "" }.to_owned(),
+                length: Duration::from_secs(4),
+                end: TakeEnd::Key,
+            },
+        ),
         210..216 => Input::Delivered(op, odd),
-        216..222 => Input::Transferred(op, if odd { TransferReply::Given } else { TransferReply::Busy }),
+        216..222 => Input::Transferred(
+            op,
+            if odd {
+                TransferReply::Given
+            } else {
+                TransferReply::Busy
+            },
+        ),
         222..226 => Input::LeftRoom(op, RoomReply::Full),
-        226..236 => Input::Heard(if odd { Answerer::Machine } else { Answerer::Human }),
+        226..236 => Input::Heard(if odd {
+            Answerer::Machine
+        } else {
+            Answerer::Human
+        }),
         236..240 => Input::MachineListens,
         _ => Input::Timeout,
     }
@@ -104,7 +159,11 @@ fuzz_target!(|data: &[u8]| {
     run.handle(Input::Timeout);
     for bytes in inputs.chunks_exact(BYTES) {
         // Mostly the number that is awaited.
-        let op = if bytes[1] < 200 { run.last } else { u32::from(bytes[1]) };
+        let op = if bytes[1] < 200 {
+            run.last
+        } else {
+            u32::from(bytes[1])
+        };
         let millis = u64::from(u16::from_be_bytes([bytes[2], bytes[3]]));
         run.pass(Duration::from_millis(millis));
         run.handle(input(bytes[0], OpId(op), bytes[1] % 2 == 1));

@@ -39,6 +39,10 @@ fuzz_target!(|data: &[u8]| {
             slot = slot + Duration::from_millis(20);
             playout.frame(slot, &mut sound);
         }
-        assert!(playout.delay() <= Duration::from_secs(2), "{:?}", playout.delay());
+        assert!(
+            playout.delay() <= Duration::from_secs(2),
+            "{:?}",
+            playout.delay()
+        );
     }
 });

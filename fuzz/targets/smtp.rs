@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use helpline_core::id::MailInId;
-use helpline_core::smtp::{Conversation, Input, Output, Settings, Stored};
+use helpline_core::request::email::Keys;
+use helpline_core::smtp::{Checked, Conversation, Input, Output, Settings, Stored};
 use helpline_core::time::Time;
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +15,7 @@ fn settings(choice: u8) -> Settings {
     Settings {
         host: "help.test".into(),
         addresses: vec!["help@help.test".into()],
+        keys: Keys::new(&[7; 32], None),
         message_bytes_max: 4_096,
         messages_max: 5,
         lmtp: choice & 1 != 0,
@@ -54,7 +56,11 @@ fn act(conversation: &mut Conversation, choice: u8, log: &mut Vec<String>, is_ov
                     let to = to.to_ascii_lowercase();
                     to == "help@help.test" || to == "postmaster" || to == "postmaster@help.test"
                 };
-                assert!(!mail.rcpt.is_empty() && mail.rcpt.iter().all(ours), "{:?}", mail.rcpt);
+                assert!(
+                    !mail.rcpt.is_empty() && mail.rcpt.iter().all(ours),
+                    "{:?}",
+                    mail.rcpt
+                );
                 assert!(mail.raw.len() <= 4_096 && !mail.raw.contains(&0));
                 let text = String::from_utf8_lossy(&mail.raw).replace("\r\n", "");
                 assert!(!text.contains(['\r', '\n']), "{text:?}");
@@ -69,8 +75,12 @@ fn act(conversation: &mut Conversation, choice: u8, log: &mut Vec<String>, is_ov
             }
             Output::CheckAuth(login) => {
                 log.push(format!("{}/{}", login.user, login.password));
-                let is_right = login.user == "ada" && login.password == "pw";
-                conversation.handle(Time::ZERO, Input::AuthChecked(is_right));
+                let checked = match (login.user.as_str(), login.password.as_str()) {
+                    ("ada", "pw") => Checked::Right,
+                    ("ada", "later") => Checked::NotNow,
+                    _ => Checked::Wrong,
+                };
+                conversation.handle(Time::ZERO, Input::AuthChecked(checked));
             }
             Output::Close => *is_over = true,
         }

@@ -1,7 +1,7 @@
 //! What the targets of mail share: a desk, and the same message around each text.
 
 use helpline_core::phone::DialRules;
-use helpline_core::request::email::{Envelope, MailContext, Report, ReportContext, report};
+use helpline_core::request::email::{Envelope, Keys, MailContext, Report, ReportContext, report};
 use helpline_core::time::Wall;
 
 /// Friday, 27 November 2026, 10:00 UTC.
@@ -12,6 +12,7 @@ pub struct Desk {
     own: [String; 1],
     authserv_ids: Vec<String>,
     dial: DialRules,
+    keys: Keys,
 }
 
 impl Desk {
@@ -23,6 +24,7 @@ impl Desk {
                 allow: vec!["GB".to_owned(), "DE".to_owned()],
                 ..DialRules::default()
             },
+            keys: Keys::new(&[7; 32], None),
         }
     }
 
@@ -36,6 +38,9 @@ impl Desk {
             received: NOW,
             envelope: Envelope::From("ada@cust.test"),
             authserv_ids: &self.authserv_ids,
+            recipients: &self.own,
+            keys: Some(&self.keys),
+            checked: None,
         }
     }
 

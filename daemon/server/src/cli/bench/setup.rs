@@ -13,9 +13,6 @@ use super::process::{Process, Usage};
 use super::{quantile, speech};
 use crate::voice::load::Load;
 
-/// Rest after the last call, so that what still ends is not counted as kept.
-const SETTLE: Duration = Duration::from_secs(1);
-
 /// Arguments of `helpline bench setup`.
 ///
 /// Starts a daemon in a process of its own. Each call is an INVITE, its 200 and ACK, the
@@ -34,9 +31,16 @@ pub(super) struct Setup {
     /// Process of the target, to measure its CPU time and memory.
     #[arg(long, value_name = "PID", requires = "target")]
     pid: Option<u32>,
+    /// Lots in which the calls come; memory is looked at after each.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    lots: u32,
+    /// Seconds of rest after a lot. An ended call is remembered for 32 s, so that an answer that
+    /// got lost can be repeated (RFC 3261 timer J): a longer rest shows what stays for ever.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=600))]
+    rest: u32,
 }
 
-/// One half of the calls.
+/// One lot of the calls.
 #[derive(Default)]
 struct Round {
     answer_ms: Vec<f64>,
@@ -59,21 +63,24 @@ impl Setup {
         let usage = || pid.map(Usage::of).transpose();
         let load = Arc::new(Load::start(target, speech()?, getrandom::u64()?).await?);
         let begin = usage()?;
-        // Two halves: what the first one makes once must not look like a leak.
-        let first = self.round(&load, self.calls / 2).await?;
-        tokio::time::sleep(SETTLE).await;
-        let middle = usage()?;
-        let second = self.round(&load, self.calls - self.calls / 2).await?;
-        tokio::time::sleep(SETTLE).await;
-        let end = usage()?;
-        let mut answer_ms = [first.answer_ms, second.answer_ms].concat();
+        let (mut answer_ms, mut failed) = (Vec::new(), Vec::new());
+        let (mut length, mut rss_kb, mut end) = (Duration::ZERO, Vec::new(), begin);
+        for lot in 0..self.lots {
+            let calls = self.share(lot + 1) - self.share(lot);
+            let round = self.round(&load, calls).await?;
+            answer_ms.extend(round.answer_ms);
+            failed.extend(round.failed);
+            length += round.length;
+            tokio::time::sleep(Duration::from_secs(self.rest.into())).await;
+            end = usage()?;
+            rss_kb.push(end.map(|u| u.rss_kb));
+        }
         answer_ms.sort_by(f64::total_cmp);
-        let failed = [first.failed, second.failed].concat();
         for fault in failed.iter().take(10) {
             eprintln!("helpline: a call failed: {fault}");
         }
         #[allow(clippy::cast_precision_loss)] // far below 2^53
-        let per_second = answer_ms.len() as f64 / (first.length + second.length).as_secs_f64();
+        let per_second = answer_ms.len() as f64 / length.as_secs_f64();
         let cpu_ms = begin
             .zip(end)
             .map(|(from, to)| (to.cpu - from.cpu).as_secs_f64() * 1_000.0 / f64::from(self.calls));
@@ -89,8 +96,7 @@ impl Setup {
                 "answer_ms_max": quantile(&answer_ms, 1.0),
                 "cpu_ms_per_call": cpu_ms,
                 "rss_kb_begin": begin.map(|u| u.rss_kb),
-                "rss_kb_middle": middle.map(|u| u.rss_kb),
-                "rss_kb_end": end.map(|u| u.rss_kb),
+                "rss_kb_after_each_lot": rss_kb,
             })
         );
         Ok(if failed.is_empty() {
@@ -98,6 +104,12 @@ impl Setup {
         } else {
             ExitCode::FAILURE
         })
+    }
+
+    /// Calls of the first lots together.
+    fn share(&self, lots: u32) -> u32 {
+        let calls = u64::from(self.calls) * u64::from(lots) / u64::from(self.lots);
+        u32::try_from(calls).unwrap_or(self.calls)
     }
 
     async fn round(&self, load: &Arc<Load>, calls: u32) -> anyhow::Result<Round> {
