@@ -12,6 +12,7 @@ mod caller;
 mod correct;
 pub mod customers;
 mod door;
+mod filing;
 mod honesty;
 mod letter;
 mod line;
@@ -41,7 +42,7 @@ use helpline_core::phone::DialRules;
 use helpline_core::queue::admission::Admission;
 use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
-use helpline_core::request::email::{Authentication, Dsn, Keys, Undelivered};
+use helpline_core::request::email::{Authentication, Dsn, FollowUp, Keys, Undelivered};
 use helpline_core::rng::Rng;
 use helpline_core::time::{Time, Wall};
 use serde::{Deserialize, Serialize};
@@ -493,6 +494,23 @@ pub struct SpooledMail {
     pub attempts: u32,
     /// Fence: filing needs the same number.
     pub epoch: i64,
+}
+
+/// A claimed message that was read.
+#[derive(Clone, Debug)]
+pub struct ReadMail {
+    /// Its row.
+    pub id: MailInId,
+    /// Fence: filing needs the number of the claim.
+    pub epoch: i64,
+    /// What is known of its origin.
+    pub auth: Option<Authentication>,
+    /// By which a copy is known again.
+    pub content_hash: String,
+    /// What it asks of a request made before. Should there be no such request, `filing` stands.
+    pub follow_up: Option<Box<FollowUp>>,
+    /// What is to become of it.
+    pub filing: Filing,
 }
 
 /// What became of a spooled message; filed in one transaction with everything it causes.

@@ -360,20 +360,20 @@ async fn mail_is_filed_once_with_everything_it_causes() {
             (first.raw.as_slice(), first.attempts),
             ([0, 255].as_slice(), 1)
         );
-        let filed = desk.file_mail(&first, "h1", filing.clone()).await.unwrap();
+        let filed = put(desk, &first, "h1", filing.clone()).await.unwrap();
         assert!(
             matches!(filed, Filed::Request(_)),
             "{}: {filed:?}",
             bench.name
         );
-        let again = desk.file_mail(&first, "h9", filing.clone()).await;
+        let again = put(desk, &first, "h9", filing.clone()).await;
         assert_eq!(
             again,
             Err(StoreError::Fenced),
             "nothing is filed without the fence"
         );
         let second = desk.claim_mail(1).await.unwrap().remove(0);
-        let copy = desk.file_mail(&second, "h1", filing).await.unwrap();
+        let copy = put(desk, &second, "h1", filing).await.unwrap();
         assert_eq!(copy, Filed::Duplicate);
         let third = desk.claim_mail(1).await.unwrap().remove(0);
         let ask = Filing::NeedsInfo {
@@ -382,10 +382,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
             form_query: "email=ada%40example.org".into(),
             language: "de".into(),
         };
-        assert_eq!(
-            desk.file_mail(&third, "h3", ask).await.unwrap(),
-            Filed::Kept
-        );
+        assert_eq!(put(desk, &third, "h3", ask).await.unwrap(), Filed::Kept);
         let fourth = desk.claim_mail(1).await.unwrap().remove(0);
         let mut abroad = request(4);
         abroad.number = PhoneNumber::from_row("+12125550100");
@@ -394,7 +391,7 @@ async fn mail_is_filed_once_with_everything_it_causes() {
             ack: None,
             admission: Admission::Line,
         };
-        let refused = desk.file_mail(&fourth, "h4", refused).await.unwrap();
+        let refused = put(desk, &fourth, "h4", refused).await.unwrap();
         assert_eq!(refused, Filed::Refused(AcceptError::NotAllowed));
         assert!(desk.claim_mail(1).await.unwrap().is_empty());
         let rows = bench.store.claim_outbox(9).await.unwrap();
@@ -408,6 +405,29 @@ async fn mail_is_filed_once_with_everything_it_causes() {
         assert_eq!(ack.body.in_reply_to.as_deref(), Some("m1@example.org"));
         assert_eq!(ack.body.position, Some(1));
         assert_eq!(desk.snapshot().await.unwrap().counts.spool, 0);
+    }
+}
+
+#[tokio::test]
+async fn mail_that_somebody_else_has_spoils_nothing_of_its_lot() {
+    for (desk, bench) in &desks().await {
+        for _ in 0..3 {
+            desk.spool_mail(incoming(vec![0])).await.unwrap();
+        }
+        let mut mails = desk.claim_mail(3).await.unwrap();
+        mails[1].epoch += 1;
+        let hash = |at: usize| ["same", "other", "same"][at];
+        let lot = mails.iter().enumerate();
+        let lot = lot.map(|(at, mail)| read(mail, hash(at), asked("ada@example.org")));
+        let filed = desk.file_mails(lot.collect()).await;
+        let expected = [
+            Ok(Filed::Kept),
+            Err(StoreError::Fenced),
+            Ok(Filed::Duplicate),
+        ];
+        assert_eq!(filed, expected, "{}", bench.name);
+        assert_eq!(bench.store.claim_outbox(9).await.unwrap().len(), 1);
+        assert_eq!(desk.file_mails(Vec::new()).await, []);
     }
 }
 
@@ -427,9 +447,29 @@ fn incoming(raw: Vec<u8>) -> Incoming {
 async fn file(desk: &Desk, n: u32, filing: Filing) -> Filed {
     desk.spool_mail(incoming(vec![0])).await.unwrap();
     let spooled = desk.claim_mail(1).await.unwrap().remove(0);
-    desk.file_mail(&spooled, &format!("{n}"), filing)
-        .await
-        .unwrap()
+    put(desk, &spooled, &format!("{n}"), filing).await.unwrap()
+}
+
+fn read(spooled: &SpooledMail, content_hash: &str, filing: Filing) -> ReadMail {
+    ReadMail {
+        id: spooled.id.clone(),
+        epoch: spooled.epoch,
+        auth: None,
+        content_hash: content_hash.to_owned(),
+        follow_up: None,
+        filing,
+    }
+}
+
+/// Files one message.
+async fn put(
+    desk: &Desk,
+    spooled: &SpooledMail,
+    content_hash: &str,
+    filing: Filing,
+) -> Result<Filed, StoreError> {
+    let read = read(spooled, content_hash, filing);
+    desk.file_mails(vec![read]).await.remove(0)
 }
 
 fn asked(address: &str) -> Filing {

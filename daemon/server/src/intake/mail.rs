@@ -3,11 +3,12 @@
 //! set aside for people. A message that ends the whole process is counted by its claim, which
 //! is committed before the work begins.
 
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use helpline_core::id::MailInId;
 use helpline_core::phone::DialRules;
 use helpline_core::queue::admission::Admission;
 use helpline_core::request::email::{
@@ -22,15 +23,19 @@ use tokio_util::task::TaskTracker;
 
 use super::mail_auth::Authenticator;
 use crate::config::Config;
-use crate::desk::{AckTo, Desk, Filed, Filing, SpooledMail};
+use crate::desk::{AckTo, Desk, Filed, Filing, ReadMail, SpooledMail};
 
 /// Loops that take messages from the spool.
 const WORKERS: usize = 4;
 /// Messages a loop takes at once: what they cause is committed together.
 const TAKEN_MAX: u32 = 16;
-/// Messages read at once: far more than processors, so that some that take their whole time keep
-/// no other waiting.
-const READ_AT_ONCE: usize = 16;
+/// A message that is read for longer gives its place among those read at once away, so that it
+/// keeps no other waiting.
+const READ_SOON: Duration = Duration::from_millis(100);
+/// So long those that were taken together wait for one another.
+const LOT_WAIT: Duration = Duration::from_millis(250);
+/// Messages that may be read for longer at once.
+const LONG_AT_ONCE: usize = 16;
 /// By how much threads that read stand behind others: calls, requests and mail that comes in go
 /// first, and what was taken can wait.
 const NICE: i32 = 10;
@@ -52,9 +57,11 @@ struct Office {
     reader: Reader,
     authenticator: Option<Arc<Authenticator>>,
     threads: Threads,
+    /// Messages read at once: one for each processor.
     places: Semaphore,
-    /// Messages that wait for DNS; the others are not kept waiting by them.
-    asking: TaskTracker,
+    long: Semaphore,
+    /// Messages that wait for DNS or take long; the others are not kept waiting by them.
+    apart: TaskTracker,
 }
 
 /// Threads that read.
@@ -137,8 +144,9 @@ pub async fn work_with(
         reader,
         authenticator,
         threads: Threads::start(),
-        places: Semaphore::new(READ_AT_ONCE),
-        asking: TaskTracker::new(),
+        places: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+        long: Semaphore::new(LONG_AT_ONCE),
+        apart: TaskTracker::new(),
     });
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -150,8 +158,8 @@ pub async fn work_with(
             tracing::error!(%error, "mail: a worker ended");
         }
     }
-    office.asking.close();
-    office.asking.wait().await;
+    office.apart.close();
+    office.apart.wait().await;
 }
 
 impl Office {
@@ -167,7 +175,7 @@ impl Office {
                     for mail in taken {
                         known.extend(self.ask_about(mail).await);
                     }
-                    join_all(known.into_iter().map(|mail| self.one(mail))).await;
+                    self.read_and_file(known).await;
                     continue;
                 }
                 Err(error) => {
@@ -196,7 +204,7 @@ impl Office {
         };
         let place = authenticator.place().await;
         let (this, authenticator) = (Arc::clone(self), Arc::clone(authenticator));
-        self.asking.spawn(async move {
+        self.apart.spawn(async move {
             let (mail_from, raw) = (mail.mail_from.clone(), std::mem::take(&mut mail.raw));
             let Some((raw, checked)) = authenticator.check(sender, mail_from, raw).await else {
                 // Left to its lease: the claim has counted the attempt.
@@ -207,15 +215,47 @@ impl Office {
             authenticator.note(checked.auth.proof());
             mail.raw = raw;
             mail.auth = Some(checked.auth);
-            this.one(mail).await;
+            let read = this.read_one(mail).await;
+            this.file(Vec::from_iter(read)).await;
         });
         None
     }
 
-    /// Reads and files one message.
-    async fn one(&self, mut mail: SpooledMail) {
-        let id = mail.id.clone();
-        let (hash, follow_up, filing) = match self.read_patiently(&mail).await {
+    /// Reads messages and files them together. One that takes long is filed by itself, and
+    /// nothing waits for it.
+    async fn read_and_file(self: &Arc<Self>, lot: Vec<SpooledMail>) {
+        let mut reading = JoinSet::new();
+        for mail in lot {
+            let this = Arc::clone(self);
+            reading.spawn(async move { this.read_one(mail).await });
+        }
+        let mut read = Vec::new();
+        let soon = tokio::time::sleep(LOT_WAIT);
+        tokio::pin!(soon);
+        loop {
+            tokio::select! {
+                next = reading.join_next() => match next {
+                    Some(next) => read.extend(next.ok().flatten()),
+                    None => break,
+                },
+                () = &mut soon => break,
+            }
+        }
+        self.file(read).await;
+        if reading.is_empty() {
+            return;
+        }
+        let this = Arc::clone(self);
+        self.apart.spawn(async move {
+            while let Some(next) = reading.join_next().await {
+                this.file(Vec::from_iter(next.ok().flatten())).await;
+            }
+        });
+    }
+
+    /// Reads a message; `None`: it is left to its lease and tried again later.
+    async fn read_one(&self, mut mail: SpooledMail) -> Option<ReadMail> {
+        let (content_hash, follow_up, filing) = match self.read_patiently(&mail).await {
             Ok((hash, mut reading)) => {
                 mail.auth = reading.auth.take();
                 let follow_up = reading.follow_up.take();
@@ -224,26 +264,34 @@ impl Office {
                 let is_machine = matches!(filing, Filing::Machine { .. });
                 (hash, follow_up.filter(|_| !is_machine), filing)
             }
-            Err(None) => return,
+            Err(None) => return None,
             Err(Some(broken)) => {
-                tracing::error!(mail.id = %id, reason = broken.word(), "mail: set aside");
                 let reason = broken.word();
-                (format!("broken-{id}"), None, Filing::Quarantine { reason })
+                tracing::error!(mail.id = %mail.id, reason, "mail: set aside");
+                let hash = format!("broken-{}", mail.id);
+                (hash, None, Filing::Quarantine { reason })
             }
         };
-        let filed = match follow_up {
-            Some(follow_up) => {
-                let filing = self.desk.file_follow_up(&mail, &hash, *follow_up, filing);
-                filing.await
+        Some(ReadMail {
+            id: mail.id,
+            epoch: mail.epoch,
+            auth: mail.auth,
+            content_hash,
+            follow_up,
+            filing,
+        })
+    }
+
+    async fn file(&self, read: Vec<ReadMail>) {
+        let ids: Vec<MailInId> = read.iter().map(|read| read.id.clone()).collect();
+        for (id, filed) in ids.iter().zip(self.desk.file_mails(read).await) {
+            match filed {
+                Ok(Filed::Request(request)) => {
+                    tracing::info!(mail.id = %id, request.id = %request, "mail: a request");
+                }
+                Ok(filed) => tracing::info!(mail.id = %id, ?filed, "mail: filed"),
+                Err(error) => tracing::warn!(mail.id = %id, %error, "mail: not filed"),
             }
-            None => self.desk.file_mail(&mail, &hash, filing).await,
-        };
-        match filed {
-            Ok(Filed::Request(request)) => {
-                tracing::info!(mail.id = %id, request.id = %request, "mail: a request");
-            }
-            Ok(filed) => tracing::info!(mail.id = %id, ?filed, "mail: filed"),
-            Err(error) => tracing::warn!(mail.id = %id, %error, "mail: not filed"),
         }
     }
 
@@ -276,11 +324,23 @@ impl Office {
         let (mail, config) = (mail.clone(), Arc::clone(&self.config));
         let (dial, reader) = (self.dial.clone(), self.reader);
         let keys = Arc::clone(self.desk.keys());
-        let _place = self.places.acquire().await;
+        let place = self.places.acquire().await;
         let reading = self.threads.handle.spawn_blocking(move || {
             catch_unwind(AssertUnwindSafe(|| reader(&mail, &config, &dial, &keys)))
         });
-        match tokio::time::timeout(READ_WAIT, reading).await {
+        let patient = async {
+            tokio::pin!(reading);
+            if let Ok(read) = tokio::time::timeout(READ_SOON, &mut reading).await {
+                return read;
+            }
+            let _long = tokio::select! {
+                read = &mut reading => return read,
+                long = self.long.acquire() => long,
+            };
+            drop(place);
+            reading.await
+        };
+        match tokio::time::timeout(READ_WAIT, patient).await {
             Ok(Ok(Ok(read))) => Ok(read),
             Ok(Ok(Err(_)) | Err(_)) => Err(Broken::Panic),
             Err(_) => Err(Broken::Timeout),

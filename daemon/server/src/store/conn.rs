@@ -63,12 +63,12 @@ impl Conn {
     /// The words in braces: `{now}` reads the database's clock, `{lock}` skips rows
     /// another node is claiming (SQLite has one writer and needs none).
     fn text(&self, sql: &'static str) -> String {
-        let lock = if self.is_postgres() {
-            "for update skip locked"
-        } else {
-            ""
-        };
-        sql.replace("{now}", NOW).replace("{lock}", lock)
+        let text = sql.replace("{now}", NOW);
+        match self {
+            Conn::Postgres(_) => text.replace("{lock}", "for update skip locked"),
+            // SQLite makes its plan anew at each run for the value of a bare `limit $1`.
+            Conn::Sqlite(_) => text.replace("{lock}", "").replace("limit $", "limit 0 + $"),
+        }
     }
 
     /// Runs a statement; rows affected.

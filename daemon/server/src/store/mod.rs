@@ -17,6 +17,7 @@ mod embedded;
 mod error;
 pub(crate) mod estimate;
 pub(crate) mod key;
+mod lanes;
 pub(crate) mod limit;
 #[cfg(test)]
 pub(crate) mod look;
@@ -75,6 +76,7 @@ pub use trunk::Spent;
 
 pub(crate) use conn::Conn;
 use embedded::Embedded;
+use lanes::Lane;
 
 /// A future an operation returns; it borrows the connection.
 pub(crate) type Turn<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
@@ -237,10 +239,28 @@ impl Store {
         T: Send + 'static,
         F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
     {
+        self.write_in(Lane::First, op).await
+    }
+
+    /// As [`Store::write`], for work that was promised already: where there is one writer, it
+    /// goes on behind what somebody waits for.
+    pub(crate) async fn write_behind<T, F>(&self, op: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
+    {
+        self.write_in(Lane::Behind, op).await
+    }
+
+    async fn write_in<T, F>(&self, lane: Lane, op: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
+    {
         let virtual_now = self.clock.is_virtual().then(|| self.clock.wall());
         match &self.db {
             Db::Inline(inline) => inline.run(virtual_now, op),
-            Db::Sqlite { writer, .. } => limited(writer.run(op)).await,
+            Db::Sqlite { writer, .. } => limited(writer.run(lane, op)).await,
             Db::Postgres(pool) => {
                 for _ in 1..CONFLICT_TRIES {
                     match limited(postgres_turn(pool, virtual_now, &op)).await {

@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use helpline_core::time::Wall;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::embedded::Embedded;
+use super::lanes::{Doors, Lane, Lanes, lanes};
 use super::op::{Answer, Op, answered, any, block_on, stopped};
 use super::{Conn, Error, Turn, migrate};
 
-/// Operations that may wait; beyond that callers wait to hand theirs over.
+/// Operations that may wait in a lane; beyond that callers wait to hand theirs over.
 const WAITING_MAX: usize = 1_024;
 /// Operations in one commit.
 const BATCH_MAX: usize = 256;
@@ -30,14 +31,14 @@ enum Order {
 /// Handle of the writer.
 #[derive(Clone)]
 pub(super) struct Writer {
-    to: mpsc::Sender<Order>,
+    to: Doors<Order>,
 }
 
 impl Writer {
     /// Starts the writer; it ends when every handle is gone or at [`Writer::close`]. It has a
     /// thread of its own: its statements run there.
     pub(super) fn start(conn: Conn, file: PathBuf) -> Result<Writer, Error> {
-        let (to, from) = mpsc::channel(WAITING_MAX);
+        let (to, from) = lanes(WAITING_MAX);
         let runtime = tokio::runtime::Handle::current();
         let serve = move || {
             let _inside = runtime.enter();
@@ -50,30 +51,31 @@ impl Writer {
     }
 
     /// Runs `op` in the next batch; the answer comes after the commit.
-    pub(super) async fn run<T, F>(&self, op: F) -> Result<T, Error>
+    pub(super) async fn run<T, F>(&self, lane: Lane, op: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: for<'c> Fn(&'c mut Conn) -> Turn<'c, T> + Send + Sync + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let sent = self.to.send(Order::Run(any(op), reply)).await;
-        sent.map_err(|_| stopped())?;
+        if !self.to.send(lane, Order::Run(any(op), reply)).await {
+            return Err(stopped());
+        }
         answered(answer).await
     }
 
     /// Commits what waits and closes the file.
     pub(super) async fn close(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.to.send(Order::Close(reply)).await.is_ok() {
+        if self.to.send(Lane::Behind, Order::Close(reply)).await {
             // An error means the task is already gone, which is what was wanted.
             let _ = answer.await;
         }
     }
 }
 
-async fn serve(mut conn: Option<Conn>, file: PathBuf, mut from: mpsc::Receiver<Order>) {
+async fn serve(mut conn: Option<Conn>, file: PathBuf, mut from: Lanes<Order>) {
     let mut closer = None;
-    while let Some(order) = from.recv().await {
+    while let Some(order) = from.begin().await {
         let (op, reply) = match order {
             Order::Run(op, reply) => (op, reply),
             Order::Close(reply) => {
@@ -140,7 +142,7 @@ async fn batch(
     conn: &mut Conn,
     op: Op,
     reply: oneshot::Sender<Answer>,
-    from: &mut mpsc::Receiver<Order>,
+    from: &mut Lanes<Order>,
     answers: &mut Answers,
 ) -> Result<(), Error> {
     let begun = Instant::now();
@@ -174,10 +176,10 @@ async fn batch(
             ran.push(op);
         }
         if answers.list.len() < BATCH_MAX && begun.elapsed() < BATCH_WORK {
-            match from.try_recv() {
-                Ok(Order::Run(op, reply)) => next = Some((op, reply)),
-                Ok(Order::Close(reply)) => answers.closer = Some(reply),
-                Err(_) => {}
+            match from.also() {
+                Some(Order::Run(op, reply)) => next = Some((op, reply)),
+                Some(Order::Close(reply)) => answers.closer = Some(reply),
+                None => {}
             }
         }
     }

@@ -34,7 +34,7 @@ async fn mail_at(
     desk.spool_mail(incoming(vec![0])).await.unwrap();
     let spooled = desk.claim_mail(1).await.unwrap().remove(0);
     let hash = format!("{n} {address}");
-    match desk.file_mail(&spooled, &hash, filing).await.unwrap() {
+    match put(desk, &spooled, &hash, filing).await.unwrap() {
         Filed::Request(id) => id,
         other => panic!("{other:?}"),
     }

@@ -13,9 +13,11 @@ const HOUR: Duration = Duration::from_secs(3_600);
 async fn answer(desk: &Desk, n: u32, follow_up: FollowUp) -> Filed {
     desk.spool_mail(incoming(vec![0])).await.unwrap();
     let spooled = desk.claim_mail(1).await.unwrap().remove(0);
-    let hash = format!("answer {n}");
-    let filed = desk.file_follow_up(&spooled, &hash, follow_up, asked(ADA));
-    filed.await.unwrap()
+    let read = ReadMail {
+        follow_up: Some(Box::new(follow_up)),
+        ..read(&spooled, &format!("answer {n}"), asked(ADA))
+    };
+    desk.file_mails(vec![read]).await.remove(0).unwrap()
 }
 
 fn from_ada(id: &RequestId, wish: Wish) -> FollowUp {
