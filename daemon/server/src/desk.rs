@@ -330,7 +330,7 @@ impl Desk {
 }
 
 /// A lock is only held for a few instructions; a panic in between leaves plain numbers.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

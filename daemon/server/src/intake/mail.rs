@@ -1,10 +1,10 @@
 //! Works on spooled mail: claim, read, file. A message that breaks the reader breaks nothing
-//! else: it is read on a thread of its own with a time limit, and after three attempts it is
-//! set aside for people. A message that ends the whole process is counted by its claim, which
+//! else: it is read on a thread apart with a time limit, and after three attempts it is set
+//! aside for people. A message that ends the whole process is counted by its claim, which
 //! is committed before the work begins.
 
-use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod reading;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,107 +15,35 @@ use helpline_core::request::email::{
     AckParts, Authentication, Envelope, Keys, Kind, MailContext, Proof, Reading, address_key,
     content_hash, read,
 };
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::reading::{Broken, Outcome, Readers, With};
 use super::mail_auth::Authenticator;
 use crate::config::Config;
 use crate::desk::{AckTo, Desk, Filed, Filing, ReadMail, SpooledMail};
+
+pub use self::reading::Reader;
 
 /// Loops that take messages from the spool.
 const WORKERS: usize = 4;
 /// Messages a loop takes at once: what they cause is committed together.
 const TAKEN_MAX: u32 = 16;
-/// A message that is read for longer gives its place among those read at once away, so that it
-/// keeps no other waiting.
-const READ_SOON: Duration = Duration::from_millis(100);
-/// So long those that were taken together wait for one another.
-const LOT_WAIT: Duration = Duration::from_millis(250);
-/// Messages that may be read for longer at once.
-const LONG_AT_ONCE: usize = 16;
-/// By how much threads that read stand behind others: calls, requests and mail that comes in go
-/// first, and what was taken can wait.
-const NICE: i32 = 10;
-/// Longest work on one message. The reader's own limits keep it far below.
-const READ_WAIT: Duration = Duration::from_secs(30);
-/// Times a message is tried before it is set aside.
-const ATTEMPTS_MAX: u32 = 3;
 /// Without a word from the spool it is looked at this often: a lease may have run out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Longest pause while the store does not answer.
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// What a message is read with; the same for all.
+/// What works on mail; the same for all.
 #[derive(Debug)]
 struct Office {
     desk: Arc<Desk>,
     config: Arc<Config>,
-    dial: DialRules,
-    reader: Reader,
+    readers: Readers,
     authenticator: Option<Arc<Authenticator>>,
-    threads: Threads,
-    /// Messages read at once: one for each processor.
-    places: Semaphore,
-    long: Semaphore,
     /// Messages that wait for DNS or take long; the others are not kept waiting by them.
     apart: TaskTracker,
-}
-
-/// Threads that read.
-#[derive(Debug)]
-struct Threads {
-    handle: Handle,
-    own: Option<Runtime>,
-}
-
-impl Threads {
-    fn start() -> Threads {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("mail-reader");
-        builder.on_thread_start(|| {
-            // Where it is not allowed, they go at the pace of the rest.
-            let _ = rustix::process::nice(NICE);
-        });
-        let own = builder.build().inspect_err(|error| {
-            tracing::warn!(%error, "mail is read by the threads of everything else");
-        });
-        let own = own.ok();
-        let handle = own
-            .as_ref()
-            .map_or_else(Handle::current, |own| own.handle().clone());
-        Threads { handle, own }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(own) = self.own.take() {
-            // A message beyond its time is not waited for.
-            own.shutdown_background();
-        }
-    }
-}
-
-/// Reads one message: content hash and what it asks for.
-pub type Reader = fn(&SpooledMail, &Config, &DialRules, &Keys) -> (String, Reading);
-
-/// Why reading gave nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Broken {
-    Panic,
-    Timeout,
-}
-
-impl Broken {
-    const fn word(self) -> &'static str {
-        match self {
-            Broken::Panic => "panic",
-            Broken::Timeout => "timeout",
-        }
-    }
 }
 
 /// Works until `stop`; messages begun are finished.
@@ -136,16 +64,17 @@ pub async fn work_with(
     stop: CancellationToken,
     reader: Reader,
 ) {
-    let dial = config.dial_rules();
+    let readers = Readers::start(With {
+        config: Arc::clone(&config),
+        dial: config.dial_rules(),
+        keys: Arc::clone(desk.keys()),
+        reader,
+    });
     let office = Arc::new(Office {
         desk,
         config,
-        dial,
-        reader,
+        readers,
         authenticator,
-        threads: Threads::start(),
-        places: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
-        long: Semaphore::new(LONG_AT_ONCE),
         apart: TaskTracker::new(),
     });
     let mut workers = JoinSet::new();
@@ -215,8 +144,7 @@ impl Office {
             authenticator.note(checked.auth.proof());
             mail.raw = raw;
             mail.auth = Some(checked.auth);
-            let read = this.read_one(mail).await;
-            this.file(Vec::from_iter(read)).await;
+            this.read_and_file(vec![mail]).await;
         });
         None
     }
@@ -224,65 +152,49 @@ impl Office {
     /// Reads messages and files them together. One that takes long is filed by itself, and
     /// nothing waits for it.
     async fn read_and_file(self: &Arc<Self>, lot: Vec<SpooledMail>) {
-        let mut reading = JoinSet::new();
-        for mail in lot {
-            let this = Arc::clone(self);
-            reading.spawn(async move { this.read_one(mail).await });
-        }
-        let mut read = Vec::new();
-        let soon = tokio::time::sleep(LOT_WAIT);
-        tokio::pin!(soon);
-        loop {
-            tokio::select! {
-                next = reading.join_next() => match next {
-                    Some(next) => read.extend(next.ok().flatten()),
-                    None => break,
-                },
-                () = &mut soon => break,
+        let mut rest: Vec<_> = lot.into_iter().map(Arc::new).collect();
+        while !rest.is_empty() {
+            let Some(lot) = self.readers.read(rest).await else {
+                return;
+            };
+            rest = lot.rest;
+            if let Some(late) = lot.late {
+                let this = Arc::clone(self);
+                self.apart.spawn(async move {
+                    let outcome = late.end().await;
+                    this.file(Vec::from_iter(outcome)).await;
+                });
             }
+            self.file(lot.read).await;
         }
-        self.file(read).await;
-        if reading.is_empty() {
-            return;
-        }
-        let this = Arc::clone(self);
-        self.apart.spawn(async move {
-            while let Some(next) = reading.join_next().await {
-                this.file(Vec::from_iter(next.ok().flatten())).await;
-            }
-        });
     }
 
-    /// Reads a message; `None`: it is left to its lease and tried again later.
-    async fn read_one(&self, mut mail: SpooledMail) -> Option<ReadMail> {
-        let (content_hash, follow_up, filing) = match self.read_patiently(&mail).await {
-            Ok((hash, mut reading)) => {
-                mail.auth = reading.auth.take();
-                let follow_up = reading.follow_up.take();
-                let filing = self.filing(&mail, reading);
-                // What came for the postmaster asks nothing.
-                let is_machine = matches!(filing, Filing::Machine { .. });
-                (hash, follow_up.filter(|_| !is_machine), filing)
-            }
-            Err(None) => return None,
-            Err(Some(broken)) => {
-                let reason = broken.word();
-                tracing::error!(mail.id = %mail.id, reason, "mail: set aside");
-                let hash = format!("broken-{}", mail.id);
-                (hash, None, Filing::Quarantine { reason })
-            }
+    /// What is to be filed of a message; `None`: it is left to its lease and tried again later.
+    fn to_file(&self, outcome: Outcome) -> Option<ReadMail> {
+        let Outcome { mail, read } = outcome;
+        let (content_hash, mut reading) = match read {
+            Ok(read) => read,
+            Err(Broken::NotNow) => return None,
+            Err(broken) => return Some(set_aside(&mail, broken)),
         };
+        let auth = reading.auth.take();
+        let follow_up = reading.follow_up.take();
+        let filing = self.filing(&mail, auth.as_ref(), reading);
+        // What came for the postmaster asks nothing.
+        let is_machine = matches!(filing, Filing::Machine { .. });
         Some(ReadMail {
-            id: mail.id,
+            id: mail.id.clone(),
             epoch: mail.epoch,
-            auth: mail.auth,
+            auth,
             content_hash,
-            follow_up,
+            follow_up: follow_up.filter(|_| !is_machine),
             filing,
         })
     }
 
-    async fn file(&self, read: Vec<ReadMail>) {
+    async fn file(&self, read: Vec<Outcome>) {
+        let read = read.into_iter().filter_map(|outcome| self.to_file(outcome));
+        let read: Vec<ReadMail> = read.collect();
         let ids: Vec<MailInId> = read.iter().map(|read| read.id.clone()).collect();
         for (id, filed) in ids.iter().zip(self.desk.file_mails(read).await) {
             match filed {
@@ -295,59 +207,12 @@ impl Office {
         }
     }
 
-    /// Reads, again after a panic, until all attempts are used up. `Err(None)`: the message
-    /// is left to its lease and tried again later.
-    async fn read_patiently(
+    fn filing(
         &self,
         mail: &SpooledMail,
-    ) -> Result<(String, Reading), Option<Broken>> {
-        for attempt in mail.attempts.. {
-            let broken = match self.read(mail).await {
-                Ok(read) => return Ok(read),
-                Err(broken) => broken,
-            };
-            if attempt >= ATTEMPTS_MAX {
-                return Err(Some(broken));
-            }
-            tracing::warn!(mail.id = %mail.id, reason = broken.word(), attempt, "mail: reading broke off");
-            if broken == Broken::Timeout {
-                // The lease is half gone and a thread is stuck: not now.
-                return Err(None);
-            }
-        }
-        Err(None)
-    }
-
-    /// Reads on a thread of its own. The thread of a message beyond the time limit cannot be
-    /// ended; it is left to finish and its answer is not waited for.
-    async fn read(&self, mail: &SpooledMail) -> Result<(String, Reading), Broken> {
-        let (mail, config) = (mail.clone(), Arc::clone(&self.config));
-        let (dial, reader) = (self.dial.clone(), self.reader);
-        let keys = Arc::clone(self.desk.keys());
-        let place = self.places.acquire().await;
-        let reading = self.threads.handle.spawn_blocking(move || {
-            catch_unwind(AssertUnwindSafe(|| reader(&mail, &config, &dial, &keys)))
-        });
-        let patient = async {
-            tokio::pin!(reading);
-            if let Ok(read) = tokio::time::timeout(READ_SOON, &mut reading).await {
-                return read;
-            }
-            let _long = tokio::select! {
-                read = &mut reading => return read,
-                long = self.long.acquire() => long,
-            };
-            drop(place);
-            reading.await
-        };
-        match tokio::time::timeout(READ_WAIT, patient).await {
-            Ok(Ok(Ok(read))) => Ok(read),
-            Ok(Ok(Err(_)) | Err(_)) => Err(Broken::Panic),
-            Err(_) => Err(Broken::Timeout),
-        }
-    }
-
-    fn filing(&self, mail: &SpooledMail, reading: Reading) -> Filing {
+        auth: Option<&Authentication>,
+        reading: Reading,
+    ) -> Filing {
         // A mailbox is ours as a whole.
         if !mail.fetched && !mail.rcpt.iter().any(|rcpt| self.is_help_address(rcpt)) {
             // Mail to the postmaster is for people, whatever it says.
@@ -364,7 +229,7 @@ impl Office {
         match reading.kind {
             Kind::Request(mut request) => {
                 request.language = language;
-                let checked = mail.auth.as_ref().map(Authentication::proof);
+                let checked = auth.map(Authentication::proof);
                 let proof = match mail.submitted {
                     true => Proof::Pass,
                     false => checked.unwrap_or_default(),
@@ -394,6 +259,22 @@ impl Office {
         let given = address_key(rcpt);
         let is_own = given.is_some() && own.iter().any(|own| address_key(own) == given);
         is_own || self.desk.keys().recipient(own, rcpt).is_some()
+    }
+}
+
+fn set_aside(mail: &SpooledMail, broken: Broken) -> ReadMail {
+    let reason = match broken {
+        Broken::Panic => "panic",
+        Broken::Timeout | Broken::NotNow => "timeout",
+    };
+    tracing::error!(mail.id = %mail.id, reason, "mail: set aside");
+    ReadMail {
+        id: mail.id.clone(),
+        epoch: mail.epoch,
+        auth: mail.auth.clone(),
+        content_hash: format!("broken-{}", mail.id),
+        follow_up: None,
+        filing: Filing::Quarantine { reason },
     }
 }
 

@@ -3,9 +3,9 @@
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Of what can wait, one is done for so many of the others while there are others: it goes on
-/// however much comes in.
-const OTHERS_FOR_ONE: usize = 8;
+/// While there are others, one of those that can wait is done in each turn, and one more for so
+/// many of the others: they go on however much comes in. Most are larger than the others.
+const OTHERS_FOR_ONE: usize = 32;
 
 /// Which lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,15 +130,15 @@ mod tests {
         for work in 0..20 {
             assert!(doors.send(Lane::Behind, 100 + work).await);
         }
-        for work in 0..16 {
+        for work in 0..40 {
             assert!(doors.send(Lane::First, work).await);
         }
         let first = turn(&mut lanes).await;
-        assert_eq!(first[..16], (0..16).collect::<Vec<_>>());
-        assert_eq!(first[16..], [100, 101, 102]);
-        assert!(doors.send(Lane::First, 16).await);
-        assert_eq!(turn(&mut lanes).await, [16, 103]);
-        assert_eq!(turn(&mut lanes).await, (104..120).collect::<Vec<_>>());
+        assert_eq!(first[..40], (0..40).collect::<Vec<_>>());
+        assert_eq!(first[40..], [100, 101]);
+        assert!(doors.send(Lane::First, 40).await);
+        assert_eq!(turn(&mut lanes).await, [40, 102]);
+        assert_eq!(turn(&mut lanes).await, (103..120).collect::<Vec<_>>());
     }
 
     #[tokio::test]
