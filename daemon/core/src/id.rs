@@ -63,6 +63,15 @@ id!(
     NodeId
 );
 
+impl MailInId {
+    /// Sorts below every id made at `at` or later, and above those made before.
+    #[must_use]
+    pub fn floor(at: Wall) -> Self {
+        let millis = u64::try_from(at.millis()).unwrap_or(0);
+        MailInId(format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff))
+    }
+}
+
 fn uuid_v7(now: Wall, rng: &mut Rng) -> String {
     let mut bytes = [0; 10];
     rng.fill(&mut bytes);
@@ -84,5 +93,15 @@ mod tests {
         let late = RequestId::new(Wall::from_millis(2000), &mut rng);
         assert!(early < late);
         assert_eq!(early.as_str().len(), 36);
+    }
+
+    #[test]
+    fn a_floor_parts_the_ids_of_two_moments() {
+        let mut rng = Rng::new(3);
+        for at in [0, 1, 65_535, 65_536, 1_795_773_600_000] {
+            let floor = MailInId::floor(Wall::from_millis(at));
+            assert!(floor < MailInId::new(Wall::from_millis(at), &mut rng));
+            assert!(MailInId::new(Wall::from_millis(at - 1), &mut rng) < floor || at == 0);
+        }
     }
 }

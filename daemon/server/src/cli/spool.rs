@@ -79,7 +79,8 @@ async fn list(limit: u32, config: &ConfigArgs) -> anyhow::Result<ExitCode> {
 async fn show(id: &str, config: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let peek = Peek::open(&config.load()?.store).await?;
     let raw = peek.mail(&MailInId::from_text(id)).await?;
-    let raw = raw.with_context(|| format!("there is no message {id}"))?;
+    let gone = || format!("there is no message {id}, or its bytes are gone (mail.keep_days)");
+    let raw = raw.with_context(gone)?;
     std::io::stdout().lock().write_all(&raw)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -94,7 +95,7 @@ async fn retry(id: &str, config: &ConfigArgs) -> anyhow::Result<ExitCode> {
     };
     match status {
         200 => println!("{id} is worked on again"),
-        404 => bail!("no message {id} is set aside"),
+        404 => bail!("no message {id} is set aside, or its bytes are gone (mail.keep_days)"),
         other => bail!("the daemon answered {other}"),
     }
     Ok(ExitCode::SUCCESS)

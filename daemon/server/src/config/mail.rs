@@ -97,6 +97,8 @@ pub struct Mail {
     pub operator: Option<String>,
     /// Mailboxes from which mail is fetched.
     pub imap: Vec<Imap>,
+    /// Days for which the bytes of mail are kept after it came; what became of it is kept longer.
+    pub keep_days: u32,
     /// Answers go to `help+rTOKEN@...` and bounces to `help+bTOKEN@...`. Switch it off where
     /// mail to an address with a plus sign does not arrive.
     pub plus_addresses: bool,
@@ -155,6 +157,7 @@ impl Default for Mail {
             dns: None,
             operator: None,
             imap: Vec::new(),
+            keep_days: 30,
             plus_addresses: true,
             token_key_file: None,
             token_key_previous_file: None,

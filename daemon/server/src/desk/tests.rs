@@ -12,6 +12,7 @@ use helpline_core::request::Channel;
 mod proof;
 
 use super::*;
+use crate::store;
 use crate::store::tests::{benches, trunk_config};
 
 mod thread;
@@ -428,6 +429,37 @@ async fn mail_that_somebody_else_has_spoils_nothing_of_its_lot() {
         assert_eq!(filed, expected, "{}", bench.name);
         assert_eq!(bench.store.claim_outbox(9).await.unwrap().len(), 1);
         assert_eq!(desk.file_mails(Vec::new()).await, []);
+    }
+}
+
+#[tokio::test]
+async fn old_mail_loses_its_bytes_once_nothing_waits_for_them() {
+    for (desk, bench) in &desks().await {
+        for _ in 0..3 {
+            desk.spool_mail(incoming(vec![0])).await.unwrap();
+        }
+        let aside = desk.claim_mail(1).await.unwrap().remove(0);
+        let broken = Filing::Quarantine { reason: "panic" };
+        put(desk, &aside, "h1", broken).await.unwrap();
+        let done = desk.claim_mail(1).await.unwrap().remove(0);
+        put(desk, &done, "h2", asked("ada@example.org"))
+            .await
+            .unwrap();
+        let forget = async |floor: Wall, limit: u32| {
+            let floor = MailInId::floor(floor);
+            let forgotten = bench.store.write(move |tx| {
+                let floor = floor.clone();
+                Box::pin(async move { store::mail::forget_raw(tx, &floor, limit).await })
+            });
+            forgotten.await.unwrap()
+        };
+        let later = Wall::from_millis(aside.received_at.millis() + 86_400_000);
+        assert_eq!(forget(Wall::from_millis(0), 9).await, 0, "{}", bench.name);
+        assert_eq!(forget(later, 1).await, 1, "{}", bench.name);
+        assert_eq!(forget(later, 9).await, 1, "{}", bench.name);
+        assert!(!desk.retry_mail(&aside.id).await.unwrap());
+        let waits = desk.claim_mail(9).await.unwrap();
+        assert_eq!((waits.len(), waits[0].raw.as_slice()), (1, [0].as_slice()));
     }
 }
 

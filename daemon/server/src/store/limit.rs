@@ -264,6 +264,8 @@ pub(crate) async fn sweep(tx: &mut Conn) -> Result<(), Error> {
         .await?;
     tx.run("delete from quarantine where until < {now}", vec![])
         .await?;
+    tx.run("delete from mail_suppress where until < {now}", vec![])
+        .await?;
     tx.run("delete from suppressed where until < {now}", vec![])
         .await
         .map(|_| ())

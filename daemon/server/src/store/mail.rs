@@ -263,14 +263,27 @@ pub(crate) async fn raw(tx: &mut Conn, id: &MailInId) -> Result<Option<Vec<u8>>,
     row.map_or(Ok(None), |row| row.opt_bytes(0))
 }
 
+/// Forgets the bytes of messages that came before `floor` and wait for nothing, up to `limit`;
+/// how many.
+pub(crate) async fn forget_raw(tx: &mut Conn, floor: &MailInId, limit: u32) -> Result<u64, Error> {
+    tx.run(
+        "delete from mail_raw where id in (select r.id from mail_raw r join mail_in m on m.id = r.id
+           where r.id < $1 and m.state in ('done', 'quarantined') order by r.id limit $2)",
+        args![floor.as_str(), limit],
+    )
+    .await
+}
+
 /// Has a message that was set aside worked on again, as if it had just come; false if none of
-/// this id is set aside.
+/// this id is set aside, or its bytes are gone.
 pub(crate) async fn again(tx: &mut Conn, id: &MailInId) -> Result<bool, Error> {
     let row = tx
         .row(
             "update mail_in set state = 'spooled', attempts = 0, epoch = epoch + 1, kind = null,
                reason = null, moved_at = null
-             where id = $1 and state = 'quarantined' returning content_hash",
+             where id = $1 and state = 'quarantined'
+               and exists (select 1 from mail_raw r where r.id = mail_in.id)
+             returning content_hash",
             args![id.as_str()],
         )
         .await?;

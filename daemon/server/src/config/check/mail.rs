@@ -25,6 +25,9 @@ impl Check<'_> {
             let why = "needs authenticate = true";
             self.fault("mail.reject_dmarc_fail", "reject_dmarc_fail", why);
         }
+        if config.mail.keep_days == 0 {
+            self.fault("mail.keep_days", "keep_days", "must be at least 1");
+        }
         let smtp = &config.smtp;
         if smtp.tls_cert_file.is_some() != smtp.tls_key_file.is_some() {
             let why = "tls_cert_file and tls_key_file go together";
