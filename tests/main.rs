@@ -11,6 +11,7 @@ mod daemon;
 mod dialogue;
 mod layering;
 mod peers;
+mod plans;
 mod portable_sql;
 mod scenario;
 mod store;

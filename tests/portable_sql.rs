@@ -35,11 +35,11 @@ const FORBIDDEN: [(&str, &str); 24] = [
 const APART: &str = "migrate.rs";
 const TYPES: [&str; 3] = ["text", "bigint", "bytea"];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -51,7 +51,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// String literals of a Rust file, without its tests, with the line each begins in.
-fn literals(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn literals(text: &str) -> Vec<(usize, String)> {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let mut found = Vec::new();
     let mut chars = text.char_indices().peekable();
@@ -83,7 +83,7 @@ fn literals(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-fn is_sql(text: &str) -> bool {
+pub(crate) fn is_sql(text: &str) -> bool {
     let first = text
         .split_whitespace()
         .next()

@@ -1,4 +1,5 @@
-//! The mail spool: what stands behind a 250, and what became of it.
+//! The mail spool: what stands behind a 250, and what became of it. The condition of the index of
+//! what is in work stands in statements word by word: SQLite knows it by that.
 
 use std::time::Duration;
 
@@ -99,7 +100,9 @@ pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error
         .rows(
         "update mail_in set state = 'quarantined', kind = 'quarantine', reason = 'breaks_worker',
            lease_until = null, moved_at = {now}
-         where state = 'working' and lease_until <= {now} and attempts >= $1 returning id",
+         where state in ('spooled', 'working') and state = 'working' and lease_until <= {now}
+           and attempts >= $1
+         returning id",
         args![ATTEMPTS_MAX],
     )
     .await?;
@@ -108,8 +111,8 @@ pub(crate) async fn claim(tx: &mut Conn, limit: u32) -> Result<Vec<Claim>, Error
     }
     let rows = tx
         .rows(
-            "with c as (select id from mail_in where state = 'spooled'
-                 or (state = 'working' and lease_until <= {now})
+            "with c as (select id from mail_in where state in ('spooled', 'working')
+                 and (state = 'spooled' or lease_until <= {now})
                order by attempts, created_at, id limit $2 {lock})
              update mail_in set state = 'working', attempts = attempts + 1, epoch = epoch + 1,
                lease_until = {now} + $1
@@ -142,7 +145,8 @@ fn claimed(row: &Row) -> Result<Claim, Error> {
 /// After a start nobody works on anything: what was claimed may be claimed again at once.
 pub(crate) async fn end_leases(tx: &mut Conn) -> Result<(), Error> {
     tx.run(
-        "update mail_in set lease_until = {now} where state = 'working'",
+        "update mail_in set lease_until = {now}
+         where state in ('spooled', 'working') and state = 'working'",
         vec![],
     )
     .await

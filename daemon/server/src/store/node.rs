@@ -100,7 +100,7 @@ pub(crate) async fn orphans(tx: &mut Conn, leases: bool) -> Result<Vec<Orphan>, 
             "select id, epoch from request where owner is not null and state in ('leased', 'dialling')
                and (owner in (select id from node where state = 'dead') or lease_until < {now})
                and not exists (select 1 from attempt a where a.request_id = request.id and a.live = 1)
-             order by id limit $1",
+             order by owner, id limit $1",
             args![ORPHANS_MAX],
         )
         .await?;

@@ -165,7 +165,8 @@ pub(crate) async fn waiting(tx: &mut Conn, kind: &str, to: &str) -> Result<i64, 
 async fn suppress_stale(tx: &mut Conn) -> Result<(), Error> {
     tx.run(
         "update outbox set state = 'suppressed', last_error = 'stale'
-         where kind in ('ack', 'changed') and state in ('pending', 'deferred') and next_at <= {now}
+         where state in ('pending', 'sending', 'deferred') and state <> 'sending'
+           and kind in ('ack', 'changed') and next_at <= {now}
            and (stale_at < {now} or exists (select 1 from request r
              left join request p on p.id = r.parent
              where r.id = outbox.about

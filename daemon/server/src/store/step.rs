@@ -22,7 +22,8 @@ pub(crate) async fn mend(tx: &mut Conn) -> Result<(), Error> {
     .await?;
     tx.run(
         "update outbox set next_at = {now}
-         where state = 'pending' and next_at > {now} + $1",
+         where state in ('pending', 'sending', 'deferred') and state = 'pending'
+           and next_at > {now} + $1",
         args![PUT_OFF_MAX],
     )
     .await?;
