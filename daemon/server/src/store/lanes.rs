@@ -78,9 +78,17 @@ impl<T> Doors<T> {
 }
 
 impl<T> Lanes<T> {
-    /// Waits for work, with which a turn begins; `None` once every door is gone.
+    /// Waits for work, with which a turn begins; `None` once every door is gone. Where the turn
+    /// before had no time for what can wait, it begins with that.
     pub(super) async fn begin(&mut self) -> Option<T> {
-        self.taken = Taken::default();
+        let Taken { first, behind } = std::mem::take(&mut self.taken);
+        if first > 0
+            && behind == 0
+            && let Ok(work) = self.behind.try_recv()
+        {
+            self.count(Lane::Behind);
+            return Some(work);
+        }
         let (work, lane) = tokio::select! {
             biased;
             Some(work) = self.first.recv() => (work, Lane::First),
@@ -152,6 +160,20 @@ mod tests {
         assert!(doors.send(Lane::First, 0).await);
         assert_eq!(lanes.also(), Some(0));
         assert_eq!(lanes.also(), None);
+    }
+
+    #[tokio::test]
+    async fn turns_that_end_early_leave_nothing_behind_for_ever() {
+        let (doors, mut lanes) = lanes(64);
+        for work in 0..4 {
+            assert!(doors.send(Lane::First, work).await);
+        }
+        assert!(doors.send(Lane::Behind, 100).await);
+        assert_eq!(lanes.begin().await, Some(0));
+        assert_eq!(lanes.also(), Some(1));
+        assert_eq!(lanes.begin().await, Some(100));
+        assert_eq!(lanes.also(), Some(2));
+        assert_eq!(lanes.begin().await, Some(3));
     }
 
     #[tokio::test]
