@@ -298,3 +298,65 @@ async fn a_trunk_by_tcp_is_probed_called_and_missed() {
     assert!(began.elapsed() < Duration::from_secs(1));
     assert_eq!(world.engine.trunk_up("t"), Some(false));
 }
+
+/// A trunk on UDP at this address that is busy, and hears what `log` gets.
+fn udp_trunk(address: SocketAddr, log: Arc<std::sync::Mutex<Vec<String>>>) {
+    let socket = std::net::UdpSocket::bind(address).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
+    tokio::spawn(async move {
+        let mut buf = [0; 8_192];
+        loop {
+            let (length, from) = socket.recv_from(&mut buf).await.unwrap();
+            let text = String::from_utf8_lossy(&buf[..length]).into_owned();
+            let answer = match text.split(' ').next() {
+                Some("OPTIONS") => odd::reply(&text, "200 OK", ""),
+                Some("INVITE") => odd::reply(&text, "486 Busy Here", ""),
+                _ => continue,
+            };
+            log.lock().unwrap().push(text);
+            socket.send_to(answer.as_bytes(), from).await.unwrap();
+        }
+    });
+}
+
+/// RFC 3261 §18.1.1: what may not fit into one packet goes by TCP, and by UDP all the same where
+/// nobody listens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_invite_goes_by_tcp_where_the_trunk_speaks_it() {
+    let by_tcp = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let by_udp = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let invites = |log: &Arc<std::sync::Mutex<Vec<String>>>| {
+        let log = log.lock().unwrap();
+        log.iter().filter(|text| text.starts_with("INVITE")).count()
+    };
+    let log = Arc::clone(&by_tcp);
+    let (address, trunk) = tcp_trunk(move |text| {
+        log.lock().unwrap().push(text.to_owned());
+        match text.split(' ').next() {
+            Some("INVITE") => vec![odd::reply(text, "486 Busy Here", "")],
+            _ => vec![],
+        }
+    })
+    .await;
+    udp_trunk(address, Arc::clone(&by_udp));
+    let busy = End::Refused {
+        code: 486,
+        q850: None,
+    };
+    let world = World::with(address, |_| ()).await;
+    for (id, tcp, udp) in [("small", 0, 1), (&*"large".repeat(200), 1, 1)] {
+        let mut call = world.place(id, LIMIT).await.unwrap();
+        assert_eq!(desk(&mut call, None).await.1.end, busy);
+        assert_eq!((invites(&by_tcp), invites(&by_udp)), (tcp, udp));
+    }
+    trunk.abort();
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    udp_trunk(address, Arc::clone(&by_udp));
+    let world = World::with(address, |_| ()).await;
+    let mut call = world.place(&"large".repeat(200), LIMIT).await.unwrap();
+    assert_eq!(desk(&mut call, None).await.1.end, busy);
+    assert_eq!((invites(&by_tcp), invites(&by_udp)), (1, 2));
+}
