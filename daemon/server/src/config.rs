@@ -91,6 +91,8 @@ pub struct Store {
     pub dir: PathBuf,
     /// File that holds a PostgreSQL address (`postgres://...`); without it the embedded SQLite is used.
     pub postgres_url_file: Option<PathBuf>,
+    /// MiB of memory for pages of the embedded database. More makes a long line faster.
+    pub cache_mib: u32,
 }
 
 /// One of several daemons on one store.
@@ -278,6 +280,7 @@ impl Default for Store {
         Store {
             dir: "helpline-data".into(),
             postgres_url_file: None,
+            cache_mib: 64,
         }
     }
 }

@@ -111,6 +111,9 @@ struct Check<'a> {
 impl Check<'_> {
     fn all(&mut self, config: &Config) {
         self.site(config);
+        if !(1..=16_384).contains(&config.store.cache_mib) {
+            self.fault("store.cache_mib", "cache_mib", "must be 1 to 16384");
+        }
         if config.node.role != Role::All && config.store.postgres_url_file.is_none() {
             let why = "the embedded database serves one daemon alone, which must do everything; \
                        set store.postgres_url_file or role = \"all\"";

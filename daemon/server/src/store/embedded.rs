@@ -2,7 +2,7 @@
 //! is nothing to wait for but the disk, and handing each one to another thread costs more than
 //! most of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
@@ -11,9 +11,6 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, Statement, ToSql};
 use super::Error;
 use super::conn::Val;
 
-/// Memory for pages of the file, in KiB (negative, as SQLite writes it). A line of some ten
-/// thousand fits into it: else each index page that a row touches is read from the file again.
-const CACHE_KIB: i64 = -65_536;
 /// Pages of the log that are copied into the file at once: 64 MiB. Requests touch index pages
 /// all over the file, so most pages of a short log would be copied again with the next one.
 const LOG_PAGES: i64 = 16_000;
@@ -21,6 +18,15 @@ const LOG_PAGES: i64 = 16_000;
 const BUSY: Duration = Duration::from_secs(5);
 /// Statements kept prepared.
 const PREPARED_MAX: usize = 256;
+
+/// Where the embedded database lies, and what its writer may take.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) file: PathBuf,
+    /// MiB for pages of the file. A line of some ten thousand fits into 64: with less, index pages
+    /// that a row touches are read from the file again.
+    pub(super) cache_mib: u32,
+}
 
 /// A connection to the embedded database.
 pub(crate) struct Embedded(Connection);
@@ -31,12 +37,14 @@ pub(super) struct Row(Vec<Value>);
 impl Embedded {
     /// Opens the file for writing, and makes it if there is none. Under a virtual clock only
     /// tests run, and they do not pull plugs.
-    pub(super) fn writer(file: &Path, virtual_clock: bool) -> Result<Embedded, Error> {
-        let conn = open(file, OpenFlags::SQLITE_OPEN_CREATE)?;
+    pub(super) fn writer(place: &Place, virtual_clock: bool) -> Result<Embedded, Error> {
+        let conn = open(&place.file, OpenFlags::SQLITE_OPEN_CREATE)?;
         // FULL: with NORMAL a power cut may lose the last commits, which is a second call.
         let synchronous = if virtual_clock { "off" } else { "full" };
         conn.pragma_update(None, "synchronous", synchronous)?;
-        conn.pragma_update(None, "cache_size", CACHE_KIB)?;
+        // Negative: KiB instead of pages.
+        let kib = -1_024 * i64::from(place.cache_mib);
+        conn.pragma_update(None, "cache_size", kib)?;
         conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         Ok(Embedded(conn))
     }

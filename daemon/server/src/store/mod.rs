@@ -75,7 +75,7 @@ pub(crate) use trunk::Offer;
 pub use trunk::Spent;
 
 pub(crate) use conn::Conn;
-use embedded::Embedded;
+use embedded::{Embedded, Place};
 use lanes::Lane;
 
 /// A future an operation returns; it borrows the connection.
@@ -132,28 +132,39 @@ impl Store {
     /// the database cannot be reached or opened.
     pub async fn open(config: &config::Store, clock: &Clock) -> Result<Store, Error> {
         let Some(file) = &config.postgres_url_file else {
-            return Store::open_sqlite(&config.dir, clock).await;
+            return Store::open_embedded(config, clock).await;
         };
         let url = std::fs::read_to_string(file)
             .map_err(|e| Error::Unavailable(format!("{}: {e}", file.display())))?;
         Store::open_postgres(url.trim(), clock).await
     }
 
-    /// Opens the embedded database in `dir`.
+    /// Opens the embedded database in `dir`, all else as it is by default.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub async fn open_sqlite(dir: &Path, clock: &Clock) -> Result<Store, Error> {
-        let lock = lock_folder(dir)?;
-        let file = dir.join("helpline.db");
-        let mut conn = Conn::Sqlite(Embedded::writer(&file, clock.is_virtual())?);
+        let config = config::Store {
+            dir: dir.to_owned(),
+            ..config::Store::default()
+        };
+        Store::open_embedded(&config, clock).await
+    }
+
+    async fn open_embedded(config: &config::Store, clock: &Clock) -> Result<Store, Error> {
+        let lock = lock_folder(&config.dir)?;
+        let place = Place {
+            file: config.dir.join("helpline.db"),
+            cache_mib: config.cache_mib,
+        };
+        let mut conn = Conn::Sqlite(Embedded::writer(&place, clock.is_virtual())?);
         migrate::run(&mut conn, clock.is_virtual()).await?;
         let mail_key = mail_key::keep(&mut conn).await?;
         let db = if clock.is_virtual() {
             Db::Inline(Arc::new(writer::Inline::new(conn)))
         } else {
-            let readers = readers::Readers::start(&file)?;
-            let writer = writer::Writer::start(conn, file)?;
+            let readers = readers::Readers::start(&place.file)?;
+            let writer = writer::Writer::start(conn, place)?;
             Db::Sqlite { writer, readers }
         };
         Ok(Store::over(db, clock, Some(Arc::new(lock)), mail_key))

@@ -3,7 +3,6 @@
 //! One operation's failure rolls back to its savepoint and hurts nobody else; a failed
 //! commit answers everybody "unknown", and the file is opened anew.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use helpline_core::time::Wall;
 use tokio::sync::oneshot;
 
-use super::embedded::Embedded;
+use super::embedded::{Embedded, Place};
 use super::lanes::{Doors, Lane, Lanes, lanes};
 use super::op::{Answer, Op, answered, any, block_on, stopped};
 use super::{Conn, Error, Turn, migrate};
@@ -37,12 +36,12 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts the writer; it ends when every handle is gone or at [`Writer::close`]. It has a
     /// thread of its own: its statements run there.
-    pub(super) fn start(conn: Conn, file: PathBuf) -> Result<Writer, Error> {
+    pub(super) fn start(conn: Conn, place: Place) -> Result<Writer, Error> {
         let (to, from) = lanes(WAITING_MAX);
         let runtime = tokio::runtime::Handle::current();
         let serve = move || {
             let _inside = runtime.enter();
-            block_on(serve(Some(conn), file, from));
+            block_on(serve(Some(conn), place, from));
         };
         let thread = std::thread::Builder::new().name("store-writer".into());
         let started = thread.spawn(serve);
@@ -73,7 +72,7 @@ impl Writer {
     }
 }
 
-async fn serve(mut conn: Option<Conn>, file: PathBuf, mut from: Lanes<Order>) {
+async fn serve(mut conn: Option<Conn>, place: Place, mut from: Lanes<Order>) {
     let mut closer = None;
     while let Some(order) = from.begin().await {
         let (op, reply) = match order {
@@ -86,7 +85,7 @@ async fn serve(mut conn: Option<Conn>, file: PathBuf, mut from: Lanes<Order>) {
         let mut answers = Answers::default();
         let ready = match conn.take() {
             Some(conn) => Ok(conn),
-            None => Embedded::writer(&file, false).map(Conn::Sqlite),
+            None => Embedded::writer(&place, false).map(Conn::Sqlite),
         };
         let result = match ready {
             Ok(mut open) => {

@@ -73,7 +73,7 @@ impl Calls {
             None => getrandom::u64()?,
         };
         let process = match self.target {
-            None => Some(Process::start("calls", self.calls).await?),
+            None => Some(Process::start("calls", self.calls, |_| ()).await?),
             Some(_) => None,
         };
         let target = match (&process, self.target) {

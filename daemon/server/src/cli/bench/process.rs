@@ -32,15 +32,20 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a daemon that takes `calls` calls from this machine, and waits until it is
-    /// ready.
-    pub(super) async fn start(name: &str, calls: u32) -> anyhow::Result<Process> {
+    /// Starts a daemon that takes `calls` calls from this machine, its configuration changed
+    /// besides, and waits until it is ready.
+    pub(super) async fn start(
+        name: &str,
+        calls: u32,
+        change: impl FnOnce(&mut Config),
+    ) -> anyhow::Result<Process> {
         let calls = usize::try_from(calls)?;
         Self::start_with(name, |config| {
             config.voice.max_calls = calls + 100;
             config.voice.inbound_flow = "bench".into();
             config.voice.inbound_from = vec!["127.0.0.0/8".into()];
             config.voice.rtp_ports.0 = (10_000, 32_766);
+            change(config);
         })
         .await
     }

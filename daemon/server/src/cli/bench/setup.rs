@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::process::{Process, Usage};
 use super::{quantile, speech};
+use crate::config::Config;
 use crate::voice::load::Load;
 
 /// Arguments of `helpline bench setup`.
@@ -38,6 +39,15 @@ pub(super) struct Setup {
     /// got lost can be repeated (RFC 3261 timer J): a longer rest shows what stays for ever.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=600))]
     rest: u32,
+    /// MiB for the store (`store.cache_mib`). The daemon's own 64 fill in the course of some ten
+    /// thousand calls; with little, what calls leave behind is not hidden by it.
+    #[arg(
+        long,
+        default_value_t = 64,
+        value_name = "MIB",
+        conflicts_with = "target"
+    )]
+    cache_mib: u32,
 }
 
 /// One lot of the calls.
@@ -51,7 +61,10 @@ struct Round {
 impl Setup {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let process = match self.target {
-            None => Some(Process::start("setup", 1_000).await?),
+            None => {
+                let cache = |config: &mut Config| config.store.cache_mib = self.cache_mib;
+                Some(Process::start("setup", 1_000, cache).await?)
+            }
             Some(_) => None,
         };
         let target = match (&process, self.target) {
