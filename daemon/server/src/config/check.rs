@@ -10,9 +10,10 @@ use helpline_core::calendar::{Calendar, zone_named};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::sip::place::Place;
 
-use super::{Config, Mailbox, Queue, RelayTls, Role, SrtpUse, TransportName, Trunk};
+use super::{Config, Mailbox, Queue, RelayTls, SrtpUse, TransportName, Trunk};
 
 mod mail;
+mod store;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -111,14 +112,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn all(&mut self, config: &Config) {
         self.site(config);
-        if !(1..=16_384).contains(&config.store.cache_mib) {
-            self.fault("store.cache_mib", "cache_mib", "must be 1 to 16384");
-        }
-        if config.node.role != Role::All && config.store.postgres_url_file.is_none() {
-            let why = "the embedded database serves one daemon alone, which must do everything; \
-                       set store.postgres_url_file or role = \"all\"";
-            self.fault("node.role", "role", why);
-        }
+        self.store(config);
         self.addresses(config);
         self.mail(config);
         self.numbers(config);

@@ -16,7 +16,7 @@ use super::accept::{
     ADDRESS_HOUR, Entered, Entry, NUMBER_DAY, NUMBER_MINUTE, accepted, enter, new_row,
 };
 use super::{AcceptError, StoreError, locked};
-use crate::store::{Conn, Limit, NewRequest, Store, limit, request};
+use crate::store::{Conn, Lane, Limit, NewRequest, Store, limit, request};
 
 /// Requests in one transaction.
 const TOGETHER_MAX: usize = 128;
@@ -77,34 +77,16 @@ impl Door {
 
 /// Writes a lot; one that cannot be written with the others is tried alone.
 async fn write(store: &Store, entries: Vec<Entry>) -> Vec<Answer> {
-    let count = entries.len();
-    let entries: Arc<[Entry]> = entries.into();
-    let lot = Arc::clone(&entries);
-    let together = store.write(move |tx| {
-        let lot = Arc::clone(&lot);
-        Box::pin(async move { enter_together(tx, &lot).await })
+    let written = store.write_lot(Lane::First, entries, |tx, lot| {
+        Box::pin(enter_together(tx, lot))
     });
-    match together.await {
-        Ok(answers) => return answers,
-        Err(error) if count == 1 || error.is_temporary() => {
-            tracing::error!(%error, count, "requests could not be stored");
-            return vec![Err(AcceptError::Unavailable); count];
-        }
-        Err(error) => tracing::warn!(%error, count, "requests are stored one by one"),
-    }
-    let mut answers = Vec::with_capacity(count);
-    for entry in entries.iter() {
-        let entry = entry.clone();
-        let alone = store.write(move |tx| {
-            let entry = entry.clone();
-            Box::pin(async move { enter(tx, &entry).await })
-        });
-        answers.push(alone.await.unwrap_or_else(|error| {
+    let answer = |answer: Result<Answer, StoreError>| {
+        answer.unwrap_or_else(|error| {
             tracing::error!(%error, "a request could not be stored");
             Err(AcceptError::Unavailable)
-        }));
-    }
-    answers
+        })
+    };
+    written.await.into_iter().map(answer).collect()
 }
 
 /// In the order in which they came: places are told by it.

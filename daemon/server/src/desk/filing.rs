@@ -1,7 +1,5 @@
 //! What becomes of mail that was read: all of it, with everything it causes, in one transaction.
 
-use std::sync::Arc;
-
 use helpline_core::id::{MailInId, RequestId};
 use helpline_core::queue::admission::Admission;
 use helpline_core::request::HelpRequest;
@@ -15,7 +13,7 @@ use super::thread::{self, Follow, Step};
 use super::{AcceptError, AckTo, Desk, Filed, Filing, Origin, ReadMail, StoreError};
 use crate::store::bounce::{self, Bounced};
 use crate::store::outbox::MailBody;
-use crate::store::{Conn, mail, outbox, request};
+use crate::store::{Conn, Lane, mail, outbox, request};
 
 /// A filing with everything its transaction needs; it may run twice.
 #[derive(Clone)]
@@ -69,7 +67,10 @@ impl Desk {
             prepared.push(self.prepare(read).await);
         }
         let files: Vec<File> = prepared.iter().flatten().cloned().collect();
-        let mut put = self.put_all(files).await.into_iter();
+        let put = self
+            .store
+            .write_lot(Lane::Behind, files, |tx, lot| Box::pin(put_all(tx, lot)));
+        let mut put = put.await.into_iter();
         let filed = prepared.into_iter().map(|file| {
             let file = file?;
             let stopped = || Err(StoreError::Unavailable("nothing was filed".into()));
@@ -101,40 +102,6 @@ impl Desk {
             letters: self.letters(&queue),
             report,
         })
-    }
-
-    async fn put_all(&self, files: Vec<File>) -> Vec<Result<Put, StoreError>> {
-        let count = files.len();
-        if count == 0 {
-            return Vec::new();
-        }
-        let files: Arc<[File]> = files.into();
-        let lot = Arc::clone(&files);
-        let together = self.store.write_behind(move |tx| {
-            let lot = Arc::clone(&lot);
-            Box::pin(async move {
-                let mut put_all = Vec::with_capacity(lot.len());
-                for file in lot.iter() {
-                    put_all.push(put(tx, file).await?);
-                }
-                Ok(put_all)
-            })
-        });
-        match together.await {
-            Ok(put_all) => return put_all.into_iter().map(Ok).collect(),
-            Err(error) if count == 1 || error.is_temporary() => return vec![Err(error); count],
-            Err(error) => tracing::info!(%error, count, "mail is filed one by one"),
-        }
-        let mut put_all = Vec::with_capacity(count);
-        for file in files.iter() {
-            let file = file.clone();
-            let alone = self.store.write_behind(move |tx| {
-                let file = file.clone();
-                Box::pin(async move { put(tx, &file).await })
-            });
-            put_all.push(alone.await);
-        }
-        put_all
     }
 
     /// What a filing needs, and the queue it speaks for.
@@ -228,7 +195,6 @@ const fn report_word(filing: &Filing) -> Option<&'static str> {
 }
 
 /// What was filed.
-#[derive(Clone)]
 struct Put {
     filed: Filed,
     /// A reply to it was withheld.
@@ -245,6 +211,14 @@ impl From<(Filed, bool)> for Put {
             hang_up: None,
         }
     }
+}
+
+async fn put_all(tx: &mut Conn, lot: &[File]) -> Result<Vec<Put>, StoreError> {
+    let mut put_all = Vec::with_capacity(lot.len());
+    for file in lot {
+        put_all.push(put(tx, file).await?);
+    }
+    Ok(put_all)
 }
 
 async fn put(tx: &mut Conn, file: &File) -> Result<Put, StoreError> {

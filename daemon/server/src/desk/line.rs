@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use helpline_core::id::{CallId, MailInId, NodeId};
+use helpline_core::id::{CallId, NodeId};
 use helpline_core::phone::PhoneNumber;
 use helpline_core::queue::{Event, pacing, step};
 use helpline_core::time::Wall;
@@ -18,8 +18,6 @@ use crate::store::{request, step as clock_step, trunk};
 const STEP: Duration = Duration::from_secs(2);
 /// Bookings that fall due within this time have a call kept free for them.
 const RESERVE_AHEAD: Duration = Duration::from_secs(120);
-/// Messages whose bytes are forgotten by one transaction.
-const FORGOTTEN_AT_ONCE: u32 = 200;
 
 /// What a look at the timers found.
 #[derive(Clone, Debug)]
@@ -157,24 +155,12 @@ impl Desk {
         Ok(orphans.len())
     }
 
-    /// Forgets limits and keys that no longer matter, and the bytes of old mail.
+    /// Forgets limits and keys that no longer matter.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
-        self.store.write(|tx| Box::pin(limit::sweep(tx))).await?;
-        let kept = Duration::from_secs(u64::from(self.config.mail.keep_days) * 86_400);
-        let floor = MailInId::floor(self.clock.wall() - kept);
-        loop {
-            let floor = floor.clone();
-            let forgotten = self.store.write_behind(move |tx| {
-                let floor = floor.clone();
-                Box::pin(async move { mail::forget_raw(tx, &floor, FORGOTTEN_AT_ONCE).await })
-            });
-            if forgotten.await? < u64::from(FORGOTTEN_AT_ONCE) {
-                return Ok(());
-            }
-        }
+        self.store.write(|tx| Box::pin(limit::sweep(tx))).await
     }
 
     /// Moves every request whose timer came. `ages`: look for old ones too.

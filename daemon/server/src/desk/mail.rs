@@ -13,6 +13,8 @@ const LMTP: &str = "lmtp";
 const IMAP: &str = "imap";
 /// How long a look at the spool is good for.
 const SPOOL_SEEN_FOR: Duration = Duration::from_secs(1);
+/// Messages whose bytes are forgotten by one transaction.
+const FORGOTTEN_AT_ONCE: u32 = 200;
 
 /// Why a message was not spooled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +124,25 @@ impl Desk {
             epoch: c.epoch,
         };
         Ok(claimed.into_iter().map(spooled).collect())
+    }
+
+    /// Forgets the bytes of messages that came more than `mail.keep_days` ago and wait for nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn forget_mail(&self) -> Result<(), StoreError> {
+        let kept = Duration::from_secs(u64::from(self.config.mail.keep_days) * 86_400);
+        let floor = MailInId::floor(self.clock.wall() - kept);
+        loop {
+            let floor = floor.clone();
+            let forgotten = self.store.write_behind(move |tx| {
+                let floor = floor.clone();
+                Box::pin(async move { mail::forget_raw(tx, &floor, FORGOTTEN_AT_ONCE).await })
+            });
+            if forgotten.await? < u64::from(FORGOTTEN_AT_ONCE) {
+                return Ok(());
+            }
+        }
     }
 
     /// Has a message that was set aside worked on again; false if none of this id is.

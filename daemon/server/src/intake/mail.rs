@@ -32,6 +32,8 @@ const WORKERS: usize = 4;
 const TAKEN_MAX: u32 = 16;
 /// Without a word from the spool it is looked at this often: a lease may have run out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the bytes of old mail are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 /// Longest pause while the store does not answer.
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -82,6 +84,8 @@ pub async fn work_with(
         let (office, stop) = (Arc::clone(&office), stop.clone());
         workers.spawn(async move { office.work(&stop).await });
     }
+    let (forgetful, stop) = (Arc::clone(&office), stop.clone());
+    workers.spawn(async move { forgetful.forget(&stop).await });
     while let Some(ended) = workers.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "mail: a worker ended");
@@ -117,6 +121,18 @@ impl Office {
                 () = stop.cancelled() => {}
                 () = waiting.notified(), if rest == LOOK_EVERY => {}
                 () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    async fn forget(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.desk.forget_mail().await {
+                tracing::warn!(%error, "mail: old mail is still kept");
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(FORGET_EVERY) => {}
             }
         }
     }
@@ -169,31 +185,30 @@ impl Office {
         }
     }
 
-    /// What is to be filed of a message; `None`: it is left to its lease and tried again later.
-    fn to_file(&self, outcome: Outcome) -> Option<ReadMail> {
+    /// What is to be filed of a message.
+    fn to_file(&self, outcome: Outcome) -> ReadMail {
         let Outcome { mail, read } = outcome;
         let (content_hash, mut reading) = match read {
             Ok(read) => read,
-            Err(Broken::NotNow) => return None,
-            Err(broken) => return Some(set_aside(&mail, broken)),
+            Err(broken) => return set_aside(&mail, broken),
         };
         let auth = reading.auth.take();
         let follow_up = reading.follow_up.take();
         let filing = self.filing(&mail, auth.as_ref(), reading);
         // What came for the postmaster asks nothing.
         let is_machine = matches!(filing, Filing::Machine { .. });
-        Some(ReadMail {
+        ReadMail {
             id: mail.id.clone(),
             epoch: mail.epoch,
             auth,
             content_hash,
             follow_up: follow_up.filter(|_| !is_machine),
             filing,
-        })
+        }
     }
 
     async fn file(&self, read: Vec<Outcome>) {
-        let read = read.into_iter().filter_map(|outcome| self.to_file(outcome));
+        let read = read.into_iter().map(|outcome| self.to_file(outcome));
         let read: Vec<ReadMail> = read.collect();
         let ids: Vec<MailInId> = read.iter().map(|read| read.id.clone()).collect();
         for (id, filed) in ids.iter().zip(self.desk.file_mails(read).await) {
@@ -263,10 +278,7 @@ impl Office {
 }
 
 fn set_aside(mail: &SpooledMail, broken: Broken) -> ReadMail {
-    let reason = match broken {
-        Broken::Panic => "panic",
-        Broken::Timeout | Broken::NotNow => "timeout",
-    };
+    let reason = broken.word();
     tracing::error!(mail.id = %mail.id, reason, "mail: set aside");
     ReadMail {
         id: mail.id.clone(),

@@ -9,7 +9,7 @@ const OTHERS_FOR_ONE: usize = 32;
 
 /// Which lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(crate) enum Lane {
     /// Somebody waits for it.
     First,
     /// It can wait.

@@ -21,6 +21,7 @@ mod lanes;
 pub(crate) mod limit;
 #[cfg(test)]
 pub(crate) mod look;
+mod lot;
 pub(crate) mod mail;
 mod mail_key;
 pub(crate) mod mailbox;
@@ -76,7 +77,7 @@ pub use trunk::Spent;
 
 pub(crate) use conn::Conn;
 use embedded::{Embedded, Place};
-use lanes::Lane;
+pub(crate) use lanes::Lane;
 
 /// A future an operation returns; it borrows the connection.
 pub(crate) type Turn<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;

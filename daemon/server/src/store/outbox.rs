@@ -161,7 +161,7 @@ pub(crate) async fn waiting(tx: &mut Conn, kind: &str, to: &str) -> Result<i64, 
 }
 
 /// An acknowledgement tells of a call to come: once the request is over, or the promised
-/// time has passed, it would only confuse.
+/// time has passed, it would only confuse. The condition of the index stands in it word by word.
 async fn suppress_stale(tx: &mut Conn) -> Result<(), Error> {
     tx.run(
         "update outbox set state = 'suppressed', last_error = 'stale'

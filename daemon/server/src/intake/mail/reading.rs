@@ -38,8 +38,15 @@ pub(super) enum Broken {
     Panic,
     /// It took too long, for the last time.
     Timeout,
-    /// It took too long: it is left to its lease and tried again later.
-    NotNow,
+}
+
+impl Broken {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Broken::Panic => "panic",
+            Broken::Timeout => "timeout",
+        }
+    }
 }
 
 /// A message that was read.
@@ -157,7 +164,8 @@ impl Drop for Readers {
 
 impl Late {
     /// Waits for it, and lets others have its place as soon as it has one of those that take
-    /// long. `None`: it was read before it was called late.
+    /// long. `None`: it was read before it was called late, or is left to its lease and tried
+    /// again later.
     pub(super) async fn end(self) -> Option<Outcome> {
         let Late {
             lot,
@@ -181,12 +189,11 @@ impl Late {
         }
         let mail = lot.now.clone()?;
         tracing::warn!(mail.id = %mail.id, attempt = mail.attempts, "mail: reading takes too long");
-        let broken = match mail.attempts >= ATTEMPTS_MAX {
-            true => Broken::Timeout,
-            // The lease is half gone and a thread is stuck.
-            false => Broken::NotNow,
-        };
-        let read = Err(broken);
+        if mail.attempts < ATTEMPTS_MAX {
+            // The lease is half gone and a thread is stuck: not now.
+            return None;
+        }
+        let read = Err(Broken::Timeout);
         Some(Outcome { mail, read })
     }
 }
