@@ -80,10 +80,16 @@ pub enum Input {
     Timeout,
     /// The customer hung up.
     Hangup,
-    /// Answer to [`Output::Join`]: joined to the help channel; for a help flow, its name.
+    /// Answer to [`Output::Join`]: the help channel takes the call. In a talk: another agent
+    /// took over.
     Joined(OpId, HelpChannel),
-    /// Answer to [`Output::Join`]: nobody and nothing took the call.
+    /// Answer to [`Output::Join`]: nobody and nothing took the call. In a talk: the agent was
+    /// lost and nobody else came.
     LeftQueue(OpId, Why),
+    /// The agent has left the talk of this [`Output::Join`], and the caller is still there.
+    TalkEnded(OpId),
+    /// The agent was lost: the caller waits in line again, under the same number.
+    TalkBroke(OpId),
     /// How the line stands for a call that waits in it.
     Queue(OpId, QueueView),
     /// Answer to [`Output::Store`]: committed, or why not.
@@ -198,6 +204,8 @@ pub enum ToneName {
 pub enum HelpChannel {
     /// A flow of that name, run inside this machine as a frame of its own.
     Flow(String),
+    /// An agent of that name; the talk lasts until [`Input::TalkEnded`].
+    Agent(String),
 }
 
 /// One line of a call's trace: when, in which node, what kind, what.

@@ -303,6 +303,7 @@ impl FlowMachine {
             | State::Fresh
             | State::Stepping
             | State::Recording(_)
+            | State::Talking(_)
             | State::Away(_)
             | State::Speaking(..) => {}
         }
@@ -344,7 +345,10 @@ impl FlowMachine {
             Input::Timeout => {}
             Input::Hangup => self.hangup(),
             Input::Joined(op, HelpChannel::Flow(name)) => self.joined(op, name),
+            Input::Joined(op, HelpChannel::Agent(name)) => self.talk(op, &name),
             Input::LeftQueue(op, why) => self.left_queue(op, why),
+            Input::TalkEnded(op) => self.talk_ended(op),
+            Input::TalkBroke(op) => self.talk_broke(op),
             Input::Queue(op, view) => self.line_stands(op, view),
             Input::Stored(op, reply) => self.stored(op, reply),
             Input::Http(op, reply) => self.answered(op, reply),

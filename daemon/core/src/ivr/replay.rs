@@ -259,6 +259,8 @@ impl Asked {
             Input::Spoken(op) => Input::Spoken(to("say", op)),
             Input::Joined(op, channel) => Input::Joined(to("join", op), channel),
             Input::LeftQueue(op, why) => Input::LeftQueue(to("join", op), why),
+            Input::TalkEnded(op) => Input::TalkEnded(to("join", op)),
+            Input::TalkBroke(op) => Input::TalkBroke(to("join", op)),
             Input::Queue(op, view) => Input::Queue(to("join", op), view),
             Input::Stored(op, reply) => Input::Stored(to("store", op), reply),
             Input::Http(op, reply) => Input::Http(to("http", op), reply),

@@ -8,7 +8,9 @@ use crate::ivr::sim::{Answer, Sim};
 
 pub(super) const NOT_IN_LINE: &str = "the call does not wait in a queue";
 const NOT_AWAY: &str = "the call is not being transferred";
-const NOBODY: &str = "nobody answers: there is no help channel";
+const NOT_TALKING: &str = "no agent has taken the call";
+/// Who takes calls where no flow does.
+const AGENT: &str = "agent";
 
 /// What may happen to a call.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -25,20 +27,31 @@ pub(super) enum Happens {
     Fax,
     /// The machine that answered records from now on.
     Beep,
+    /// The agent is lost, and the caller waits in line again.
+    TalkBroke,
     /// The one a call is transferred to.
     Busy,
     NoAnswer,
+    /// That one, or the agent, has left.
     TalkEnded,
     /// The caller's side has taken the call over.
     Given,
 }
 
 /// Lets something happen to a call. `word` is that of a test's `event`; `help` the flow
-/// that is the help channel. `None`: there is no such event; an error: the call is not
-/// where it could happen.
+/// that is the help channel, without which an agent is. `None`: there is no such event; an
+/// error: the call is not where it could happen.
 pub fn happen(sim: &mut Sim, word: &str, help: Option<&str>) -> Option<Result<(), String>> {
     let event: Happens = serde_json::from_value(word.into()).ok()?;
     Some(event.befall(sim, help))
+}
+
+/// The help channel takes a call.
+pub(super) fn taken(help: Option<&str>) -> Answer {
+    match help {
+        Some(flow) => Answer::Joined(flow.to_owned()),
+        None => Answer::Agent(AGENT.to_owned()),
+    }
 }
 
 impl Happens {
@@ -46,7 +59,7 @@ impl Happens {
         let in_line = |sim: &mut Sim, answer| sim.join(answer).then_some(()).ok_or(NOT_IN_LINE);
         let away = |sim: &mut Sim, reply| sim.transfer(reply).then_some(()).ok_or(NOT_AWAY);
         match self {
-            Happens::Answered => in_line(sim, Answer::Joined(help.ok_or(NOBODY)?.to_owned()))?,
+            Happens::Answered => in_line(sim, taken(help))?,
             Happens::NoAgents => in_line(sim, Answer::Left(Why::NoAgents))?,
             Happens::Full if sim.leave_room(RoomReply::Full) => {}
             Happens::Full => in_line(sim, Answer::Left(Why::Full))?,
@@ -56,6 +69,8 @@ impl Happens {
             Happens::Beep => sim.input(Input::MachineListens),
             Happens::Busy => away(sim, TransferReply::Busy)?,
             Happens::NoAnswer => away(sim, TransferReply::NoAnswer)?,
+            Happens::TalkBroke => sim.break_talk().then_some(()).ok_or(NOT_TALKING)?,
+            Happens::TalkEnded if sim.end_talk() => {}
             Happens::TalkEnded => away(sim, TransferReply::Done)?,
             Happens::Given => away(sim, TransferReply::Given)?,
         }

@@ -43,7 +43,7 @@ pub(super) struct Given {
     pub(super) open: Option<bool>,
     /// Language of the customer.
     pub(super) lang: Option<String>,
-    /// The flow that is the help channel, for the event `answered`.
+    /// The flow that is the help channel, for the event `answered`; absent: an agent is.
     pub(super) help: Option<String>,
     /// What becomes of a call-back order.
     pub(super) callback: GivenCallback,

@@ -108,6 +108,8 @@ fn step(line: &Recorded) -> Option<String> {
         "event" if matches!(word, "no_agents" | "busy" | "no_answer" | "machine" | "fax") => {
             Some(format!("event: {word}"))
         }
+        "event" if word == "talk" => Some("event: answered".to_owned()),
+        "event" if matches!(word, "talk_ended" | "talk_broke") => Some(format!("event: {word}")),
         "event" if matches!(word, "no_input" | "timeout") => {
             Some(format!("expect: {{ does: {{ event: {word} }} }}"))
         }

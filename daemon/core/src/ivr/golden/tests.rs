@@ -48,6 +48,28 @@ fn what_holds_passes_and_what_does_not_names_its_line() {
 }
 
 #[test]
+fn a_talk_ends_as_the_test_says() {
+    let talk = "  - expect: { said: \"Press 1 to accept\" }
+  - press: \"1\"
+  - event: answered
+  - expect: { does: { event: talk }, node: connect }
+  - wait: 2h
+  - event: talk_broke
+  - wait: 5s
+  - event: answered
+  - event: talk_ended
+  - expect: { does: { event: answered }, end: 16, path: [hello, connect, done] }
+";
+    assert_eq!(failure(talk), None);
+    let (line, message) = failure(&talk.replace("talk_broke", "no_answer")).unwrap();
+    assert!(line == 9 && message.contains("transferred"), "{message}");
+    for event in ["talk_broke", "talk_ended"] {
+        let early = format!("  - event: {event}\n{talk}");
+        assert_eq!(failure(&early).map(|(line, _)| line), Some(4), "{event}");
+    }
+}
+
+#[test]
 fn files_that_are_no_tests_are_refused_with_their_place() {
     for (bad, line, part) in [
         ("", 1, ""),
@@ -91,11 +113,20 @@ fn unknown_flow_is_a_failure_and_nothing_is_covered() {
     assert!(coverage.of(&shipped(), "none").is_none());
 }
 
+/// A flow helps, or an agent.
+const HELP: [Option<&str>; 2] = [Some("self-help"), None];
+
 #[test]
 fn random_callers_of_the_shipped_flows_all_end_well() {
-    for flow in ["main-menu", "callback-confirm", "self-help"] {
+    let [flow, agent] = HELP;
+    for (name, help) in [
+        ("main-menu", flow),
+        ("callback-confirm", flow),
+        ("self-help", flow),
+        ("wait-in-line", agent),
+    ] {
         for seed in 0..100 {
-            let walk = walk(&shipped(), flow, Some("self-help"), seed);
+            let walk = walk(&shipped(), name, help, seed);
             assert!(walk.failure.is_none(), "{:?}\n{}", walk.failure, walk.test);
         }
     }
@@ -104,8 +135,9 @@ fn random_callers_of_the_shipped_flows_all_end_well() {
 #[test]
 fn a_walk_is_a_test_that_does_the_same() {
     let set = shipped();
-    for seed in 0..50 {
-        let walk = walk(&set, "callback-confirm", Some("self-help"), seed);
+    let mut talks = 0;
+    for (seed, help) in (0..50).flat_map(|seed| HELP.map(|help| (seed, help))) {
+        let walk = walk(&set, "callback-confirm", help, seed);
         let test = GoldenTest::read(&source(&walk.test)).expect(&walk.test);
         let outcome = test.run(&set, &mut Coverage::default());
         assert!(
@@ -114,5 +146,7 @@ fn a_walk_is_a_test_that_does_the_same() {
             outcome.failure,
             walk.test
         );
+        talks += usize::from(walk.test.contains("event: talk_ended"));
     }
+    assert!(talks > 0);
 }

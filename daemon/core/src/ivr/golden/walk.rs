@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::run;
+use super::{event, run};
 use crate::ivr::flow::FlowSet;
 use crate::ivr::io::{CallFacts, Hours, Input, Output, Start, Why};
 use crate::ivr::sim::{Answer, Sim};
@@ -27,7 +27,7 @@ pub struct Walk {
 }
 
 /// Walks through a flow as a caller who does anything; the same seed walks alike. In a
-/// queue the call is answered by a flow `help`, if there is one.
+/// queue the call is answered by a flow `help`, if there is one, else by an agent.
 #[must_use]
 pub fn walk(set: &Arc<FlowSet>, flow: &str, help: Option<&str>, seed: u64) -> Walk {
     let mut rng = Rng::new(seed);
@@ -75,6 +75,10 @@ pub fn walk(set: &Arc<FlowSet>, flow: &str, help: Option<&str>, seed: u64) -> Wa
         }
         act(&mut sim, &mut rng, help, &mut test);
     }
+    // Agents talk as long as they like, but not for ever.
+    if sim.ended().is_none() && sim.end_talk() {
+        test.push_str("  - event: talk_ended\n");
+    }
     sim.wait(LAST);
     let failure = fault(&sim);
     Walk { failure, test }
@@ -85,7 +89,11 @@ fn act(sim: &mut Sim, rng: &mut Rng, help: Option<&str>, test: &mut String) {
     let event = match rng.below(6) {
         0 => Some(("full", Answer::Left(Why::Full))),
         1 => Some(("no_agents", Answer::Left(Why::NoAgents))),
-        2 => help.map(|help| ("answered", Answer::Joined(help.to_owned()))),
+        2 => Some(("answered", event::taken(help))),
+        3 if sim.end_talk() => {
+            test.push_str("  - event: talk_ended\n");
+            return;
+        }
         _ => None,
     };
     if let Some((word, answer)) = event

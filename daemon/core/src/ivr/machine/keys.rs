@@ -116,6 +116,7 @@ impl FlowMachine {
             | State::Resting(_)
             | State::AwaitingBeep(_)
             | State::Recording(_)
+            | State::Talking(_)
             | State::Away(_)
             | State::Fresh
             | State::Stepping

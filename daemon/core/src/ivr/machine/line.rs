@@ -1,5 +1,6 @@
-//! Waiting in line: `enqueue`. What a caller hears meanwhile is worked out here, from one
-//! view of the line, counted from the end of what was said last, so that nothing overlaps.
+//! Waiting in line, and the talk with whoever takes the call out of it: `enqueue`. What a
+//! caller hears meanwhile is worked out here, from one view of the line, counted from the end
+//! of what was said last, so that nothing overlaps.
 
 use std::time::Duration;
 
@@ -24,6 +25,14 @@ pub(super) struct InLine {
     next: Option<Time>,
     /// The first one was due; the others count from the end of the last.
     is_announced: bool,
+    told: Told,
+}
+
+/// A call that an agent has taken out of the line. Nothing is due by itself.
+#[derive(Debug)]
+pub(super) struct Talk {
+    op: OpId,
+    /// For the case that the caller comes back.
     told: Told,
 }
 
@@ -56,9 +65,6 @@ impl FlowMachine {
             priority,
             reserved,
             say,
-            music,
-            announce,
-            max_wait,
             ..
         } = &node.act
         else {
@@ -82,8 +88,22 @@ impl FlowMachine {
         };
         self.trace("join", format!("{queue} {how}"));
         self.out.push_back(Output::Join(op, Join { queue, place }));
-        self.play_music(music.as_ref().map(|m| m.name.clone()));
         self.pause();
+        self.stand_in_line(node, op, speech, Told::default());
+    }
+
+    /// Waits from now on, with the music of the node and all of its time.
+    fn stand_in_line(&mut self, node: &Node, op: OpId, speech: Option<Speech>, told: Told) {
+        let Act::Enqueue {
+            music,
+            announce,
+            max_wait,
+            ..
+        } = &node.act
+        else {
+            return;
+        };
+        self.play_music(music.as_ref().map(|m| m.name.clone()));
         self.state = State::InLine(InLine {
             op,
             until: self.now + *max_wait,
@@ -91,7 +111,7 @@ impl FlowMachine {
             speech,
             joined: None,
             is_announced: false,
-            told: Told::default(),
+            told,
         });
     }
 
@@ -179,7 +199,7 @@ impl FlowMachine {
         self.state = State::InLine(line);
     }
 
-    /// Somebody or something takes the call.
+    /// A help flow takes the call.
     pub(super) fn joined(&mut self, op: OpId, name: String) {
         let State::InLine(line) = &mut self.state else {
             return;
@@ -196,8 +216,51 @@ impl FlowMachine {
         }
     }
 
+    /// An agent takes the call out of the line, or over from another one. He is not kept
+    /// waiting: whatever is being said stops.
+    pub(super) fn talk(&mut self, op: OpId, name: &str) {
+        if let State::InLine(line) = &self.state
+            && line.op == op
+        {
+            let told = line.told;
+            self.hush();
+            self.play_music(None);
+            self.state = State::Talking(Talk { op, told });
+        }
+        if self.talks(op) {
+            self.trace("event", format!("talk {name}"));
+        }
+    }
+
+    fn talks(&self, op: OpId) -> bool {
+        matches!(&self.state, State::Talking(talk) if talk.op == op)
+    }
+
+    /// The agent has left, the caller has not.
+    pub(super) fn talk_ended(&mut self, op: OpId) {
+        if self.talks(op) {
+            self.trace("event", "talk_ended");
+            self.out_of_line("answered");
+        }
+    }
+
+    /// The agent was lost: back into the line, of which nothing is known yet.
+    pub(super) fn talk_broke(&mut self, op: OpId) {
+        let (State::Talking(talk), Some((flow, index))) = (&self.state, self.node()) else {
+            return;
+        };
+        let told = talk.told;
+        if let Some(node) = flow.nodes.get(index).filter(|_| talk.op == op) {
+            self.trace("event", "talk_broke");
+            self.queue = None;
+            self.stand_in_line(node, op, None, told);
+        }
+    }
+
     pub(super) fn left_queue(&mut self, op: OpId, why: Why) {
-        if matches!(&self.state, State::InLine(line) if line.op == op && line.joined.is_none()) {
+        let waits =
+            matches!(&self.state, State::InLine(line) if line.op == op && line.joined.is_none());
+        if waits || self.talks(op) {
             self.out_of_line(match why {
                 Why::Timeout => "timeout",
                 Why::NoAgents => "no_agents",

@@ -89,6 +89,8 @@ pub(super) enum State {
     Recording(OpId),
     Reviewing(message::Review),
     InLine(line::InLine),
+    /// With an agent of the line.
+    Talking(line::Talk),
     /// With somebody else.
     Away(OpId),
     Ended,
@@ -108,6 +110,7 @@ impl State {
             | State::Resting(_)
             | State::AwaitingBeep(_)
             | State::Recording(_)
+            | State::Talking(_)
             | State::Away(_)
             | State::Ended => None,
         }

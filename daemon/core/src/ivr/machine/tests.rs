@@ -3,6 +3,7 @@ mod flows;
 mod keys;
 mod nodes;
 mod shipped;
+mod talk;
 
 use std::sync::Arc;
 

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::ivr::flow::Source;
-use crate::ivr::golden::Recorded;
-use crate::ivr::golden::{Coverage, GoldenTest};
+use crate::ivr::golden::{Coverage, GoldenTest, Recorded, record};
 use crate::ivr::io::QueueFacts;
-use crate::ivr::sim::{self, Sim};
+use crate::ivr::sim::{self, Answer, Sim};
 
 fn shown(lines: &[(Duration, TraceLine)]) -> String {
     let line = |(at, line): &(Duration, TraceLine)| {
@@ -254,6 +253,36 @@ nodes:
     call.wait(Duration::from_secs(6));
     assert_eq!(call.ended(), Some(31));
     assert_eq!(again(&set, &start, call.came()), call.trace());
+}
+
+#[test]
+fn a_talk_comes_out_the_same_again_and_as_a_test() {
+    let (set, _) = FlowSet::load(&sim::shipped_flows(), &sim::shipped_locales());
+    let set = Arc::new(set.unwrap());
+    let start = sim::start("callback-confirm");
+    let mut call = Sim::new(Arc::clone(&set), start.clone()).unwrap();
+    call.press("1");
+    let agent = |name: &str| Answer::Agent(name.to_owned());
+    assert!(call.join(agent("Ann")));
+    call.wait(Duration::from_secs(600));
+    call.press("2");
+    assert!(call.join(agent("Ben")) && call.break_talk());
+    call.wait(Duration::from_secs(9));
+    assert!(call.join(agent("Ann")));
+    call.wait(Duration::from_secs(60));
+    assert!(call.end_talk());
+    call.finish();
+    assert_eq!(call.ended(), Some(16), "{}", call.trace());
+    assert_eq!(again(&set, &start, call.came()), call.trace());
+    let lines = kept(&set, &start, call.came(), call.log());
+    let text = record("c1", &start.input.into(), &lines);
+    let file = "c1.test.yaml".to_owned();
+    let test = GoldenTest::read(&Source { file, text }).unwrap();
+    let outcome = test.run(&set, &mut Coverage::default());
+    assert!(outcome.failure.is_none(), "{outcome:?}");
+    for line in ["event talk_broke", "key 2 dropped", "event talk_ended"] {
+        assert!(outcome.trace.contains(line), "{}", outcome.trace);
+    }
 }
 
 const SECRET: &str = "helpline: 1

@@ -47,6 +47,8 @@ pub struct Sim {
     pub(super) to_orders: Option<Answer>,
     /// A `Join` that waits for its answer.
     pub(super) joining: Option<OpId>,
+    /// The `Join` that an agent answered.
+    talking: Option<OpId>,
     world: World,
     /// Inputs that come by themselves, with their times.
     coming: Vec<(Time, Input)>,
@@ -63,7 +65,9 @@ pub struct Sim {
 pub enum Answer {
     /// The call is joined to a help channel, a flow of that name.
     Joined(String),
-    /// Nobody took the call.
+    /// An agent of that name takes the call, or takes it over.
+    Agent(String),
+    /// Nobody took the call, or takes it over from an agent who was lost.
     Left(Why),
     /// Stored, as ordered.
     Done,
@@ -96,6 +100,7 @@ impl Sim {
             answers: VecDeque::new(),
             to_orders: None,
             joining: None,
+            talking: None,
             world,
             coming: Vec::new(),
             taking: None,
@@ -171,14 +176,21 @@ impl Sim {
         None
     }
 
-    /// The next answer to the `Join` that waits.
+    /// The next answer to the `Join` that waits, or that an agent answered.
     fn answer_join(&mut self) -> Option<Input> {
         match self.answers.pop_front()? {
             Answer::Joined(flow) => {
                 let op = self.joining.take()?;
                 Some(Input::Joined(op, HelpChannel::Flow(flow)))
             }
-            Answer::Left(why) => Some(Input::LeftQueue(self.joining.take()?, why)),
+            Answer::Agent(name) => {
+                self.talking = self.joining.take().or(self.talking);
+                Some(Input::Joined(self.talking?, HelpChannel::Agent(name)))
+            }
+            Answer::Left(why) => {
+                let op = self.joining.take().or_else(|| self.talking.take())?;
+                Some(Input::LeftQueue(op, why))
+            }
             Answer::Done | Answer::Reply(_) | Answer::Silence => None,
         }
     }
@@ -200,13 +212,13 @@ impl Sim {
                 Some(Input::Stored(op, reply))
             }
             Answer::Reply(reply) => Some(Input::Stored(op, reply)),
-            Answer::Joined(_) | Answer::Left(_) | Answer::Silence => None,
+            Answer::Joined(_) | Answer::Agent(_) | Answer::Left(_) | Answer::Silence => None,
         }
     }
 
-    /// Answers the `Join` that waits; false if none does.
+    /// Answers the `Join` that waits, or that an agent answered; false if there is none.
     pub fn join(&mut self, answer: Answer) -> bool {
-        if self.joining.is_none() {
+        if self.joining.or(self.talking).is_none() {
             return false;
         }
         self.answers.push_front(answer);

@@ -176,6 +176,25 @@ impl Sim {
         true
     }
 
+    /// The agent leaves the talk; false if there is none.
+    pub fn end_talk(&mut self) -> bool {
+        let Some(op) = self.talking.take() else {
+            return false;
+        };
+        self.input(Input::TalkEnded(op));
+        true
+    }
+
+    /// The agent is lost and the caller waits in line again; false if there is no talk.
+    pub fn break_talk(&mut self) -> bool {
+        let Some(op) = self.talking.take() else {
+            return false;
+        };
+        self.joining = Some(op);
+        self.input(Input::TalkBroke(op));
+        true
+    }
+
     /// How a transfer ends; false if there is none.
     pub fn transfer(&mut self, reply: TransferReply) -> bool {
         let Some(op) = self.transferring.take() else {

@@ -184,6 +184,7 @@ struct Walk {
     playing: Option<OpId>,
     said: Option<OpId>,
     joining: Option<OpId>,
+    talking: Option<OpId>,
     storing: Option<OpId>,
     settled: u32,
     nodes: u32,
@@ -235,9 +236,14 @@ impl Walk {
             0..=5 => Input::KeyDown(key(rng)),
             6..=8 => Input::KeyUp(key(rng)),
             9..=12 => self.playing.take().map_or(Input::Timeout, Input::Spoken),
-            13 => self.joining.take().map_or(Input::Timeout, |op| {
-                Input::Joined(op, HelpChannel::Flow("self-help".into()))
-            }),
+            13 => match (self.joining.take(), rng.below(2)) {
+                (None, _) => Input::Timeout,
+                (Some(op), 0) => Input::Joined(op, HelpChannel::Flow("self-help".into())),
+                (Some(op), _) => {
+                    self.talking = Some(op);
+                    Input::Joined(op, HelpChannel::Agent("Ann".into()))
+                }
+            },
             14 => self
                 .joining
                 .take()
@@ -259,6 +265,14 @@ impl Walk {
                 .map_or(Input::Timeout, |op| Input::Stored(op, CallbackReply::Full)),
             17 if rng.below(30) == 0 => Input::Hangup,
             18 => Input::Spoken(op),
+            19 => match (self.talking.take(), rng.below(2)) {
+                (None, _) => Input::Timeout,
+                (Some(op), 0) => Input::TalkEnded(op),
+                (Some(op), _) => {
+                    self.joining = Some(op);
+                    Input::TalkBroke(op)
+                }
+            },
             _ => Input::Timeout,
         }
     }
@@ -281,6 +295,7 @@ fn ten_thousand_random_walks_end_within_the_limits() {
             playing: None,
             said: None,
             joining: None,
+            talking: None,
             storing: None,
             settled: 0,
             nodes: 0,
