@@ -12,6 +12,7 @@ const CORE: Table = &[
     ("time", &[]),
     ("rng", &[]),
     ("id", &["time", "rng"]),
+    ("agent", &["time"]),
     ("oauth", &["time"]),
     ("phone", &["time", "rng"]),
     ("audio", &["time", "rng"]),

@@ -1,5 +1,6 @@
 //! Calls of real peers through the whole daemon.
 
+mod agents;
 mod callers;
 mod customers;
 mod line;

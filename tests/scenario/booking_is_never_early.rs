@@ -11,6 +11,7 @@ use crate::support::world::{Act, START, World, config, origin, request};
 
 fn booked(n: u32, after: Duration) -> HelpRequest {
     HelpRequest {
+        whom: helpline_core::request::Whom::default(),
         when: When::Window {
             not_before: START + after,
             not_after: None,

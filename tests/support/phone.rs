@@ -4,6 +4,8 @@
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -195,6 +197,64 @@ pub(crate) fn configure_baresip(dir: &Path, sip_port: u16, sounds: Duration) -> 
 pub(crate) fn baresip_order(command: &str, params: &str) -> String {
     let order = format!("{{\"command\":\"{command}\",\"params\":\"{params}\",\"token\":\"t\"}}");
     format!("{}:{order},", order.len())
+}
+
+/// A running baresip that takes orders.
+pub(crate) struct Baresip {
+    /// The program.
+    pub(crate) program: Program,
+    /// What it hears is here.
+    pub(crate) dir: PathBuf,
+    orders: TcpStream,
+}
+
+impl Baresip {
+    /// One that waits on `port`, and sounds so long in each minute; with an `account` it is that
+    /// one instead of a customer's.
+    pub(crate) fn start(
+        dir: PathBuf,
+        port: u16,
+        sounds: Duration,
+        account: Option<&str>,
+    ) -> Baresip {
+        fs::create_dir(&dir).unwrap();
+        let control = configure_baresip(&dir, port, sounds);
+        if let Some(account) = account {
+            fs::write(dir.join("accounts"), format!("{account}\n")).unwrap();
+        }
+        let mut command = Command::new("baresip");
+        command.args(["-f", dir.to_str().unwrap(), "-t", "90"]);
+        let program = Program::start(command, &dir.join("said"));
+        wait_bound(port);
+        Baresip {
+            program,
+            orders: connect(control),
+            dir,
+        }
+    }
+
+    /// Gives it an order.
+    pub(crate) fn order(&mut self, command: &str, params: &str) {
+        let order = baresip_order(command, params);
+        self.orders.write_all(order.as_bytes()).unwrap();
+    }
+
+    /// Presses a key in its call.
+    pub(crate) fn press(&mut self, key: char) {
+        self.order("sndcode", &key.to_string());
+        sleep(Duration::from_millis(600));
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < end, "control port of baresip: {error}"),
+        }
+        sleep(Duration::from_millis(50));
+    }
 }
 
 /// Samples above a thirtieth of full scale in what the baresip of `dir` heard.

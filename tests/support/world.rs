@@ -86,6 +86,7 @@ pub(crate) fn number(n: u32) -> String {
 /// A request of customer `n`, as soon as possible.
 pub(crate) fn request(n: u32) -> HelpRequest {
     HelpRequest {
+        whom: helpline_core::request::Whom::default(),
         queue: "help".into(),
         channel: Channel::Json,
         number: PhoneNumber::from_row(&number(n)),

@@ -22,6 +22,7 @@
     )
 )]
 
+pub mod agent;
 pub mod audio;
 pub mod calendar;
 pub mod call;

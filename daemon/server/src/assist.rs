@@ -2,6 +2,8 @@
 //! mailboxes, other people. Whoever owns a call hands it over here; each ask is a task of
 //! its own, so that nothing a flow asks for delays the call or its owner.
 
+mod agents;
+mod duty;
 mod rooms;
 mod transfer;
 
@@ -20,6 +22,8 @@ use crate::services::Services;
 use crate::voice::{Ask, CallCommand, EngineHandle, Reply, Voice};
 
 use rooms::Rooms;
+
+pub(crate) use agents::{Seek, Service, lifts};
 
 /// How long the store may take to keep a message.
 const STORE_LIMIT: Duration = Duration::from_secs(8);

@@ -12,11 +12,13 @@ use helpline_core::phone::{DialRules, PhoneNumber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod agent;
 mod check;
 mod mail;
 mod users;
 mod voice;
 
+pub use agent::{Agent, Agents, Mode};
 pub use check::{ConfigFault, Loaded};
 pub use mail::{Dkim, Imap, Mail, MailProof, OAuth2, Relay, RelayTls, Smtp};
 pub use users::{USER_BYTES_MAX, Users, user_fault};
@@ -58,6 +60,8 @@ pub struct Config {
     pub trunk: Vec<Trunk>,
     /// Agents' telephones that register here; without any nobody can register.
     pub phone: Vec<Phone>,
+    /// People who take calls.
+    pub agent: Vec<Agent>,
     /// Queues; without any there is one named `help`.
     pub queue: Vec<Queue>,
     /// How the daemon stops.
@@ -242,9 +246,9 @@ pub struct Queue {
     pub calendar: String,
     /// Flow on the customer's leg of a call-back.
     pub confirm_flow: String,
-    /// The help channel after the customer accepted: a flow of its own.
+    /// The help channel after the customer accepted, where no agent is: a flow of its own.
     pub help_flow: String,
-    /// Calls at once for this queue.
+    /// Calls at once for this queue; with agents, as many as there are.
     pub max_calls: u32,
     /// How long the telephone rings.
     pub ring_limit: Period,
@@ -252,6 +256,11 @@ pub struct Queue {
     pub mean_handling: Period,
     /// Waiting requests; beyond that new ones are refused.
     pub waiting_max: u32,
+    /// Requests an hour by form or JSON, whose numbers anybody can type, that are called without
+    /// further proof; who comes beyond that keys in four figures shown on the page.
+    pub unproven_per_hour: u32,
+    /// How agents take its calls.
+    pub agents: Agents,
 }
 
 /// How the daemon stops.
@@ -312,6 +321,8 @@ impl Default for Queue {
             ring_limit: Period(Duration::from_secs(40)),
             mean_handling: Period(Duration::from_secs(180)),
             waiting_max: 2_000,
+            unproven_per_hour: 60,
+            agents: Agents::default(),
         }
     }
 }
@@ -376,6 +387,16 @@ impl Config {
         self.queue
             .first()
             .map_or("help", |queue| queue.name.as_str())
+    }
+
+    /// How many calls of a queue can be served at once: by its flow, or by agents.
+    #[must_use]
+    pub fn places(&self, queue: &Queue) -> u32 {
+        if queue.agents.mode == Mode::Ivr {
+            return queue.max_calls;
+        }
+        let serving = self.agent.iter().filter(|agent| agent.serves(&queue.name));
+        u32::try_from(serving.count()).unwrap_or(u32::MAX)
     }
 
     /// How customers reach the web listener, without a final slash.

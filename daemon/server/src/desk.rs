@@ -2,6 +2,7 @@
 //! in one transaction.
 
 mod accept;
+mod agents;
 mod alarm;
 mod attempt;
 mod board;
@@ -20,10 +21,12 @@ mod mail;
 mod mailbox;
 mod message;
 mod outlook;
+mod pin;
 mod staff;
 #[cfg(test)]
 pub(crate) mod stage;
 mod status;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -53,9 +56,10 @@ use crate::clock::Clock;
 use crate::config::{Config, Queue};
 use crate::store::{Counts, Store};
 
-pub(crate) use crate::store::Claimed;
 pub use crate::store::Error as StoreError;
+pub(crate) use crate::store::{AgentRow, Claimed, Wanted};
 pub use crate::store::{Aside, Folder};
+pub use agents::{AgentOrdered, AgentView};
 pub(crate) use attempt::{Live, LiveProgress, Order, OrderReply, Placed, Trace};
 pub use booking::Moved;
 pub(crate) use callback::Caller;
@@ -70,6 +74,7 @@ pub use status::Cancelled;
 use correct::Doubts;
 use door::Door;
 use outlook::Estimator;
+use pin::Unproven;
 
 /// Requests whose live call has to be ended and whose task has not looked yet.
 const CANCELLED_MAX: usize = 1_024;
@@ -105,6 +110,7 @@ pub struct Desk {
     cancelled: broadcast::Sender<RequestId>,
     /// How the lines stood at the last look.
     board: ArcSwap<Queues>,
+    unproven: Unproven,
     customers: ArcSwap<Customers>,
 }
 
@@ -167,6 +173,7 @@ impl Desk {
             mail_waiting: Arc::new(Notify::new()),
             cancelled: broadcast::channel(CANCELLED_MAX).0,
             board: ArcSwap::default(),
+            unproven: Unproven::default(),
             customers: ArcSwap::default(),
         }
     }
@@ -347,6 +354,8 @@ pub struct Origin {
     pub place_at: Option<Wall>,
     /// Whether it has to be proven before it stands in line.
     pub admission: Admission,
+    /// Somebody called from the number himself.
+    pub proven: bool,
 }
 
 /// An idempotency key within its scope.
@@ -429,6 +438,8 @@ pub struct StatusView {
     pub estimate: Option<Promise>,
     /// The number, masked.
     pub number_masked: String,
+    /// Figures that the customer keys in on the call.
+    pub pin: Option<String>,
     /// Booked time.
     pub due_at: Option<Wall>,
     /// Next try, while in back-off.

@@ -1,6 +1,7 @@
 //! The dialler: takes the next request when a call is free, commits the attempt, has
 //! `voice` call, and settles what came of it. One loop, one task a call.
 
+mod agent_first;
 mod call;
 
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::assist::Assist;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::desk::{Claimed, Desk, Placed, StoreError};
 use crate::voice::Voice;
+
+use agent_first::AgentFirst;
 
 /// With a database of its own the daemon knows of every change; this only bounds how
 /// long an old request is overlooked.
@@ -198,6 +201,10 @@ impl Dispatch {
             if let Some(wait) = self.fill(means, &queue.name, pulse).await? {
                 pause = pause.min(wait);
             }
+            if queue.agents.mode != Mode::Ivr {
+                // An agent may be free on another node, or a preference be over.
+                pause = pause.min(IDLE_SHARED);
+            }
         }
         Ok(pause)
     }
@@ -222,11 +229,18 @@ impl Dispatch {
         {
             // Listening begins before the commit: a withdrawal in between is not missed.
             let withdrawals = self.desk.cancellations();
+            if request.agent.is_some() && self.is_agent_first(queue) {
+                let request = request.clone();
+                owed.pop();
+                let first = AgentFirst::new(self, means, request);
+                self.calls.spawn(first.run(withdrawals));
+                continue;
+            }
             match self.desk.place(request).await? {
                 Placed::Go(live) => {
                     owed.pop();
                     let task = call::CallTask::new(self, means, *live);
-                    self.calls.spawn(task.run(withdrawals));
+                    self.calls.spawn(task.run(withdrawals, None));
                 }
                 Placed::Gone => {
                     // Perhaps a clock that stepped on has ended the lease: it is looked after
@@ -245,6 +259,11 @@ impl Dispatch {
         // The rest keeps its place in line.
         self.give_back(owed).await?;
         Ok(wait)
+    }
+
+    fn is_agent_first(&self, queue: &str) -> bool {
+        let queue = self.desk.queue(queue);
+        queue.is_some_and(|queue| queue.agents.mode == Mode::AgentFirst)
     }
 
     /// One whose intent may have been committed meanwhile is left alone by the store.

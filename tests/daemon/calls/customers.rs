@@ -1,17 +1,12 @@
 //! The dialler calls a telephone of another maker, and a person there decides.
 
-use std::io::Write as _;
-use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{helpline, in_order, trace};
-use crate::support::phone::{
-    baresip_order, configure_baresip, loud_samples, trunk_config, wait_bound,
-};
-use crate::support::process::{Daemon, Program, free_run};
+use crate::support::phone::{Baresip, loud_samples, trunk_config};
+use crate::support::process::{Daemon, free_run, http};
 
 /// What a person says who picks up.
 const HELLO: Duration = Duration::from_millis(600);
@@ -23,44 +18,35 @@ const NUMBER: &str = "+4930123456";
 /// A daemon, and a baresip that is its trunk and its customer.
 struct Home {
     daemon: Daemon,
-    baresip: Program,
-    orders: TcpStream,
-    dir: PathBuf,
+    baresip: Baresip,
 }
 
 impl Home {
     /// Both run, the customer has asked, picks up, speaks for so long and hears the
     /// question.
     fn called(speaks: Duration) -> Home {
+        Home::called_after(speaks, "", |_| {})
+    }
+
+    /// The same, with more keys of the queue and something that happens before.
+    fn called_after(speaks: Duration, queue: &str, before: impl FnOnce(&Daemon)) -> Home {
         // Its SIP over TLS takes the port after the one it is given.
         let port = free_run(2);
-        let mut daemon = Daemon::new(&trunk_config(port, "", ""));
+        let mut daemon = Daemon::new(&trunk_config(port, "", queue));
         let dir = daemon.dir.path().join("baresip");
-        std::fs::create_dir(&dir).unwrap();
-        let control = configure_baresip(&dir, port, speaks);
-        let mut command = Command::new("baresip");
-        command.args(["-f", dir.to_str().unwrap(), "-t", "60"]);
-        let baresip = Program::start(command, &dir.join("said"));
-        wait_bound(port);
-        let orders = connect(control);
+        let baresip = Baresip::start(dir, port, speaks, None);
         daemon.start();
+        before(&daemon);
         daemon.ask(NUMBER);
         let answered = "select count(*) from attempt where answer_at is not null";
         daemon.wait_row(answered, "1", Duration::from_secs(15));
         // Long enough to hear that somebody speaks.
         sleep(Duration::from_secs(2));
-        Home {
-            daemon,
-            baresip,
-            orders,
-            dir,
-        }
+        Home { daemon, baresip }
     }
 
     fn press(&mut self, key: char) {
-        let order = baresip_order("sndcode", &key.to_string());
-        self.orders.write_all(order.as_bytes()).unwrap();
-        sleep(Duration::from_millis(600));
+        self.baresip.press(key);
     }
 
     /// Waits for the end of the attempt, and for what it came to.
@@ -74,20 +60,9 @@ impl Home {
 
     /// The customer has heard a voice; the telephone is put away.
     fn heard_speech(&mut self) {
-        self.baresip.kill();
-        let loud = loud_samples(&self.dir);
+        self.baresip.program.kill();
+        let loud = loud_samples(&self.baresip.dir);
         assert!(loud > 2_000, "{loud} loud samples: no voice was heard");
-    }
-}
-
-fn connect(port: u16) -> TcpStream {
-    let end = Instant::now() + Duration::from_secs(10);
-    loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < end, "control port of baresip: {error}"),
-        }
-        sleep(Duration::from_millis(50));
     }
 }
 
@@ -116,7 +91,7 @@ fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
     in_order(
         &lines,
         &[
-            "exit hello 1 -> connect",
+            "exit hello 1 -> proof",
             "join flow self-help",
             "exit topics 9 -> bye",
             "end 16",
@@ -134,6 +109,41 @@ fn a_customer_who_accepts_is_helped_and_the_request_is_done() {
     let mails = home.daemon.mails();
     let told = mails.iter().filter(|m| m.contains("To: ada@cust.test"));
     assert!(told.count() <= 1, "{mails:?}");
+    assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
+}
+
+#[test]
+fn after_many_strangers_a_customer_keys_in_the_figures_of_the_page() {
+    let tomorrow = Command::new("date")
+        .args(["-u", "-d", "tomorrow 12:00", "+%Y-%m-%dT%H:%M:%SZ"])
+        .output()
+        .unwrap();
+    let tomorrow = String::from_utf8(tomorrow.stdout).unwrap();
+    let mut home = Home::called_after(HELLO, "unproven_per_hour = 1", |daemon| {
+        let when = tomorrow.trim();
+        let body = format!("{{\"phone\":\"+442079461007\",\"when\":{{\"at\":\"{when}\"}}}}");
+        assert_eq!(daemon.post_json(&body, &[]).unwrap().status, 201);
+    });
+    let pin = "select pin from request where pin is not null";
+    let pin = home.daemon.rows(pin).remove(0).remove(0);
+    home.press('1');
+    for wrong in "0000".chars() {
+        home.press(wrong);
+    }
+    sleep(Duration::from_secs(3));
+    let state = "select state from request where pin is not null";
+    assert_eq!(home.daemon.rows(state), [["answered"]]);
+    for key in pin.chars() {
+        home.press(key);
+    }
+    home.daemon
+        .wait_row(state, "connected", Duration::from_secs(5));
+    let page = "select '/s/' || token from request where pin is not null";
+    let page = home.daemon.rows(page).remove(0).remove(0);
+    let page = http(home.daemon.http, "GET", &page, &[], "").unwrap();
+    assert!(page.body.contains(&pin), "{}", page.body);
+    home.baresip.order("hangup", "");
+    home.daemon.wait_row(state, "done", Duration::from_secs(15));
     assert_eq!(home.daemon.stop(), 0, "{}", home.daemon.log());
 }
 

@@ -42,6 +42,13 @@ impl Ledger {
         }
     }
 
+    /// Whoever took the call is lost before it was over: it waits for the next.
+    pub fn broke(&mut self, op: OpId) {
+        self.settled
+            .take_if(|settled| *settled == Settled::Accepted);
+        self.asked.insert(op, Settled::Accepted);
+    }
+
     /// Nobody took the call.
     pub fn left(&mut self, op: OpId) {
         self.abandoned |= self.asked.remove(&op).is_some();
@@ -124,6 +131,23 @@ mod tests {
         ledger.store_asked(OpId(2), &CallbackOrder::Reschedule { at });
         ledger.stored(OpId(2), &DONE);
         assert_eq!(ledger.settled(), Some(Settled::Later { at }));
+    }
+
+    #[test]
+    fn who_loses_an_agent_has_not_been_helped() {
+        let mut ledger = Ledger::default();
+        ledger.join_asked(OpId(1));
+        ledger.joined(OpId(1));
+        ledger.broke(OpId(1));
+        assert_eq!(ledger.settled(), None);
+        let mut again = Ledger::default();
+        again.join_asked(OpId(1));
+        again.joined(OpId(1));
+        again.broke(OpId(1));
+        again.joined(OpId(1));
+        assert_eq!(again.settled(), Some(Settled::Accepted));
+        ledger.left(OpId(1));
+        assert_eq!(ledger.settled(), Some(Settled::Abandoned));
     }
 
     #[test]

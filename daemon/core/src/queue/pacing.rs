@@ -1,5 +1,8 @@
 //! How many calls may be started now.
 
+/// A customer is called before an agent is free if one is so surely free when he answers.
+pub const SURE: f64 = 0.97;
+
 /// What limits new calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
@@ -38,6 +41,31 @@ pub fn start(view: &View) -> Start {
         bookings: room,
         anyone: room.saturating_sub(reserved),
     }
+}
+
+/// Of how sure it is for each busy agent that he will be free in time: how many of them will be,
+/// as surely as [`SURE`].
+#[must_use]
+pub fn surely_free(chances: &[f64]) -> u32 {
+    // That exactly so many are, one agent after another.
+    let mut exactly = vec![1.0];
+    for chance in chances {
+        let mut more = vec![0.0; exactly.len() + 1];
+        for (many, share) in exactly.iter().enumerate() {
+            for (at, factor) in [(many, 1.0 - chance), (many + 1, *chance)] {
+                if let Some(sum) = more.get_mut(at) {
+                    *sum += share * factor;
+                }
+            }
+        }
+        exactly = more;
+    }
+    let mut fewer = 0.0;
+    let enough = exactly.iter().take_while(|share| {
+        fewer += *share;
+        fewer <= 1.0 - SURE
+    });
+    u32::try_from(enough.count()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -108,5 +136,20 @@ mod tests {
                 anyone: 1
             }
         );
+    }
+
+    #[test]
+    fn nobody_is_counted_on_who_may_well_stay() {
+        for (chances, want) in [
+            (&[][..], 0),
+            (&[0.96], 0),
+            (&[0.98], 1),
+            (&[1.0, 1.0, 0.5], 2),
+            (&[0.9, 0.9], 1),
+            // One of ten that are even: 0.5^10 is that nobody is.
+            (&[0.5; 10], 2),
+        ] {
+            assert_eq!(surely_free(chances), want, "{chances:?}");
+        }
     }
 }

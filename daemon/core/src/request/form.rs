@@ -32,6 +32,10 @@ pub struct FormFields {
     pub lang: String,
     /// IANA zone of `at`.
     pub tz: String,
+    /// Skill that is asked for.
+    pub skill: String,
+    /// Agent who is preferred.
+    pub agent: String,
     /// Honeypot: people do not see it and leave it empty.
     pub website: String,
     /// Nonce of the form: sent twice, it is one request.
@@ -84,6 +88,8 @@ impl FormFields {
             "note" => &mut self.note,
             "lang" => &mut self.lang,
             "tz" => &mut self.tz,
+            "skill" => &mut self.skill,
+            "agent" => &mut self.agent,
             "website" => &mut self.website,
             "idem" => &mut self.idem,
             "ft" => &mut self.ft,
@@ -91,8 +97,8 @@ impl FormFields {
         })
     }
 
-    /// The request the form asks for. The hidden fields (`page`, `lang`, `tz`) are hints: what
-    /// cannot be used of them is left out.
+    /// The request the form asks for. The hidden fields (`page`, `lang`, `tz`, `skill`,
+    /// `agent`) are hints: what cannot be used of them is left out.
     ///
     /// # Errors
     /// Every visible field that cannot be used, in the order of the form.
@@ -107,6 +113,8 @@ impl FormFields {
             note: Some(&self.note),
             language: Some(&self.lang),
             zone: Some(&self.tz),
+            skill: Some(&self.skill),
+            agent: Some(&self.agent),
             when: match self.when.as_str() {
                 "at" => RawWhen::Local(&self.at),
                 _ => RawWhen::Now,
@@ -161,6 +169,7 @@ mod tests {
         let queues = ["help".to_owned(), "shop".to_owned()];
         let context = ReadContext {
             queues: &queues,
+            agents: &[],
             region: Some("DE"),
             zone: "Europe/Berlin",
             language: "en",

@@ -15,7 +15,9 @@ use serde_json::{Map, Value};
 
 use super::{Channel, FieldError, HelpRequest};
 
-pub use check::{BOOKING_AHEAD_MAX, EMAIL_BYTES_MAX, PHONE_CHARS_MAX, ReadContext, local_instant};
+pub use check::{
+    Agent, BOOKING_AHEAD_MAX, EMAIL_BYTES_MAX, PHONE_CHARS_MAX, ReadContext, local_instant,
+};
 pub(super) use check::{Raw, RawWhen, check};
 
 /// Largest body of `POST /api/requests`, in bytes.
@@ -24,8 +26,8 @@ pub const BODY_BYTES_MAX: usize = 65_536;
 const DEPTH_MAX: u32 = 8;
 
 /// The keys of a request.
-const KEYS: [&str; 9] = [
-    "queue", "phone", "name", "email", "page", "note", "lang", "tz", "when",
+const KEYS: [&str; 11] = [
+    "queue", "phone", "name", "email", "page", "note", "lang", "tz", "when", "skill", "agent",
 ];
 
 /// Reads the body of `POST /api/requests`.
@@ -78,6 +80,8 @@ fn read_object(
         note: text("note"),
         language: text("lang"),
         zone: text("tz"),
+        skill: text("skill"),
+        agent: text("agent"),
         when: RawWhen::Now,
     };
     match read_when(object.get("when"), &mut faults) {

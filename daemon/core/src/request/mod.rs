@@ -58,6 +58,15 @@ pub enum When {
     },
 }
 
+/// Whom a request asks for among the agents of its queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whom {
+    /// Only somebody who has this skill.
+    pub skill: Option<String>,
+    /// Rather this one; anybody, if that takes long.
+    pub agent: Option<String>,
+}
+
 /// One request for help, as every intake makes it and `desk.accept` takes it.
 /// All text is cleaned (no controls, no bidirectional overrides) and cut to its limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +91,9 @@ pub struct HelpRequest {
     pub zone: Option<String>,
     /// When to call.
     pub when: When,
+    /// Who should.
+    #[serde(default)]
+    pub whom: Whom,
 }
 
 /// A field that cannot be used, with a sentence for the person who sent it.

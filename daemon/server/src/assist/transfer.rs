@@ -16,15 +16,25 @@ use crate::voice::{Call, CallCommand, CallEvent, CallPlan, EngineHandle, Talk, V
 /// The flow that the other side runs.
 const GUEST_FLOW: &str = "guest";
 /// Heard by the caller while it rings.
-const MUSIC: &str = "hold/default";
+pub(super) const MUSIC: &str = "hold/default";
 
 /// A call whose place was taken ends within this time.
-const REPLACED: Duration = Duration::from_secs(5);
+pub(super) const REPLACED: Duration = Duration::from_secs(5);
 
 /// Whom to call, and by what.
-struct Way {
+pub(super) struct Way {
     trunk: String,
     to: PhoneNumber,
+}
+
+impl Way {
+    /// To a telephone that registers here.
+    pub(super) fn to_phone(username: &str) -> Way {
+        Way {
+            trunk: format!("phone:{username}"),
+            to: PhoneNumber::from_row(username),
+        }
+    }
 }
 
 impl Assist {
@@ -43,7 +53,8 @@ impl Assist {
         self.tell(asking, CallCommand::Music(music));
         let mut reply = TransferReply::Failed("there is no way to call".to_owned());
         for way in ways {
-            let placed = self.place(engine, way, &order).await;
+            let from = order.caller_id.clone();
+            let placed = self.call_guest(engine, way, from, order.ring).await;
             match placed {
                 Ok(guest) => {
                     reply = self.host(engine, asking, guest, &order).await;
@@ -59,10 +70,7 @@ impl Assist {
     /// A telephone of ours by its name, else a number that may be dialled, by every trunk.
     fn ways(&self, to: &str) -> Result<Vec<Way>, String> {
         if self.config.phone.iter().any(|phone| phone.username == to) {
-            return Ok(vec![Way {
-                trunk: format!("phone:{to}"),
-                to: PhoneNumber::from_row(to),
-            }]);
+            return Ok(vec![Way::to_phone(to)]);
         }
         let region = self.config.dial.region.as_deref();
         let number = PhoneNumber::parse(to, region).map_err(|e| format!("{to:?}: {e}"))?;
@@ -76,11 +84,13 @@ impl Assist {
         Ok(ways.collect())
     }
 
-    async fn place(
+    /// Calls somebody who hears the caller, not a flow.
+    pub(super) async fn call_guest(
         &self,
         engine: &EngineHandle,
         way: Way,
-        order: &TransferOrder,
+        caller_id: Option<String>,
+        ring_limit: Duration,
     ) -> Result<Call, VoiceError> {
         let call_id = engine.new_call_id();
         self.voice
@@ -89,8 +99,8 @@ impl Assist {
                 call_id,
                 trunk: way.trunk,
                 to: way.to,
-                caller_id: order.caller_id.clone(),
-                ring_limit: order.ring,
+                caller_id,
+                ring_limit,
                 flow: GUEST_FLOW.to_owned(),
                 queue: String::new(),
                 input: serde_json::Map::new(),

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod agent;
 mod bench;
 mod call;
 mod check;
@@ -57,6 +58,8 @@ enum Command {
     Spool(spool::Spool),
     /// A password, and its line for the file of those who may log in to send mail.
     SmtpUser(smtp_user::SmtpUser),
+    /// Who takes calls: list them, and let one start, pause or leave.
+    Agent(agent::Agent),
     /// The do-not-call list: block and unblock numbers.
     Numbers(numbers::Numbers),
     /// Waits, outcomes and how promises were kept, by queue and day.
@@ -119,6 +122,7 @@ impl Cli {
             Command::Queue(queue) => queue.run().await,
             Command::Spool(spool) => spool.run().await,
             Command::SmtpUser(user) => user.run(),
+            Command::Agent(agent) => agent.run().await,
             Command::Numbers(numbers) => numbers.run().await,
             Command::Report(report) => report.run().await,
             Command::Call(call) => call.run().await,

@@ -92,6 +92,12 @@ struct Add {
     /// What it is about.
     #[arg(long)]
     note: Option<String>,
+    /// Only for an agent with this skill.
+    #[arg(long)]
+    skill: Option<String>,
+    /// Rather for this agent.
+    #[arg(long)]
+    agent: Option<String>,
     /// Not before this time (`2026-11-24T15:30:00Z`).
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -304,13 +310,15 @@ impl Add {
             ("name", self.name),
             ("email", self.email),
             ("note", self.note),
+            ("skill", self.skill),
+            ("agent", self.agent),
         ] {
             if let Some(value) = value {
                 body[key] = value.into();
             }
         }
         if let Some(at) = self.at {
-            body["window"] = json!({ "not_before": at });
+            body["when"] = json!({ "not_before": at });
         }
         let mut address = config.http.listen;
         if address.ip().is_unspecified() {

@@ -12,6 +12,7 @@ use helpline_core::sip::place::Place;
 
 use super::{Config, Mailbox, Queue, RelayTls, SrtpUse, TransportName, Trunk};
 
+mod agent;
 mod mail;
 mod store;
 
@@ -123,6 +124,7 @@ impl Check<'_> {
             self.fault("voice.session_expires", "session_expires", why);
         }
         self.queues(config);
+        self.agents(config);
         self.mailboxes(config);
         for hours in config.calendar.values() {
             if let Err(reason) = Calendar::parse(&hours.zone, &hours.week, &hours.days) {

@@ -150,6 +150,9 @@ fn people(snapshot: &Snapshot) -> Vec<(String, String)> {
     for (queue, age) in &counts.oldest_waiting {
         facts.push((format!("{queue} oldest"), format!("{} s", age.as_secs())));
     }
+    for (queue, state, n) in &counts.agents {
+        facts.push((format!("{queue} agents {state}"), n.to_string()));
+    }
     let oldest = counts.outbox_oldest.map_or(0, |age| age.as_secs());
     facts.push((
         "mail to send".into(),
@@ -230,6 +233,11 @@ fn declare(metrics: &Metrics) {
             &["mailbox"],
         ),
         ("helpline_calls_active", "Calls in progress.", &[]),
+        (
+            "helpline_agents",
+            "Agents of the queue by state.",
+            &["queue", "state"],
+        ),
         (
             "helpline_trunk_up",
             "1 while the trunk answers.",
@@ -402,6 +410,10 @@ fn line(metrics: &Metrics, snapshot: &Snapshot) {
             &[queue],
             age.as_secs_f64(),
         );
+    }
+    metrics.clear("helpline_agents");
+    for (queue, state, n) in &counts.agents {
+        metrics.set("helpline_agents", &[queue, state], f64::from(*n));
     }
     metrics.set("helpline_outbox_depth", &[], f64::from(counts.outbox));
     let oldest = counts.outbox_oldest.unwrap_or_default();

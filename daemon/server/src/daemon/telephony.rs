@@ -54,6 +54,8 @@ impl Ties<'_> {
             Arc::clone(self.config),
             self.calls.clone(),
         );
+        self.calls
+            .spawn(Arc::clone(&assist).keep_agents(self.cut.clone()));
         self.calls.spawn(intake::phone::serve(
             callers,
             (Arc::clone(self.desk), Arc::clone(&assist)),

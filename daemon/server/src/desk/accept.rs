@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::booking::Bookings;
 use super::letter::{Letter, Letters, stale_at};
 use super::outlook::Seen;
+use super::pin;
 use super::{AcceptError, Accepted, AckTo, Desk, IntakeKey, Origin, StoreError, budget};
 use crate::store::{Conn, KeyState, Limit, NewRequest, RequestRow};
 use crate::store::{key, limit, request, source};
@@ -54,6 +55,9 @@ pub(super) struct Entry {
     address: Option<IpAddr>,
     place_at: Option<Wall>,
     admission: Admission,
+    proven: bool,
+    /// What the customer has to key in on the call.
+    pin: Option<String>,
     pub(super) line: Line,
     letters: Letters,
 }
@@ -125,9 +129,18 @@ impl Desk {
             bookings: self.bookings(queue),
             seen,
         };
+        let token = self.new_token().map_err(|_| AcceptError::Unavailable)?;
+        let counts = pin::is_typed(request.channel) && !origin.proven;
+        let now = self.clock.wall();
+        let doubtful = counts
+            && self
+                .unproven
+                .too_many(&request.queue, queue.unproven_per_hour, now);
         Ok(Entry {
             id: self.new_id(RequestId::new),
-            token: self.new_token().map_err(|_| AcceptError::Unavailable)?,
+            pin: doubtful.then(|| pin::of_token(&token)),
+            proven: origin.proven,
+            token,
             letters: self.letters(&request.queue),
             line,
             key: origin.key,
@@ -486,6 +499,8 @@ pub(super) fn new_row(
         stale_at: stale_at(promise),
         address: entry.address.map(|a| a.to_string()),
         source: entry.source(),
+        proven: entry.proven,
+        pin: entry.pin.clone(),
         parent: None,
         accepted_at: now,
     })

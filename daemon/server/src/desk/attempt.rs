@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use helpline_core::agent::Event::Gone;
 use helpline_core::call::{CallReport, Disposition, End, Settled, disposition};
 use helpline_core::id::{AttemptId, CallId, RequestId};
 use helpline_core::phone::PhoneNumber;
@@ -15,7 +16,8 @@ use helpline_core::time::Wall;
 use super::accept::follow_up;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
-use crate::store::{AttemptRow, Claimed, Conn, Intent, IntentRefused, Offer, Outcome, Suppression};
+use crate::store::{AgentRow, AttemptRow, Claimed, Conn, Intent, IntentRefused, Offer};
+use crate::store::{Outcome, Suppression, Wanted, agent};
 use crate::store::{attempt, call, claim, limit, request, source, trunk};
 
 pub(crate) use crate::store::Progress as LiveProgress;
@@ -41,6 +43,14 @@ pub(crate) struct Live {
     pub(crate) language: String,
     pub(crate) asked_at: Wall,
     pub(crate) page: Option<String>,
+    /// The customer called from the number himself.
+    pub(crate) proven: bool,
+    /// What he has to key in.
+    pub(crate) pin: Option<String>,
+    /// Whom it asks for, where people take the calls.
+    pub(crate) wanted: Wanted,
+    /// The agent that is kept for it.
+    pub(crate) agent: Option<AgentRow>,
 }
 
 /// What became of a claimed request.
@@ -122,7 +132,7 @@ impl Desk {
     /// # Errors
     /// [`StoreError::Unavailable`]: the request comes back when its lease ends.
     pub(crate) async fn place(&self, claimed: &Claimed) -> Result<Placed, StoreError> {
-        let row = claimed.0.clone();
+        let row = claimed.row.clone();
         let Some(queue) = self.queue(&row.queue) else {
             return Ok(Placed::Gone);
         };
@@ -147,6 +157,9 @@ impl Desk {
                 Box::pin(async move { commit_intent(tx, intent, &row, &letters, allowed).await })
             })
             .await?;
+        if let (Err(_), Some(agent)) = (&done, &claimed.agent) {
+            self.agent(&agent.name, row.id.as_str(), Gone).await?;
+        }
         Ok(match done {
             Err(IntentRefused::Released(Release::NoChannel | Release::NoTrunk)) => Placed::NoRoom,
             Err(_) => Placed::Gone,
@@ -155,6 +168,14 @@ impl Desk {
                     self.first_call(&row);
                 }
                 Placed::Go(Box::new(Live {
+                    wanted: Wanted {
+                        queue: row.queue.clone(),
+                        skill: row.skill,
+                        prefers: row.prefers,
+                    },
+                    proven: row.proven,
+                    pin: row.pin,
+                    agent: claimed.agent.clone(),
                     request: row.id,
                     attempt: intent.attempt,
                     attempt_no: made.attempt_no,
@@ -209,6 +230,20 @@ impl Desk {
             .write(move |tx| {
                 let id = id.clone();
                 Box::pin(async move { attempt::progress(tx, &id, epoch, progress, lease).await })
+            })
+            .await
+    }
+
+    /// Notes who took a call.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: repeat later.
+    pub(crate) async fn taken_by(&self, live: &Live, name: &str) -> Result<(), StoreError> {
+        let (id, name) = (live.attempt.clone(), name.to_owned());
+        self.store
+            .write(move |tx| {
+                let (id, name) = (id.clone(), name.clone());
+                Box::pin(async move { agent::took(tx, &id, &name).await })
             })
             .await
     }

@@ -8,6 +8,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{Desk, StoreError};
+use crate::config::Queue;
 use crate::store::{caller, request};
 
 /// So often the lines are looked at while a flow wants to know.
@@ -47,18 +48,15 @@ impl Desk {
     pub(crate) async fn look_at_lines(&self) -> Result<(), StoreError> {
         let mut queues = Queues::new();
         for queue in &self.config.queue {
-            queues.insert(
-                queue.name.clone(),
-                self.line_facts(&queue.name, queue.max_calls).await?,
-            );
+            queues.insert(queue.name.clone(), self.line_facts(queue).await?);
         }
         self.board.store(Arc::new(queues));
         Ok(())
     }
 
-    async fn line_facts(&self, queue: &str, agents: u32) -> Result<QueueFacts, StoreError> {
-        let open = self.is_open(queue, self.clock.wall());
-        let name = queue.to_owned();
+    async fn line_facts(&self, queue: &Queue) -> Result<QueueFacts, StoreError> {
+        let open = self.is_open(&queue.name, self.clock.wall());
+        let name = queue.name.clone();
         let waiting = self.store.read(move |tx| {
             let name = name.clone();
             Box::pin(async move {
@@ -67,10 +65,11 @@ impl Desk {
             })
         });
         let waiting = waiting.await?;
+        let seen = self.outlook(&queue.name).await;
         Ok(QueueFacts {
             waiting,
-            agents,
-            ewt: self.outlook(queue).await.bound(waiting),
+            agents: seen.agents(queue.max_calls),
+            ewt: seen.bound(waiting),
             open,
         })
     }

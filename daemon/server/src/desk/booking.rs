@@ -42,7 +42,7 @@ impl Desk {
         let calendar = calendar.unwrap_or_else(Calendar::always);
         Bookings {
             queue: queue.name.clone(),
-            hours: Hours::new(calendar, queue.max_calls, queue.mean_handling.0),
+            hours: Hours::new(calendar, self.config.places(queue), queue.mean_handling.0),
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Caller {
     pub(crate) began_at: Wall,
     /// Language of the call.
     pub(crate) language: String,
+    /// The far end's number, if it is known.
+    pub(crate) number: Option<PhoneNumber>,
 }
 
 impl Desk {
@@ -59,9 +61,11 @@ impl Desk {
                 body_hash: data_encoding::HEXLOWER.encode(&Sha256::digest(body)),
             }),
             place_at: keep_place.then_some(caller.began_at),
+            proven: caller.number.as_ref() == Some(&number),
             ..Origin::default()
         };
         let request = HelpRequest {
+            whom: helpline_core::request::Whom::default(),
             queue,
             channel: Channel::Phone,
             number,

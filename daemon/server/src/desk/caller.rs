@@ -7,9 +7,11 @@ use helpline_core::id::NodeId;
 use helpline_core::ivr::io::QueueView;
 use helpline_core::time::Wall;
 
+use super::agents::{has_people, is_at_work, reserve};
 use super::outlook::Seen;
 use super::{Desk, StoreError};
-use crate::store::{Conn, caller, claim, request, trunk};
+use crate::config::{Agents, Mode};
+use crate::store::{AgentRow, Conn, Wanted, agent, caller, claim, request, trunk};
 
 /// Whether a caller got a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +25,10 @@ pub(crate) enum Stood {
 }
 
 /// What a caller in line may expect now.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Turn {
-    /// The help channel takes him.
-    Now,
+    /// The help channel takes him; where people do, this one.
+    Now(Option<Box<AgentRow>>),
     /// The line stands so.
     Waits(QueueView),
     /// He waits in no line any more.
@@ -38,6 +40,7 @@ pub(crate) enum Turn {
 struct Look {
     call_id: String,
     max_calls: u32,
+    agents: Agents,
     node: NodeId,
     seen: Arc<Seen>,
 }
@@ -54,16 +57,38 @@ impl Look {
         // Those who cannot be called just now must not hold him up.
         let can_call = trunks.iter().any(|t| t.room(now) > 0);
         let ahead = callers + if can_call { requests } else { 0 };
-        let (up, _) = claim::up(tx, &queue, &self.node).await?;
-        if ahead < self.max_calls.saturating_sub(up) {
-            return Ok(Turn::Now);
+        let wanted = Wanted {
+            queue: queue.clone(),
+            ..Wanted::default()
+        };
+        let (places, free) = if has_people(&self.agents) {
+            let mut free = agent::free(tx, &self.node, &wanted).await?;
+            if self.agents.mode == Mode::CustomerFirst {
+                // Those who are called have to find somebody when they answer.
+                let called = claim::unjoined(tx, &queue).await?;
+                free.truncate(
+                    free.len()
+                        .saturating_sub(usize::try_from(called).unwrap_or(0)),
+                );
+            }
+            let staff = agent::of_queue(tx, &queue).await?;
+            if !staff.iter().any(is_at_work) {
+                return Ok(Turn::Gone);
+            }
+            (u32::try_from(free.len()).unwrap_or(u32::MAX), free)
+        } else {
+            let up = claim::up(tx, &queue).await?;
+            (self.max_calls.saturating_sub(up), Vec::new())
+        };
+        if ahead < places {
+            return Ok(Turn::Now(free.into_iter().next().map(Box::new)));
         }
         let ahead = callers + requests;
         let behind = caller::waiting(tx, &queue).await?;
         Ok(Turn::Waits(QueueView {
             position: Some(ahead + 1),
             waiting: Some(requests.saturating_add(behind)),
-            agents: Some(self.max_calls),
+            agents: Some(self.seen.agents(self.max_calls)),
             ewt: self.seen.bound(ahead),
         }))
     }
@@ -89,6 +114,15 @@ impl Desk {
         };
         if config.max_calls == 0 || !self.is_open(queue, self.clock.wall()) {
             return Ok(Stood::NoAgents);
+        }
+        if has_people(&config.agents) {
+            let wanted = Wanted {
+                queue: queue.to_owned(),
+                ..Wanted::default()
+            };
+            if !self.has_agents(&wanted).await? {
+                return Ok(Stood::NoAgents);
+            }
         }
         let (call_id, queue, most) = (call_id.to_owned(), queue.to_owned(), config.waiting_max);
         self.store
@@ -117,6 +151,7 @@ impl Desk {
         let look = Look {
             call_id: call_id.to_owned(),
             max_calls: config.max_calls,
+            agents: config.agents.clone(),
             node: self.node(),
             seen: self.outlook(queue).await,
         };
@@ -126,7 +161,7 @@ impl Desk {
             Box::pin(async move { look.turn(tx).await })
         });
         match turn.await? {
-            Turn::Now => {}
+            Turn::Now(_) => {}
             other => return Ok(other),
         }
         // The line may have moved since: what is written is decided in the same transaction.
@@ -134,9 +169,12 @@ impl Desk {
             .write(move |tx| {
                 let look = look.clone();
                 Box::pin(async move {
-                    let turn = look.turn(tx).await?;
-                    if turn == Turn::Now {
+                    let mut turn = look.turn(tx).await?;
+                    if let Turn::Now(free) = &mut turn {
                         caller::serve(tx, &look.call_id).await?;
+                        if let Some(row) = free.take() {
+                            *free = reserve(tx, &row, &look.call_id).await?.map(Box::new);
+                        }
                     }
                     Ok(turn)
                 })
@@ -186,7 +224,7 @@ mod tests {
     fn position(turn: Turn) -> Option<u32> {
         match turn {
             Turn::Waits(view) => view.position,
-            Turn::Now | Turn::Gone => None,
+            Turn::Now(_) | Turn::Gone => None,
         }
     }
 
@@ -220,7 +258,7 @@ mod tests {
 
             // The first one is served, a request and two callers wait in their order.
             assert!(matches!(stands("a").await, Stood::At(_)), "{}", bench.name);
-            assert_eq!(turn("a").await, Turn::Now);
+            assert_eq!(turn("a").await, Turn::Now(None));
             later().await;
             let accepted = desk.accept(request(1), Origin::default()).await.unwrap();
             assert_eq!(accepted.position, Some(1));
@@ -273,9 +311,12 @@ mod tests {
             }
             // Three places: one for the request before the caller, one for him, one more.
             let claimed = desk.take("help").await.unwrap().claimed;
-            let first = claimed.first().map(|c| c.0.number.as_str().to_owned());
+            let first = claimed.first().map(|c| c.row.number.as_str().to_owned());
             assert_eq!((claimed.len(), first), (2, Some("+49301230001".into())));
-            assert_eq!(desk.caller_turn("a", "help").await.unwrap(), Turn::Now);
+            assert_eq!(
+                desk.caller_turn("a", "help").await.unwrap(),
+                Turn::Now(None)
+            );
         }
     }
 }

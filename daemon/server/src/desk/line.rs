@@ -1,23 +1,26 @@
 //! The line as the dialler drives it: timers, claims, leases, recovery.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::agent::Event::Gone;
 use helpline_core::id::{CallId, NodeId};
 use helpline_core::phone::PhoneNumber;
-use helpline_core::queue::{Event, pacing, step};
+use helpline_core::queue::{Event, step};
 use helpline_core::time::Wall;
 
 use super::accept::follow_up;
+use super::agents::end_of_nodes;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
 use crate::store::{Claimed, Conn, Orphan, Timer};
-use crate::store::{call, caller, claim, limit, mail, mailbox, node};
+use crate::store::{agent, call, limit, mail, mailbox, node};
 use crate::store::{request, step as clock_step, trunk};
 
 /// A clock that is further back than this was stepped.
 const STEP: Duration = Duration::from_secs(2);
 /// Bookings that fall due within this time have a call kept free for them.
-const RESERVE_AHEAD: Duration = Duration::from_secs(120);
+pub(super) const RESERVE_AHEAD: Duration = Duration::from_secs(120);
 
 /// What a look at the timers found.
 #[derive(Clone, Debug)]
@@ -30,15 +33,6 @@ pub(crate) struct Look {
     pub(crate) moved: bool,
     /// Queues in which somebody waits to be called now.
     pub(crate) callable: Vec<String>,
-}
-
-/// Requests taken for calling.
-#[derive(Debug)]
-pub(crate) struct Room {
-    /// In the order of the line.
-    pub(crate) claimed: Vec<Claimed>,
-    /// When a trunk has room again, if that is what is missing.
-    pub(crate) next: Option<Wall>,
 }
 
 /// A queue as its timers see it.
@@ -58,14 +52,15 @@ impl Desk {
     pub async fn start(&self) -> Result<(), StoreError> {
         let alone = !self.store.is_shared();
         let calls = self.config.node.role.calls();
-        let (node, trunks) = (self.node(), calls.then(|| self.config.trunk.clone()));
+        let (node, config) = (self.node(), calls.then(|| Arc::clone(&self.config)));
         self.store
             .write(move |tx| {
-                let (node, trunks) = (node.clone(), trunks.clone());
+                let (node, config) = (node.clone(), config.clone());
                 Box::pin(async move {
                     node::start(tx, &node, alone).await?;
-                    if let Some(trunks) = trunks {
-                        trunk::configure(tx, &trunks).await?;
+                    if let Some(config) = config {
+                        trunk::configure(tx, &config.trunk).await?;
+                        agent::configure(tx, &config).await?;
                     }
                     if alone {
                         mail::end_leases(tx).await?;
@@ -134,7 +129,13 @@ impl Desk {
         let leases = self.store.is_shared();
         let orphans = self
             .store
-            .write(move |tx| Box::pin(node::orphans(tx, leases)))
+            .write(move |tx| {
+                Box::pin(async move {
+                    let orphans = node::orphans(tx, leases).await?;
+                    end_of_nodes(tx).await?;
+                    Ok(orphans)
+                })
+            })
             .await?;
         for orphan in &orphans {
             match orphan {
@@ -212,33 +213,15 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes what may be called now from a queue.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub(crate) async fn take(&self, queue: &str) -> Result<Room, StoreError> {
-        let Some(config) = self.queue(queue) else {
-            return Ok(Room {
-                claimed: Vec::new(),
-                next: None,
-            });
-        };
-        let (name, node, max_calls) = (queue.to_owned(), self.node(), config.max_calls);
-        let node_max = u32::try_from(self.config.voice.max_calls).unwrap_or(u32::MAX);
-        self.store
-            .write(move |tx| {
-                let (name, node) = (name.clone(), node.clone());
-                Box::pin(async move { take(tx, &name, &node, max_calls, node_max).await })
-            })
-            .await
-    }
-
     /// Gives back what was taken and not placed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: the lease runs out by itself.
     pub(crate) async fn give_back(&self, claimed: &Claimed) -> Result<(), StoreError> {
-        let (id, epoch) = (claimed.0.id.clone(), claimed.0.epoch);
+        let (id, epoch) = (claimed.row.id.clone(), claimed.row.epoch);
+        if let Some(agent) = &claimed.agent {
+            self.agent(&agent.name, id.as_str(), Gone).await?;
+        }
         self.store
             .write(move |tx| {
                 let id = id.clone();
@@ -318,63 +301,4 @@ async fn look_at(tx: &mut Conn, queues: &[Clocked]) -> Result<(Look, bool), Stor
         callable,
     };
     Ok((look, mailed))
-}
-
-/// Takes requests for so many places of the help channel; each caller who waits before
-/// them has one.
-async fn among_callers(
-    tx: &mut Conn,
-    queue: &str,
-    node: &NodeId,
-    mut rest: u32,
-) -> Result<Vec<Claimed>, StoreError> {
-    let mut claimed = Vec::new();
-    for place in caller::places(tx, queue, rest).await? {
-        let more = claim::claim(tx, queue, node, 1, Some(place), rest).await?;
-        rest = rest.saturating_sub(u32::try_from(more.len()).unwrap_or(u32::MAX));
-        claimed.extend(more);
-        if rest == 0 {
-            return Ok(claimed);
-        }
-        rest -= 1;
-    }
-    if rest > 0 {
-        claimed.extend(claim::claim(tx, queue, node, 1, None, rest).await?);
-    }
-    Ok(claimed)
-}
-
-async fn take(
-    tx: &mut Conn,
-    queue: &str,
-    node: &NodeId,
-    max_calls: u32,
-    node_max: u32,
-) -> Result<Room, StoreError> {
-    let now = tx.now().await?;
-    let trunks = trunk::all(tx).await?;
-    let free = trunks
-        .iter()
-        .map(|t| t.room(now))
-        .fold(0, u32::saturating_add);
-    let (up, node_up) = claim::up(tx, queue, node).await?;
-    let start = pacing::start(&pacing::View {
-        max_calls,
-        up,
-        bookings_soon: request::bookings_until(tx, queue, now + RESERVE_AHEAD).await?,
-        free_channels: free,
-        node_room: node_max.saturating_sub(node_up),
-    });
-    let mut claimed = Vec::new();
-    if start.bookings > start.anyone {
-        claimed = claim::claim(tx, queue, node, 0, None, start.bookings).await?;
-    }
-    let taken = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
-    let rest = start.anyone.min(start.bookings.saturating_sub(taken));
-    claimed.extend(among_callers(tx, queue, node, rest).await?);
-    let next = match free {
-        0 => trunks.iter().filter_map(|t| t.next_room(now)).min(),
-        _ => None,
-    };
-    Ok(Room { claimed, next })
 }

@@ -180,6 +180,7 @@ mod tests {
             (&"gold".into(), None)
         );
         let request = HelpRequest {
+            whom: helpline_core::request::Whom::default(),
             number: PhoneNumber::from_row(ada),
             name: Some("ada".into()),
             ..request(1)

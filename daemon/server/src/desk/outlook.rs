@@ -7,16 +7,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use helpline_core::agent::State;
 use helpline_core::calendar::Calendar;
 use helpline_core::queue::ewt::{
     Doing, Experience, Forecast, Hours, LiveLine, Outlook, Place, Promise, Serving, marks,
     queue_length,
 };
+use helpline_core::queue::pacing;
 use helpline_core::time::Wall;
 use tokio::sync::MutexGuard;
 
+use super::agents::{has_people, is_at_work};
 use super::{Desk, StoreError, locked};
 use crate::config::Queue;
+use crate::store::AgentRow;
 use crate::store::estimate::{self, Lesson, LineNow};
 
 /// Shifts are known so far ahead.
@@ -81,6 +85,10 @@ pub(super) struct Seen {
     pub(super) against_formula: Option<(f64, f64)>,
     /// How long the look took.
     pub(super) took: Duration,
+    /// Agents at work, where people take the calls.
+    agents: Option<u32>,
+    /// Busy agents who will surely be free when a customer answers who is called now.
+    soon: u32,
 }
 
 impl Estimator {
@@ -163,6 +171,16 @@ impl Seen {
         Duration::try_from_secs_f64(place.forecast.p90).ok()
     }
 
+    /// See the field.
+    pub(super) const fn soon(&self) -> u32 {
+        self.soon
+    }
+
+    /// How many take calls: agents at work, or places of the help channel.
+    pub(super) fn agents(&self, places: u32) -> u32 {
+        self.agents.unwrap_or(places)
+    }
+
     /// What is expected at a place; `None`: nobody will ever be served there.
     pub(super) fn place(&self, ahead: u32) -> Option<Place> {
         self.outlook
@@ -222,9 +240,10 @@ impl Desk {
             })
         });
         let (line, lessons, until) = look.await?;
+        let work = queue.agents.wrap_up.0.as_secs_f64();
         lessons
             .into_iter()
-            .for_each(|l| learn(&mut study.experience, l));
+            .for_each(|l| learn(&mut study.experience, l, work));
         study.learnt_to = Some(until);
         let mut seen = foresee(
             &study.experience,
@@ -250,9 +269,11 @@ impl Desk {
     }
 }
 
-fn learn(experience: &mut Experience, lesson: Lesson) {
+/// `work`: the time after a talk that keeps its agent.
+fn learn(experience: &mut Experience, lesson: Lesson, work: f64) {
     match lesson {
-        Lesson::Handled(took) => experience.handled("", took),
+        Lesson::Handled(took, None) => experience.handled("", took),
+        Lesson::Handled(took, Some(agent)) => experience.handled(&agent, took + work),
         Lesson::Unanswered(attempt, took, again) => experience.unanswered(attempt, took, again),
         Lesson::Waited(wait, told) => experience.waited(wait, told.as_ref()),
         Lesson::Withdrawn(wait) => experience.withdrawn(wait),
@@ -283,18 +304,13 @@ fn foresee(
         .map(|(from, to)| (after(*from), after(*to)))
         .collect();
     let can_call = line.channels > 0;
-    // Callers are served without a trunk.
-    let servers = match can_call {
-        true => queue.max_calls.min(line.channels),
-        false => queue.max_calls,
+    let people = has_people(&queue.agents);
+    let serving = match people {
+        true => agents(&line, is_open, &shifts),
+        false => places(&line, queue.max_calls, is_open, &shifts),
     };
-    let idle = if is_open { Doing::Idle } else { Doing::Away };
-    let serving = (0..servers).zip(line.calls.iter().map(Some).chain(std::iter::repeat(None)));
-    let serving = serving.map(|(_, call)| Serving {
-        name: "",
-        doing: call.map_or(idle, |began| Doing::Busy(-now.since(*began).as_secs_f64())),
-        shifts: &shifts,
-    });
+    let servers = u32::try_from(serving.len()).unwrap_or(u32::MAX);
+    let soon = soon(experience, &serving, queue.ring_limit.0);
     let standing = line.standing.iter().map(|(standing, joins)| {
         let mut standing = *standing;
         standing.joins = joins.filter(|at| *at > now).map(after);
@@ -302,7 +318,7 @@ fn foresee(
     });
     let live = LiveLine {
         now: 0.0,
-        serving: serving.collect(),
+        serving,
         standing: standing.collect(),
         closes: closes.map(after),
     };
@@ -331,7 +347,67 @@ fn foresee(
         since: AtomicU32::new(0),
         against_formula,
         took: Duration::ZERO,
+        agents: people.then(|| {
+            let at_work = line.agents.iter().filter(|row| is_at_work(row));
+            u32::try_from(at_work.count()).unwrap_or(u32::MAX)
+        }),
+        soon,
     }
+}
+
+/// The places of a help channel that needs nobody.
+fn places<'a>(
+    line: &LineNow,
+    max_calls: u32,
+    is_open: bool,
+    shifts: &'a [(f64, f64)],
+) -> Vec<Serving<'a>> {
+    // Callers are served without a trunk.
+    let servers = match line.channels {
+        0 => max_calls,
+        channels => max_calls.min(channels),
+    };
+    let idle = if is_open { Doing::Idle } else { Doing::Away };
+    let busy = |began: &Wall| Doing::Busy(-line.now.since(*began).as_secs_f64());
+    let calls = line.calls.iter().map(Some).chain(std::iter::repeat(None));
+    let place = |call: Option<&Wall>| Serving {
+        name: "",
+        doing: call.map_or(idle, busy),
+        shifts,
+    };
+    (0..servers)
+        .zip(calls)
+        .map(|(_, call)| place(call))
+        .collect()
+}
+
+/// Agents as they are. One who works after a talk is soon free.
+fn agents<'a>(line: &'a LineNow, is_open: bool, shifts: &'a [(f64, f64)]) -> Vec<Serving<'a>> {
+    let doing = |row: &AgentRow| {
+        let since = -line.now.since(row.since).as_secs_f64();
+        match row.agent.state {
+            State::Ringing | State::Talking => Doing::Busy(since),
+            State::Available | State::Wrapup if is_open => Doing::Idle,
+            State::Break | State::Lagged if is_open => Doing::Break(since),
+            _ => Doing::Away,
+        }
+    };
+    let serving = |row: &'a AgentRow| Serving {
+        name: &row.name,
+        doing: doing(row),
+        shifts,
+    };
+    line.agents.iter().map(serving).collect()
+}
+
+/// How many of the busy ones will surely be free when somebody answers who is called now.
+fn soon(experience: &Experience, serving: &[Serving<'_>], ring: Duration) -> u32 {
+    let chance = |who: &Serving<'_>| match who.doing {
+        Doing::Busy(since) => Some(experience.over_within(who.name, -since, ring.as_secs_f64())),
+        Doing::Away | Doing::Idle | Doing::Break(_) => None,
+    };
+    let chances: Vec<f64> = serving.iter().filter_map(chance).collect();
+    pacing::surely_free(&chances)
 }
 
 /// A simulation far from the formula may be right, but somebody should know.

@@ -96,6 +96,29 @@ impl Desk {
         Ok(ended)
     }
 
+    /// Somebody who phoned in has talked to an agent: nothing else is open for the number.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: repeat.
+    pub(crate) async fn talked_inbound(&self, number: &PhoneNumber) -> Result<(), StoreError> {
+        let (number, letters) = (number.clone(), self.all_letters());
+        let done = self.store.write(move |tx| {
+            let (number, letters) = (number.clone(), letters.clone());
+            Box::pin(async move {
+                let mut hang_up = Vec::new();
+                for row in request::all_open_of(tx, &number).await? {
+                    let event = Event::TalkedInbound;
+                    let done = advance(tx, &letters, &row, &event, "talked");
+                    hang_up.extend(done.await?.and_then(|(_, hang_up)| hang_up));
+                }
+                Ok(hang_up)
+            })
+        });
+        let hang_up = done.await?;
+        self.end_calls(hang_up);
+        Ok(())
+    }
+
     /// Takes a number off the do-not-call list; false if it was not on it.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ pub(crate) fn config() -> Config {
 /// The `n`-th customer of a test asks for a call now, and says no more of himself.
 pub(crate) fn request(n: u32) -> HelpRequest {
     HelpRequest {
+        whom: helpline_core::request::Whom::default(),
         queue: "help".into(),
         channel: Channel::Json,
         number: PhoneNumber::from_row(&format!("+4930123{n:04}")),

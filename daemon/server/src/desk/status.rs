@@ -171,6 +171,7 @@ async fn view(tx: &mut Conn, own: &RequestRow, row: &RequestRow) -> Result<Statu
         promise: row.promise.clone(),
         estimate: None,
         number_masked: row.number.masked(),
+        pin: row.pin.clone().filter(|_| row.state.is_open()),
         due_at: row.due_at,
         not_before: (row.state == State::Backoff).then_some(row.not_before),
         last_disposition: last_disposition(tx, row).await?,

@@ -1,7 +1,9 @@
 //! The door on both databases.
 
+mod agents;
 mod mail;
 mod operator;
+mod pin;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -45,6 +47,7 @@ async fn desks() -> Vec<(Arc<Desk>, crate::store::tests::Bench)> {
 
 fn request(n: u32) -> HelpRequest {
     HelpRequest {
+        whom: helpline_core::request::Whom::default(),
         name: Some("Ada <b>".into()),
         email: Some("ada@example.org".into()),
         note: Some("'; drop table request; --".into()),

@@ -114,6 +114,7 @@ fn asked_again(follow_up: &FollowUp, own: &RequestRow, row: &RequestRow) -> Opti
     };
     let may = !row.state.is_open() && is_customer(follow_up, own, row);
     may.then(|| HelpRequest {
+        whom: helpline_core::request::Whom::default(),
         queue: row.queue.clone(),
         channel: Channel::Smtp,
         number: row.number.clone(),

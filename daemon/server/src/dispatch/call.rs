@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use helpline_core::agent::Event::Gone;
 use helpline_core::call::{CallReport, End, Settled};
 use helpline_core::id::RequestId;
-use helpline_core::ivr::io::{CallbackOrder, CallbackReply, HelpChannel, OpId, TraceLine};
+use helpline_core::ivr::io::{CallbackOrder, CallbackReply, HelpChannel, OpId, TraceLine, Why};
 use helpline_core::time::Wall;
 use serde_json::json;
 use tokio::sync::broadcast;
@@ -15,9 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Dispatch, Means};
-use crate::assist::Asking;
+use crate::assist::{Asking, Seek, Service};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::desk::{Caller, Desk, Live, LiveProgress, Order, OrderReply, StoreError, Trace};
 use crate::voice::{Call, CallCommand, CallEvent, CallPlan};
 
@@ -33,6 +34,10 @@ const ORDER_LIMIT: Duration = Duration::from_secs(5);
 /// Something to be written, in order.
 enum Write {
     Progress(LiveProgress),
+    /// By whom it was taken.
+    Taken(String),
+    /// Nobody needs the agent who was kept for it.
+    Free(String),
     Traces(Vec<Trace>),
     End(CallReport),
     NotPlaced,
@@ -55,6 +60,8 @@ pub(super) struct CallTask {
     hung_up: bool,
     /// The customer took the request back before an answer.
     withdrawn: bool,
+    /// The agent's side, where people take the calls.
+    service: Option<Service>,
 }
 
 impl CallTask {
@@ -73,30 +80,35 @@ impl CallTask {
             over: false,
             hung_up: false,
             withdrawn: false,
+            service: None,
         }
     }
 
     /// Calls, follows the call to its end, and sees everything written.
-    pub(super) async fn run(mut self, mut withdrawals: broadcast::Receiver<RequestId>) {
-        let Some(plan) = self.plan() else {
-            self.finish(Write::NotPlaced).await;
-            return;
-        };
-        let call = match self.means.voice.place(plan).await {
-            Ok(call) => call,
-            Err(error) => {
-                tracing::warn!(%error, call.id = %self.live.call_id, "a call was not placed");
-                self.finish(Write::NotPlaced).await;
-                return;
-            }
-        };
-        let Call {
+    /// `lifted`: the call of its agent, who is there already.
+    pub(super) async fn run(
+        mut self,
+        mut withdrawals: broadcast::Receiver<RequestId>,
+        lifted: Option<Call>,
+    ) {
+        let Some(Call {
             mut events,
             commands,
             ..
-        } = call;
+        }) = self.place().await
+        else {
+            if let Some(agent) = lifted {
+                // One that is over has nobody who listens.
+                let _ = agent.commands.send(CallCommand::HangUp).await;
+            }
+            self.finish(Write::NotPlaced).await;
+            return;
+        };
         let number = Some(self.live.number.clone());
         let asking = Asking::new(self.caller(), number, commands.clone());
+        if lifted.is_some() {
+            self.serve(&asking, lifted);
+        }
         while !self.over {
             tokio::select! {
                 biased;
@@ -107,6 +119,7 @@ impl CallTask {
                         self.hang_up(&commands);
                     }
                 }
+                name = taken(&mut self.service) => self.taken(name),
                 () = self.cut.cancelled(), if !self.hung_up => self.hang_up(&commands),
                 () = tokio::time::sleep(RETRY), if !self.unwritten.is_empty() => {}
             }
@@ -116,7 +129,7 @@ impl CallTask {
     }
 
     async fn finish(&mut self, last: Write) {
-        self.unwritten.push_back(last);
+        self.end(last);
         self.write_all().await;
     }
 
@@ -140,6 +153,7 @@ impl CallTask {
             "asked_at": live.asked_at.rfc3339(),
             "page_url": live.page.clone().unwrap_or_default(),
             "attempt": live.attempt_no,
+            "pin": live.pin.clone().unwrap_or_default(),
         });
         let mut input = serde_json::Map::new();
         input.insert("request".into(), request);
@@ -163,6 +177,7 @@ impl CallTask {
             call_id: self.live.call_id.clone(),
             began_at: self.began_at,
             language: self.live.language.clone(),
+            number: Some(self.live.number.clone()),
         }
     }
 
@@ -171,7 +186,21 @@ impl CallTask {
         let progress = |p| Write::Progress(p);
         match event {
             Some(CallEvent::Ringing) => self.unwritten.push_back(progress(LiveProgress::Ringing)),
-            Some(CallEvent::Answered) => self.unwritten.push_back(progress(LiveProgress::Answered)),
+            Some(CallEvent::Answered) => {
+                self.unwritten.push_back(progress(LiveProgress::Answered));
+                if self.service.is_none() && self.mode() != Mode::Ivr {
+                    self.serve(asking, None);
+                }
+            }
+            Some(CallEvent::Join(op, _)) if self.mode() != Mode::Ivr => match &self.service {
+                Some(service) => service.join(op),
+                None => self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents)),
+            },
+            Some(CallEvent::Leave(op)) => {
+                if let Some(service) = &self.service {
+                    service.leave(op);
+                }
+            }
             Some(CallEvent::Join(op, _)) => {
                 // The customer hears the answer at once; the row may follow.
                 let flow = self.desk.queue(&self.live.queue).map_or_else(
@@ -187,12 +216,11 @@ impl CallTask {
             }
             Some(CallEvent::Ask(op, ask)) => self.means.assist.ask(asking, op, ask),
             Some(CallEvent::Webhook(order)) => self.means.assist.webhook(asking, order),
-            // The flow has heard of these itself; a place that is held is left by the end.
+            // The flow has heard of these itself.
             Some(
                 CallEvent::Answerer(..)
                 | CallEvent::MachineListens { .. }
-                | CallEvent::Recorded(..)
-                | CallEvent::Leave(_),
+                | CallEvent::Recorded(..),
             ) => {}
             // Nobody here may move a call about: dropping it declines.
             Some(CallEvent::Transfer(_)) => {}
@@ -214,6 +242,51 @@ impl CallTask {
         self.over = true;
         self.cut_traces();
         self.unwritten.push_back(last);
+        // The agent's side, where there is one, sees for itself that the call is over.
+        self.service = None;
+        if let Some(agent) = self.live.agent.take() {
+            self.unwritten.push_back(Write::Free(agent.name));
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        let queue = self.desk.queue(&self.live.queue);
+        queue.map_or(Mode::Ivr, |queue| queue.agents.mode)
+    }
+
+    /// Looks for an agent, or goes on with the one who has lifted.
+    fn serve(&mut self, asking: &Asking, lifted: Option<Call>) {
+        let Some(queue) = self.desk.queue(&self.live.queue) else {
+            return;
+        };
+        let seek = Seek {
+            wanted: self.live.wanted.clone(),
+            serves: self.live.request.as_str().to_owned(),
+            agents: queue.agents.clone(),
+            // Nobody's time is spent on a number that anybody may have typed in.
+            eager: queue.agents.mode == Mode::Reserved && self.live.proven,
+            first: self.live.agent.take(),
+            lifted,
+            settles: false,
+        };
+        self.service = self.means.assist.serve(asking, seek);
+    }
+
+    /// Somebody talks to the customer.
+    fn taken(&mut self, name: String) {
+        let connected = Write::Progress(LiveProgress::Connected);
+        self.unwritten.extend([connected, Write::Taken(name)]);
+    }
+
+    async fn place(&mut self) -> Option<Call> {
+        let plan = self.plan()?;
+        match self.means.voice.place(plan).await {
+            Ok(call) => Some(call),
+            Err(error) => {
+                tracing::warn!(%error, call.id = %self.live.call_id, "a call was not placed");
+                None
+            }
+        }
     }
 
     fn trace(&mut self, at_ms: u64, line: TraceLine) {
@@ -274,6 +347,11 @@ impl CallTask {
         while let Some(write) = self.unwritten.front() {
             let done = match write {
                 Write::Progress(progress) => self.desk.progress(&self.live, *progress).await,
+                Write::Taken(name) => self.desk.taken_by(&self.live, name).await,
+                Write::Free(name) => {
+                    let request = self.live.request.as_str();
+                    self.desk.agent(name, request, Gone).await
+                }
                 Write::Traces(lines) => {
                     let call_id = &self.live.call_id;
                     self.desk.trace(call_id, "out", lines.clone()).await
@@ -314,5 +392,13 @@ impl CallTask {
         if commands.try_send(command).is_err() && !self.over {
             tracing::warn!(call.id = %self.live.call_id, "the call no longer listens");
         }
+    }
+}
+
+/// Who took the call, when somebody has.
+async fn taken(service: &mut Option<Service>) -> String {
+    match service {
+        Some(service) => service.taken().await,
+        None => std::future::pending().await,
     }
 }

@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use helpline_core::phone::DialRules;
 use helpline_core::request::Channel;
-use helpline_core::request::json::ReadContext;
+use helpline_core::request::json::{Agent, ReadContext};
 use helpline_core::time::Wall;
 use sha2::{Digest, Sha256};
 
@@ -54,10 +54,27 @@ pub struct HttpIntake {
     zone: String,
     language: String,
     queues: Vec<String>,
+    agents: Vec<Agent>,
     titles: Vec<String>,
     form_key: FormKey,
     limit: RateLimit,
     counts: Counts,
+}
+
+/// An agent as requests may name one.
+fn known(agent: &crate::config::Agent, queues: &[crate::config::Queue]) -> Agent {
+    let serves = |queue: &&crate::config::Queue| {
+        queue.agents.mode != crate::config::Mode::Ivr && agent.serves(&queue.name)
+    };
+    Agent {
+        name: agent.name.clone(),
+        queues: queues
+            .iter()
+            .filter(serves)
+            .map(|queue| queue.name.clone())
+            .collect(),
+        skills: agent.skills.clone(),
+    }
 }
 
 impl HttpIntake {
@@ -85,6 +102,11 @@ impl HttpIntake {
             zone: config.site.zone.clone(),
             language: config.site.language.clone(),
             queues: queues.iter().map(|queue| queue.name.clone()).collect(),
+            agents: config
+                .agent
+                .iter()
+                .map(|agent| known(agent, queues))
+                .collect(),
             titles: queues.iter().map(|queue| queue.title.clone()).collect(),
             form_key: FormKey::random().context("key of form tokens")?,
             limit: RateLimit::new(config.http.requests_per_minute, MINUTE),
@@ -124,6 +146,7 @@ impl HttpIntake {
     fn context(&self, now: Wall) -> ReadContext<'_> {
         ReadContext {
             queues: &self.queues,
+            agents: &self.agents,
             region: self.region.as_deref(),
             zone: &self.zone,
             language: &self.language,

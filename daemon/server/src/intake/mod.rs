@@ -1,5 +1,6 @@
 //! The ways in: each makes a `HelpRequest` and ends in `desk.accept`.
 
+mod duty;
 pub mod http;
 pub mod imap;
 mod limit;

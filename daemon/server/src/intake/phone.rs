@@ -12,10 +12,11 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::assist::{Asking, Assist};
+use super::duty;
+use crate::assist::{Asking, Assist, Seek, Service};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::desk::{Caller, Desk, Stood, StoreError, Trace, Turn};
+use crate::desk::{AgentRow, Caller, Desk, Stood, StoreError, Trace, Turn, Wanted};
 use crate::voice::{Call, CallCommand, CallEvent, Incoming};
 
 /// Trace lines kept of one call.
@@ -44,10 +45,16 @@ pub async fn serve(
             () = cut.cancelled() => return,
             next = incoming.recv() => {
                 let Some(incoming) = next else { return };
+                if let Some(phone) = incoming.phone.as_ref().filter(|_| duty::is_code(&incoming.to)) {
+                    let desk = (Arc::clone(&desk), Arc::clone(&config));
+                    calls.spawn(duty::serve(desk, phone.clone(), incoming.to, incoming.call));
+                    continue;
+                }
                 let caller = Caller {
                     call_id: incoming.call.id.clone(),
                     began_at: clock.wall(),
                     language: config.site.language.clone(),
+                    number: incoming.from.clone(),
                 };
                 let task = CallerTask {
                     desk: Arc::clone(&desk),
@@ -55,6 +62,7 @@ pub async fn serve(
                     caller,
                     config: Arc::clone(&config),
                     waiting: None,
+                    service: None,
                     traces: Vec::new(),
                     trace_lines: 0,
                 };
@@ -72,6 +80,8 @@ struct CallerTask {
     caller: Caller,
     /// The join that waits for its turn, and the queue.
     waiting: Option<Waiting>,
+    /// The agent's side, where people take the calls.
+    service: Option<Service>,
     traces: Vec<Trace>,
     trace_lines: u32,
 }
@@ -114,7 +124,7 @@ impl CallerTask {
                     None => break,
                 },
                 _ = look.tick(), if self.waiting.is_some() => {
-                    self.look(&asking.commands).await;
+                    self.look(&asking).await;
                 }
                 () = cut.cancelled(), if !hung_up => {
                     hung_up = true;
@@ -134,10 +144,14 @@ impl CallerTask {
             | CallEvent::Answerer(..)
             | CallEvent::MachineListens { .. }
             | CallEvent::Recorded(..) => {}
-            CallEvent::Leave(_) => self.leave().await,
+            CallEvent::Leave(op) => {
+                self.leave().await;
+                // One that has ended waits for this.
+                self.tell(commands, CallCommand::LeftQueue(op, Why::Timeout));
+            }
             CallEvent::Ask(op, ask) => self.assist.ask(asking, op, ask),
             CallEvent::Webhook(order) => self.assist.webhook(asking, order),
-            CallEvent::Join(op, join) => self.join(op, join, commands).await,
+            CallEvent::Join(op, join) => self.join(op, join, asking).await,
             CallEvent::Store(op, order) => {
                 let taken = self.desk.callback(&self.caller, op, order);
                 let reply = tokio::time::timeout(ORDER_LIMIT, taken)
@@ -154,7 +168,9 @@ impl CallerTask {
     }
 
     /// Stands in line. A place that a request holds is of calls that were placed.
-    async fn join(&mut self, op: OpId, join: Join, commands: &mpsc::Sender<CallCommand>) {
+    async fn join(&mut self, op: OpId, join: Join, asking: &Asking) {
+        let commands = &asking.commands;
+        self.service = None;
         let Place::New { head_start } = join.place else {
             self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents));
             return;
@@ -171,7 +187,7 @@ impl CallerTask {
                     queue: join.queue,
                     told: None,
                 });
-                self.look(commands).await;
+                self.look(asking).await;
             }
             Ok(Ok(Stood::Full)) => self.tell(commands, CallCommand::LeftQueue(op, Why::Full)),
             Ok(Ok(Stood::NoAgents) | Err(_)) | Err(_) => {
@@ -182,14 +198,19 @@ impl CallerTask {
 
     /// Whether it is this caller's turn, or what he may hear of the line. A store that is
     /// away is asked again.
-    async fn look(&mut self, commands: &mpsc::Sender<CallCommand>) {
+    async fn look(&mut self, asking: &Asking) {
+        let commands = &asking.commands;
         let Some(waiting) = &self.waiting else {
             return;
         };
         let (op, queue) = (waiting.op, waiting.queue.clone());
         let turn = self.desk.caller_turn(&self.caller.call_id, &queue);
         match tokio::time::timeout(ORDER_LIMIT, turn).await {
-            Ok(Ok(Turn::Now)) => {
+            Ok(Ok(Turn::Now(Some(agent)))) => {
+                self.waiting = None;
+                self.serve(op, &queue, *agent, asking);
+            }
+            Ok(Ok(Turn::Now(None))) => {
                 self.waiting = None;
                 let flow = self.desk.queue(&queue).map_or_else(
                     || self.config.voice.inbound_flow.clone(),
@@ -213,9 +234,32 @@ impl CallerTask {
         }
     }
 
+    /// The agent who is kept for him takes the call.
+    fn serve(&mut self, op: OpId, queue: &str, agent: AgentRow, asking: &Asking) {
+        let agents = self.desk.queue(queue).map(|queue| queue.agents.clone());
+        let seek = Seek {
+            wanted: Wanted {
+                queue: queue.to_owned(),
+                ..Wanted::default()
+            },
+            serves: self.caller.call_id.clone(),
+            agents: agents.unwrap_or_default(),
+            eager: false,
+            first: Some(agent),
+            lifted: None,
+            settles: true,
+        };
+        self.service = self.assist.serve(asking, seek);
+        match &self.service {
+            Some(service) => service.join(op),
+            None => self.tell(&asking.commands, CallCommand::LeftQueue(op, Why::NoAgents)),
+        }
+    }
+
     /// The caller no longer waits.
     async fn leave(&mut self) {
         self.waiting = None;
+        self.service = None;
         let left = self.desk.caller_leaves(&self.caller.call_id);
         if !matches!(tokio::time::timeout(ORDER_LIMIT, left).await, Ok(Ok(()))) {
             tracing::warn!(call.id = %self.caller.call_id, "a place in line is given up late");
@@ -292,6 +336,7 @@ mod tests {
         let incoming = Incoming {
             from: Some(PhoneNumber::from_row("+49301234567")),
             to: "help".into(),
+            phone: None,
             call,
         };
         (incoming, events_in, commands_out)

@@ -11,14 +11,30 @@ use helpline_core::time::Wall;
 use super::conn::args;
 use super::request::{RequestRow, columns};
 use super::trunk::Offer;
-use super::{Conn, Error, limit, request, trunk};
+use super::{AgentRow, Conn, Error, limit, request, trunk};
 
 /// How long a claimed request may wait for its intent.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// A request taken from the line; nothing has been sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Claimed(pub(crate) RequestRow);
+pub(crate) struct Claimed {
+    pub(crate) row: RequestRow,
+    /// The agent that is kept for it.
+    pub(crate) agent: Option<AgentRow>,
+}
+
+/// Which requests may be taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Which<'a> {
+    pub(crate) queue: &'a str,
+    /// Bookings alone.
+    pub(crate) booked: bool,
+    /// Of the others only those whose place is earlier.
+    pub(crate) before: Option<Wall>,
+    /// Those this agent may take; without one, those somebody who is free may.
+    pub(crate) agent: Option<&'a str>,
+}
 
 /// An attempt about to be made.
 #[derive(Clone, Debug)]
@@ -53,14 +69,11 @@ pub(crate) struct Intended {
     pub(crate) trunk: String,
 }
 
-/// Takes up to `limit` requests in the order of the line. `rank_max` 0: bookings alone.
-/// `before`: of the others only those whose place is earlier.
+/// Takes up to `limit` requests in the order of the line.
 pub(crate) async fn claim(
     tx: &mut Conn,
-    queue: &str,
     node: &NodeId,
-    rank_max: i64,
-    before: Option<Wall>,
+    which: Which<'_>,
     limit: u32,
 ) -> Result<Vec<Claimed>, Error> {
     // A common table: PostgreSQL may run a plain sub-select more than once and overclaim.
@@ -69,6 +82,14 @@ pub(crate) async fn claim(
             concat!(
                 "with c as (select id from request where state = 'waiting' and queue = $1
                    and rank <= $2 and not_before <= {now} and (rank < 1 or place_at < $6)
+                   and (skill = '' or exists (select 1 from agent_skill s
+                     join agent a on a.name = s.agent where s.skill = request.skill
+                     and a.enabled = 1 and a.state = 'available' and ($7 = '' or a.name = $7)))
+                   and ($7 = '' or prefers is null or prefers = $7
+                     or coalesce(prefers_until, {now} + 1) <= {now}
+                     or not exists (select 1 from agent a where a.name = request.prefers
+                       and a.enabled = 1
+                       and a.state in ('available', 'ringing', 'talking', 'wrapup')))
                    order by rank, place_at, id limit $3 {lock})
                  update request set state = 'leased', owner = $4, epoch = epoch + 1,
                    lease_until = {now} + $5
@@ -76,21 +97,37 @@ pub(crate) async fn claim(
                 columns!()
             ),
             args![
-                queue,
-                rank_max,
+                which.queue,
+                i64::from(!which.booked),
                 limit,
                 node.as_str(),
                 LEASE,
-                before.unwrap_or(Wall::from_millis(i64::MAX)),
+                which.before.unwrap_or(Wall::from_millis(i64::MAX)),
+                which.agent.unwrap_or_default(),
             ],
         )
         .await?;
-    let mut taken = rows
-        .iter()
-        .map(|row| RequestRow::read(row).map(Claimed))
-        .collect::<Result<Vec<_>, _>>()?;
-    taken.sort_by_key(|c| c.0.key());
+    let claimed = |row| RequestRow::read(row).map(|row| Claimed { row, agent: None });
+    let mut taken = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+    taken.sort_by_key(|c| c.row.key());
     Ok(taken)
+}
+
+/// The turn of these requests has come: from now on each waits so long for the agent it prefers.
+pub(crate) async fn hold_for_preferred(
+    tx: &mut Conn,
+    queue: &str,
+    first: u32,
+    period: Duration,
+) -> Result<(), Error> {
+    tx.run(
+        "update request set prefers_until = {now} + $3 where prefers is not null
+           and prefers_until is null and id in (select id from request where state = 'waiting'
+             and queue = $1 and not_before <= {now} order by rank, place_at, id limit $2)",
+        args![queue, first, period],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Commits the attempt, or says why not. Lock order: request, attempt, trunk.
@@ -186,18 +223,40 @@ async fn on_another_call(tx: &mut Conn, number: &PhoneNumber) -> Result<bool, Er
     Ok(n > 0)
 }
 
-/// Calls of a queue that are up or about to be, and calls of any kind on a node.
-pub(crate) async fn up(tx: &mut Conn, queue: &str, node: &NodeId) -> Result<(u32, u32), Error> {
-    let row = tx
-        .row(
+/// Calls of a queue that are up or about to be.
+pub(crate) async fn up(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
+    let n = tx
+        .int(
             "select (select count(*) from attempt where queue = $1 and live = 1)
-                 + (select count(*) from request where queue = $1 and open = 1 and state = 'leased')
-                 + (select count(*) from inbound where queue = $1 and live = 1 and stands = 'served'),
-               (select count(*) from attempt where node = $2 and live = 1)
-                 + (select count(*) from inbound where node = $2 and live = 1)",
-            args![queue, node.as_str()],
+               + (select count(*) from request where queue = $1 and open = 1 and state = 'leased')
+               + (select count(*) from inbound where queue = $1 and live = 1 and stands = 'served')",
+            args![queue],
         )
-        .await?
-        .ok_or(Error::NotFound)?;
-    Ok((row.count(0)?, row.count(1)?))
+        .await?;
+    Ok(u32::try_from(n).unwrap_or(0))
+}
+
+/// Of these, those who have no agent yet.
+pub(crate) async fn unjoined(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
+    let n = tx
+        .int(
+            "select (select count(*) from attempt where queue = $1 and live = 1
+                 and state <> 'connected')
+               + (select count(*) from request where queue = $1 and open = 1 and state = 'leased')",
+            args![queue],
+        )
+        .await?;
+    Ok(u32::try_from(n).unwrap_or(0))
+}
+
+/// Calls of any kind on a node.
+pub(crate) async fn up_on(tx: &mut Conn, node: &NodeId) -> Result<u32, Error> {
+    let n = tx
+        .int(
+            "select (select count(*) from attempt where node = $1 and live = 1)
+               + (select count(*) from inbound where node = $1 and live = 1)",
+            args![node.as_str()],
+        )
+        .await?;
+    Ok(u32::try_from(n).unwrap_or(0))
 }

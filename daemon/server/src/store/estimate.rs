@@ -4,7 +4,7 @@ use helpline_core::queue::ewt::{Forecast, Standing};
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
-use super::{Conn, Error, request};
+use super::{AgentRow, Conn, Error, agent, request};
 
 /// Places of a line that are looked at; further ones are as much longer as they are further.
 const STANDING_MAX: u32 = 2_000;
@@ -26,6 +26,8 @@ pub(crate) struct LineNow {
     pub(crate) requests: u32,
     /// Channels of all trunks that are in use.
     pub(crate) channels: u32,
+    /// Who takes its calls, where people do.
+    pub(crate) agents: Vec<AgentRow>,
 }
 
 /// Calls in progress of a queue: how many, and when the last began. While this stays, an
@@ -98,6 +100,7 @@ pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
         calls: calls(tx, queue).await?,
         standing: places.into_iter().map(|(_, place)| place).collect(),
         channels: u32::try_from(channels).unwrap_or(u32::MAX),
+        agents: agent::of_queue(tx, queue).await?,
     })
 }
 
@@ -125,10 +128,11 @@ impl Span<'_> {
 }
 
 /// Something that happened, for the estimate to learn from. Times are seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Lesson {
-    /// A call was answered, and lasted so long, from its first ring to its end.
-    Handled(f64),
+    /// A call was answered, and lasted so long, from its first ring to its end; by whom it was
+    /// taken, where people do.
+    Handled(f64, Option<String>),
     /// The so-manieth call of a request was not answered: how long it rang, and how much
     /// later the next one is made.
     Unanswered(u32, f64, Option<f64>),
@@ -166,14 +170,14 @@ pub(crate) async fn lessons(
     lessons.extend(span.lessons(tx, FIRST_CALLS, first_call).await?);
     let withdrawn = |row: &Row| length(row, Lesson::Withdrawn);
     lessons.extend(span.lessons(tx, WITHDRAWN, withdrawn).await?);
-    let served = |row: &Row| length(row, Lesson::Handled);
+    let served = |row: &Row| length(row, |took| Lesson::Handled(took, None));
     lessons.extend(span.lessons(tx, SERVED, served).await?);
     lessons.sort_by_key(|(at, _)| *at);
     Ok(lessons.into_iter().map(|(_, lesson)| lesson).collect())
 }
 
 const ENDED: &str = "select a.intent_at, a.end_at, a.answer_at, a.attempt_no,
-    case when r.state = 'backoff' and r.tries = a.attempt_no then r.not_before end
+    case when r.state = 'backoff' and r.tries = a.attempt_no then r.not_before end, a.agent
   from attempt a join request r on r.id = a.request_id
   where a.queue = $1 and a.live = 0 and a.end_at > $2 and a.end_at <= $3
     and (a.answer_at is not null or a.ring_at is not null)";
@@ -188,14 +192,15 @@ const SERVED: &str = "select served_at, ended_at from inbound
   where queue = $1 and served_at is not null and ended_at > $2 and ended_at <= $3";
 
 /// A row's first two columns as a length of time, and its end.
-fn length(row: &Row, lesson: fn(f64) -> Lesson) -> Result<(Wall, Lesson), Error> {
+fn length(row: &Row, lesson: impl FnOnce(f64) -> Lesson) -> Result<(Wall, Lesson), Error> {
     let (from, to) = (row.wall(0)?, row.wall(1)?);
     Ok((to, lesson(to.since(from).as_secs_f64())))
 }
 
 fn ended(row: &Row) -> Result<(Wall, Lesson), Error> {
     if row.opt_wall(2)?.is_some() {
-        return length(row, Lesson::Handled);
+        let agent = row.opt_text(5)?;
+        return length(row, |took| Lesson::Handled(took, agent));
     }
     let (attempt, end) = (row.count(3)?, row.wall(1)?);
     let took = end.since(row.wall(0)?).as_secs_f64();

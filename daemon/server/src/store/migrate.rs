@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     include_str!("../../../../schemas/sql/0007_thread.sql"),
     include_str!("../../../../schemas/sql/0008_oauth.sql"),
     include_str!("../../../../schemas/sql/0009_mail_raw.sql"),
+    include_str!("../../../../schemas/sql/0010_agent.sql"),
 ];
 
 const VERSIONS: &str = "create table if not exists schema_version (

@@ -5,6 +5,7 @@
 //! writer that commits what waits together (`writer.rs`); PostgreSQL gives each
 //! operation a transaction of its own.
 
+pub(crate) mod agent;
 pub(crate) mod alarm;
 pub(crate) mod attempt;
 pub(crate) mod bounce;
@@ -57,6 +58,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::config;
 
+pub(crate) use agent::{AgentRow, Wanted};
 pub(crate) use attempt::{AttemptRow, Outcome, Progress};
 pub(crate) use call::TraceRow;
 pub use call::TracedCall;

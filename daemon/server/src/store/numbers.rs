@@ -25,6 +25,8 @@ pub struct Counts {
     pub trunks: Vec<(String, u32, u32, bool)>,
     /// What the calls of this day took of each trunk.
     pub spent: Vec<(String, Spent)>,
+    /// Agents: queue, state word, how many.
+    pub agents: Vec<(String, String, u32)>,
 }
 
 /// Reads all counts.
@@ -85,6 +87,15 @@ pub(crate) async fn read(tx: &mut Conn) -> Result<Counts, Error> {
         counts
             .trunks
             .push((trunk.id, trunk.live, trunk.max_channels, rests));
+    }
+    let agents = tx.rows(
+        "select q.queue, a.state, count(*) from agent a join agent_queue q on q.agent = a.name
+         where a.enabled = 1 group by q.queue, a.state order by q.queue, a.state",
+        vec![],
+    );
+    for row in agents.await? {
+        let agents = (row.text(0)?, row.text(1)?, row.count(2)?);
+        counts.agents.push(agents);
     }
     Ok(counts)
 }

@@ -52,6 +52,14 @@ pub(crate) struct RequestRow {
     pub(crate) corrected: bool,
     /// Mail does not reach the customer: the status that was reported.
     pub(crate) mail_failed: Option<String>,
+    /// What whoever takes the call has to know; nothing: anybody.
+    pub(crate) skill: String,
+    /// Who should take it.
+    pub(crate) prefers: Option<String>,
+    /// The customer called from the number himself.
+    pub(crate) proven: bool,
+    /// What he has to key in on the call.
+    pub(crate) pin: Option<String>,
 }
 
 /// What a timer needs to know about the queue of its rows.
@@ -69,7 +77,8 @@ macro_rules! columns {
     () => {
         "id, queue, state, held_reason, rank, place_at, not_before, due_at, not_after, number, \
          name, email, page, language, zone, token, ack_json, promise_json, attempts, tries, \
-         epoch, parent, accepted_at, estimate_json, missed, corrected, mail_failed"
+         epoch, parent, accepted_at, estimate_json, missed, corrected, mail_failed, \
+         skill, prefers, proven, pin"
     };
 }
 pub(super) use columns;
@@ -107,6 +116,10 @@ impl RequestRow {
             missed: row.int(24)? == 1,
             corrected: row.int(25)? == 1,
             mail_failed: row.opt_text(26)?,
+            skill: row.text(27)?,
+            prefers: row.opt_text(28)?,
+            proven: row.int(29)? == 1,
+            pin: row.opt_text(30)?,
         })
     }
 

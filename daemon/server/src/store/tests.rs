@@ -116,6 +116,7 @@ fn new_request(n: u32) -> NewRequest {
     let mut rng = Rng::new(u64::from(n));
     let at = START + Duration::from_millis(u64::from(n));
     let request = HelpRequest {
+        whom: helpline_core::request::Whom::default(),
         queue: "help".into(),
         channel: Channel::Form,
         number: number(n),
@@ -128,6 +129,8 @@ fn new_request(n: u32) -> NewRequest {
         when: When::Now,
     };
     NewRequest {
+        proven: false,
+        pin: None,
         id: RequestId::new(at, &mut rng),
         request,
         state: State::Waiting,
@@ -186,8 +189,16 @@ async fn ready(store: &Store, requests: u32, channels: u32) {
     }
 }
 
+/// Any request of the queue `help`.
+const ANY: claim::Which<'static> = claim::Which {
+    queue: "help",
+    booked: false,
+    before: None,
+    agent: None,
+};
+
 async fn claim_all(store: &Store, limit: u32) -> Vec<Claimed> {
-    on!(store, tx => claim::claim(tx, "help", &node_id(1), 1, None, limit)).unwrap()
+    on!(store, tx => claim::claim(tx, &node_id(1), ANY, limit)).unwrap()
 }
 
 fn intent_of(row: &RequestRow) -> Intent {
@@ -253,15 +264,15 @@ async fn claims_follow_the_key_and_are_never_given_twice() {
     for Bench { store, name, .. } in &benches().await {
         ready(store, 6, 10).await;
         let first = claim_all(store, 4).await;
-        let numbers: Vec<_> = first.iter().map(|c| c.0.number.clone()).collect();
+        let numbers: Vec<_> = first.iter().map(|c| c.row.number.clone()).collect();
         assert_eq!(numbers, (0..4).map(number).collect::<Vec<_>>(), "{name}");
         assert_eq!(claim_all(store, 10).await.len(), 2, "{name}");
         assert!(claim_all(store, 10).await.is_empty(), "{name}");
         // Given back it has its old place.
-        let back = first[0].0.clone();
+        let back = first[0].row.clone();
         let (id, epoch) = (back.id.clone(), back.epoch);
         assert!(on!(store, tx, [id] => request::release(tx, &id, epoch, Duration::ZERO)).unwrap());
-        assert_eq!(claim_all(store, 1).await[0].0.id, back.id);
+        assert_eq!(claim_all(store, 1).await[0].row.id, back.id);
     }
 }
 
@@ -273,14 +284,14 @@ async fn eight_claimers_at_once_get_each_request_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..8 {
         let store = store.clone();
-        tasks.spawn(async move {
-            on!(store, tx => claim::claim(tx, "help", &node_id(n), 1, None, 10)).unwrap()
-        });
+        tasks.spawn(
+            async move { on!(store, tx => claim::claim(tx, &node_id(n), ANY, 10)).unwrap() },
+        );
     }
     let mut taken: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
     assert!(!taken.is_empty());
     taken.extend(claim_all(&store, 40).await);
-    let mut ids: Vec<_> = taken.into_iter().map(|c| c.0.id).collect();
+    let mut ids: Vec<_> = taken.into_iter().map(|c| c.row.id).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 40);
@@ -295,7 +306,7 @@ async fn channels_are_never_exceeded_by_intents_at_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for claimed in claim_all(&store, 8).await {
         let store = store.clone();
-        tasks.spawn(async move { intend(&store, &intent_of(&claimed.0)).await });
+        tasks.spawn(async move { intend(&store, &intent_of(&claimed.row)).await });
     }
     let results = tasks.join_all().await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 3);
@@ -309,29 +320,32 @@ async fn an_intent_needs_its_fence_a_channel_and_a_free_number() {
     for Bench { store, name, .. } in &benches().await {
         ready(store, 3, 1).await;
         let claimed = claim_all(store, 3).await;
-        let first = intent_of(&claimed[0].0);
+        let first = intent_of(&claimed[0].row);
         let made = intend(store, &first).await.unwrap();
         assert_eq!((made.attempt_no, made.trunk.as_str()), (1, "a"), "{name}");
         // The same intent again: fenced, whatever the reason it is repeated for.
         assert_eq!(intend(store, &first).await, Err(IntentRefused::Fenced));
-        let full = intend(store, &intent_of(&claimed[1].0)).await;
+        let full = intend(store, &intent_of(&claimed[1].row)).await;
         assert_eq!(full, Err(IntentRefused::Released(Release::NoChannel)));
-        assert_eq!(row_of(store, &claimed[1].0.id).await.state, State::Waiting);
+        assert_eq!(
+            row_of(store, &claimed[1].row.id).await.state,
+            State::Waiting
+        );
         // On a phone-in call.
         on!(store, tx => async {
             call::inbound_begins(tx, &CallId::new(START, &mut Rng::new(5)), "in-1", &node_id(1), Some(&number(2))).await
         })
         .unwrap();
-        let busy = intend(store, &intent_of(&claimed[2].0)).await;
+        let busy = intend(store, &intent_of(&claimed[2].row)).await;
         assert_eq!(busy, Err(IntentRefused::Released(Release::NumberBusy)));
-        let waits = row_of(store, &claimed[2].0.id).await;
+        let waits = row_of(store, &claimed[2].row.id).await;
         assert!(
             waits.not_before >= START + Duration::from_secs(60),
             "{name}"
         );
         assert_eq!(waits.tries, 0);
         on!(store, tx => call::inbound_ends(tx, "in-1")).unwrap();
-        let free = row_of(store, &claimed[2].0.id).await;
+        let free = row_of(store, &claimed[2].row.id).await;
         assert!(free.not_before < START + Duration::from_secs(60), "{name}");
     }
 }
@@ -347,7 +361,7 @@ async fn a_number_on_the_do_not_call_list_is_refused_at_the_intent() {
             reason: "stop",
         };
         on!(store, tx => async { limit::suppress(tx, &number(0), entry).await }).unwrap();
-        let refused = intend(store, &intent_of(&claimed[0].0)).await;
+        let refused = intend(store, &intent_of(&claimed[0].row)).await;
         assert_eq!(refused, Err(IntentRefused::Suppressed));
         assert!(on!(store, tx => async { limit::is_suppressed(tx, &number(0)).await }).unwrap());
         let later = bench.later(Duration::from_secs(61));
@@ -359,7 +373,7 @@ async fn a_number_on_the_do_not_call_list_is_refused_at_the_intent() {
 async fn progress_and_end_pass_the_fence_once() {
     for Bench { store, name, .. } in &benches().await {
         ready(store, 1, 10).await;
-        let claimed = claim_all(store, 1).await.remove(0).0;
+        let claimed = claim_all(store, 1).await.remove(0).row;
         let intent = intent_of(&claimed);
         intend(store, &intent).await.unwrap();
         let (id, epoch) = (intent.attempt.clone(), intent.epoch);
@@ -403,7 +417,7 @@ async fn progress_and_end_pass_the_fence_once() {
         let (start, end) = (Wall::default(), on!(store, tx => tx.now()).unwrap());
         let lessons = on!(store, tx => estimate::lessons(tx, "help", start, end)).unwrap();
         assert!(
-            matches!(lessons[..], [Lesson::Waited(..), Lesson::Handled(_)]),
+            matches!(lessons[..], [Lesson::Waited(..), Lesson::Handled(..)]),
             "{name}: {lessons:?}"
         );
         let again = on!(store, tx => estimate::lessons(tx, "help", end, end)).unwrap();
@@ -417,7 +431,7 @@ async fn what_a_dead_node_left_is_found() {
         let store = &bench.store;
         ready(store, 2, 10).await;
         let claimed = claim_all(store, 2).await;
-        intend(store, &intent_of(&claimed[0].0)).await.unwrap();
+        intend(store, &intent_of(&claimed[0].row)).await.unwrap();
         assert!(
             on!(store, tx => node::orphans(tx, true))
                 .unwrap()
@@ -428,8 +442,8 @@ async fn what_a_dead_node_left_is_found() {
         let later = bench.later(Duration::from_secs(45));
         let orphans = on!(later, tx => node::orphans(tx, true)).unwrap();
         assert_eq!(orphans.len(), 2, "{}: {orphans:?}", bench.name);
-        assert!(matches!(&orphans[0], Orphan::Attempt(a) if a.request == claimed[0].0.id));
-        assert!(matches!(&orphans[1], Orphan::Leased(id, _) if *id == claimed[1].0.id));
+        assert!(matches!(&orphans[0], Orphan::Attempt(a) if a.request == claimed[0].row.id));
+        assert!(matches!(&orphans[1], Orphan::Leased(id, _) if *id == claimed[1].row.id));
         assert!(!on!(later, tx => async { node::beat(tx, &node_id(1)).await }).unwrap());
     }
 }

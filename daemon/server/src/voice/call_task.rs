@@ -361,6 +361,12 @@ impl Task {
                     self.feed(Input::LeftQueue(op, why)).await;
                 }
             }
+            CallCommand::TalkEnded(op) => self.feed(Input::TalkEnded(op)).await,
+            CallCommand::TalkBroke(op) => {
+                self.ledger.broke(op);
+                self.pending.insert(op, Pending::Join);
+                self.feed(Input::TalkBroke(op)).await;
+            }
             CallCommand::Stored(op, reply) => {
                 if self.answered(op, |p| *p == Pending::Store) {
                     self.ledger.stored(op, &reply);
@@ -446,6 +452,14 @@ impl Task {
             return;
         };
         self.ended = Some((self.clock.time(), by_customer));
+        let joins = self
+            .pending
+            .iter()
+            .filter(|(_, kind)| **kind == Pending::Join);
+        for op in joins.map(|(op, _)| *op).collect::<Vec<_>>() {
+            // Whoever looks for somebody to take the call need not.
+            self.tell(CallEvent::Leave(op));
+        }
         if let Some(op) = self.recording.take() {
             let length = leg.media.end_recording().await;
             self.tell(CallEvent::Recorded(op, None, length));

@@ -221,6 +221,10 @@ pub enum CallCommand {
     Joined(OpId, HelpChannel),
     /// Answer to [`CallEvent::Join`]: not taken.
     LeftQueue(OpId, Why),
+    /// The agent has left, the caller is still there.
+    TalkEnded(OpId),
+    /// The agent is lost: the caller waits again, with the same join.
+    TalkBroke(OpId),
     /// Answer to [`CallEvent::Store`].
     Stored(OpId, CallbackReply),
     /// Answer to [`CallEvent::Ask`].
@@ -263,6 +267,8 @@ pub struct Incoming {
     pub from: Option<PhoneNumber>,
     /// User part of the called URI.
     pub to: String,
+    /// The telephone of ours that it is.
+    pub phone: Option<String>,
     /// The call; its first event is `Answered`.
     pub call: Call,
 }

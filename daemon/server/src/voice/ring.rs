@@ -8,10 +8,12 @@ use std::time::Duration;
 use helpline_core::call::End;
 use helpline_core::rtp::latch;
 use helpline_core::sdp::{self, Codec, Local};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::CallCommand;
 use super::leg::Leg;
 use super::media::{MediaLeg, MediaSource};
 use super::sip::{InviteOut, Phones, Route, SipEvent, SipLeg, SipStack};
@@ -36,11 +38,16 @@ pub(super) struct Ring<'a> {
 }
 
 impl Ring<'_> {
-    /// Rings until somebody answers, everybody refused, or the limit is over.
+    /// Rings until somebody answers, everybody refused, the limit is over, or whoever owns the
+    /// call hangs up.
     ///
     /// # Errors
     /// How it ended; [`End::Unreachable`] if the telephone is not registered.
-    pub(super) async fn run(mut self, media: MediaLeg) -> Result<Leg, End> {
+    pub(super) async fn run(
+        mut self,
+        media: MediaLeg,
+        commands: &mut mpsc::Receiver<CallCommand>,
+    ) -> Result<Leg, End> {
         let local = Local {
             address: media.local,
             session: self.session,
@@ -51,9 +58,18 @@ impl Ring<'_> {
         let mut ringing = self.invite_all(&offer);
         let limit = Instant::now() + self.ring_limit;
         let mut end = End::Unreachable;
+        let mut listening = true;
         loop {
             let next = tokio::select! {
                 next = timeout_at(limit, ringing.join_next()) => next,
+                command = commands.recv(), if listening => match command {
+                    Some(CallCommand::HangUp) => return Err(End::Cancelled),
+                    // Nothing else can be done to a call that is not answered.
+                    other => {
+                        listening = other.is_some();
+                        continue;
+                    }
+                },
                 () = self.stop.cancelled() => return Err(End::Cancelled),
             };
             match next {

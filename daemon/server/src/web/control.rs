@@ -9,8 +9,9 @@ use std::time::Duration;
 use axum::extract::{Path as Segment, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use helpline_core::agent::Wish;
 use helpline_core::id::{MailInId, RequestId};
 use helpline_core::phone::PhoneNumber;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use serde_json::json;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::desk::{Desk, Ordered, StoreError};
+use crate::desk::{AgentOrdered, Desk, Ordered, StoreError};
 
 /// Name of the socket.
 pub const SOCKET: &str = "control.sock";
@@ -54,6 +55,8 @@ pub async fn serve(listener: UnixListener, desk: Arc<Desk>, end: CancellationTok
         .route("/requests/{id}/cancel", post(cancel))
         .route("/requests/{id}/retry", post(retry))
         .route("/mail/{id}/retry", post(retry_mail))
+        .route("/agents", get(agents))
+        .route("/agents/{name}/{state}", post(set_agent))
         .route("/numbers", post(block))
         .route("/numbers/{number}", delete(unblock))
         .with_state(desk);
@@ -87,6 +90,28 @@ fn ordered(done: Result<Ordered, StoreError>) -> Response {
         Err(error) => return unavailable(&error),
     };
     (status, Json(json!({ "state": state }))).into_response()
+}
+
+async fn agents(State(desk): State<Arc<Desk>>) -> Response {
+    match desk.agents().await {
+        Ok(agents) => Json(agents).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn set_agent(
+    State(desk): State<Arc<Desk>>,
+    Segment((name, state)): Segment<(String, String)>,
+) -> Response {
+    let Some(wish) = Wish::from_word(&state) else {
+        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+    };
+    match desk.set_agent(&name, wish).await {
+        Ok(AgentOrdered::Done(state)) => Json(json!({ "state": state.word() })).into_response(),
+        Ok(AgentOrdered::NoPhone) => StatusCode::CONFLICT.into_response(),
+        Ok(AgentOrdered::NotFound) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => unavailable(&error),
+    }
 }
 
 async fn block(State(desk): State<Arc<Desk>>, Json(block): Json<Block>) -> Response {

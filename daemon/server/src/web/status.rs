@@ -350,6 +350,7 @@ fn page(status: &StatusPage, token: &str, view: &StatusView, language: &str) -> 
         "estimate": estimate,
         "promise": promise,
         "number": view.number_masked,
+        "pin": view.pin,
         "confirm_href": (state == UNVERIFIED).then(|| format!("/s/{token}/confirm")),
         "can_cancel": view.open,
         "cancel_href": format!("/s/{token}/cancel"),
@@ -434,6 +435,7 @@ fn view_json(view: &StatusView, now: Wall) -> Value {
         "promise": view.promise.as_ref().map(promise),
         "due_at": view.due_at.map(Wall::rfc3339),
         "next_try_at": view.not_before.filter(|_| state == "backoff").map(Wall::rfc3339),
+        "pin": view.pin,
         "phone_tail": tail.chars().rev().collect::<String>(),
         "can": can,
     })

@@ -136,8 +136,10 @@ fn random_callers_of_the_shipped_flows_all_end_well() {
 fn a_walk_is_a_test_that_does_the_same() {
     let set = shipped();
     let mut talks = 0;
-    for (seed, help) in (0..50).flat_map(|seed| HELP.map(|help| (seed, help))) {
-        let walk = walk(&set, "callback-confirm", help, seed);
+    let [flow, agent] = HELP;
+    let flows = [("callback-confirm", flow), ("wait-in-line", agent)];
+    for (seed, (name, help)) in (0..50).flat_map(|seed| flows.map(|flow| (seed, flow))) {
+        let walk = walk(&set, name, help, seed);
         let test = GoldenTest::read(&source(&walk.test)).expect(&walk.test);
         let outcome = test.run(&set, &mut Coverage::default());
         assert!(

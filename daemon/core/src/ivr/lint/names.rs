@@ -122,6 +122,8 @@ impl Check<'_> {
                     self.with("digits", Value::from("1"), |c| {
                         c.code(code, Some(Need::Of(Kind::Bool)))
                     });
+                    // What was keyed may be wanted for nothing but its check.
+                    self.used.insert(entry.save.name.clone());
                 }
                 self.writable(&entry.save, Some(Kind::String));
             }

@@ -198,6 +198,13 @@ impl Experience {
         self.break_lengths.make_contiguous();
     }
 
+    /// How sure it is that this agent's call, which has lasted `elapsed`, is over within `more`.
+    #[must_use]
+    pub fn over_within(&self, agent: &str, elapsed: f64, more: f64) -> f64 {
+        let speed = self.handling.speed(agent);
+        self.handling.over_within(elapsed / speed, more / speed)
+    }
+
     /// The waits at places of a line; `marks`: how many stand before each, ascending. Places
     /// beyond its end are those of whoever comes next. `seed` decides what the simulation
     /// draws.

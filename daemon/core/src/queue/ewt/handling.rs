@@ -178,6 +178,21 @@ impl Handling {
     }
 }
 
+impl Handling {
+    /// How sure it is that a call that has lasted `elapsed` is over within `more`, for an agent
+    /// of speed 1: by the share of longer calls that were.
+    pub(super) fn over_within(&self, elapsed: f64, more: f64) -> f64 {
+        let longer = self.sorted.partition_point(|time| *time <= elapsed);
+        let over = self.sorted.partition_point(|time| *time <= elapsed + more);
+        match self.sorted.get(longer..) {
+            Some(rest) if rest.len() > TAIL => {
+                count(self.sorted.get(longer..over).unwrap_or(&[])) / count(rest)
+            }
+            _ => 1.0 - (-more / (TAIL_MEAN * self.mean)).exp(),
+        }
+    }
+}
+
 /// One of them, each as likely.
 pub(super) fn pick(values: &[f64], rng: &mut Rng) -> Option<f64> {
     let place = rng.below(u64::try_from(values.len()).ok()?);

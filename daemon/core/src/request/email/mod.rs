@@ -241,6 +241,7 @@ impl Digest {
         let kind = match self.scan.choose() {
             Choice::None(reason) => Kind::NeedsInfo { reason },
             Choice::One(number, extension) => Kind::Request(Box::new(HelpRequest {
+                whom: crate::request::Whom::default(),
                 queue: context.queue.to_owned(),
                 channel: Channel::Smtp,
                 number,

@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::super::{
-    Channel, FieldError, HelpRequest, LINE_CHARS_MAX, NOTE_CHARS_MAX, PAGE_BYTES_MAX, When,
+    Channel, FieldError, HelpRequest, LINE_CHARS_MAX, NOTE_CHARS_MAX, PAGE_BYTES_MAX, When, Whom,
     clean_page, clean_text,
 };
 use super::error;
@@ -25,11 +25,24 @@ const PAST_SLACK: Duration = Duration::from_secs(120);
 /// Longest language tag, in bytes (RFC 5646 §4.4.1).
 const LANGUAGE_BYTES_MAX: usize = 35;
 
+/// An agent whom a request may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// The name.
+    pub name: String,
+    /// Queues whose calls the agent takes.
+    pub queues: Vec<String>,
+    /// What the agent knows.
+    pub skills: Vec<String>,
+}
+
 /// What a reader has to know about the site.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadContext<'a> {
     /// Names of the configured queues; the first one is taken when none is named.
     pub queues: &'a [String],
+    /// Who takes calls, where people do.
+    pub agents: &'a [Agent],
     /// Region that completes national numbers (ISO 3166).
     pub region: Option<&'a str>,
     /// IANA zone of the site.
@@ -54,6 +67,8 @@ pub(in super::super) struct Raw<'a> {
     pub(in super::super) note: Option<&'a str>,
     pub(in super::super) language: Option<&'a str>,
     pub(in super::super) zone: Option<&'a str>,
+    pub(in super::super) skill: Option<&'a str>,
+    pub(in super::super) agent: Option<&'a str>,
     pub(in super::super) when: RawWhen<'a>,
 }
 
@@ -91,6 +106,14 @@ pub(in super::super) fn check(
         .take(read_language(raw.language).or_else(|e| if hints_only { Ok(None) } else { Err(e) }));
     let zone =
         faults.take(read_zone(raw.zone).or_else(|e| if hints_only { Ok(None) } else { Err(e) }));
+    let whom = read_whom(raw, queue.as_deref(), context.agents);
+    let whom = faults.take(whom.or_else(|e| {
+        if hints_only {
+            Ok(Whom::default())
+        } else {
+            Err(e)
+        }
+    }));
     let zone_used = zone.clone().flatten();
     let zone_used = zone_used.as_deref().unwrap_or(context.zone);
     let when = faults.take(read_when(raw.when, zone_used, context.now));
@@ -108,6 +131,7 @@ pub(in super::super) fn check(
                 .unwrap_or_else(|| context.language.to_owned()),
             zone: zone.flatten(),
             when,
+            whom: whom.unwrap_or_default(),
         }),
         _ => Err(faults.0),
     }
@@ -130,6 +154,35 @@ fn read_queue(text: Option<&str>, context: &ReadContext<'_>) -> Result<String, F
     found
         .cloned()
         .ok_or_else(|| error("queue", "bad-queue", "there is no such queue"))
+}
+
+/// Nobody waits for a skill that nobody has.
+fn read_whom(raw: &Raw<'_>, queue: Option<&str>, agents: &[Agent]) -> Result<Whom, FieldError> {
+    let serves = |agent: &&Agent| queue.is_none_or(|queue| agent.queues.iter().any(|q| q == queue));
+    let given = |text: Option<&str>| {
+        let text = text.map(str::trim).filter(|text| !text.is_empty());
+        text.map(str::to_owned)
+    };
+    let whom = Whom {
+        skill: given(raw.skill),
+        agent: given(raw.agent),
+    };
+    let can = |skill: &String| {
+        agents
+            .iter()
+            .filter(serves)
+            .any(|a| a.skills.contains(skill))
+    };
+    if whom.skill.as_ref().is_some_and(|skill| !can(skill)) {
+        let why = "nobody who takes the calls of this queue has this skill";
+        return Err(error("skill", "bad-skill", why));
+    }
+    let is = |name: &String| agents.iter().filter(serves).any(|a| a.name == *name);
+    if whom.agent.as_ref().is_some_and(|name| !is(name)) {
+        let why = "nobody of this name takes the calls of this queue";
+        return Err(error("agent", "bad-agent", why));
+    }
+    Ok(whom)
 }
 
 fn read_phone(text: Option<&str>, context: &ReadContext<'_>) -> Result<PhoneNumber, FieldError> {

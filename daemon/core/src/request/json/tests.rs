@@ -15,6 +15,7 @@ fn read_text(body: &str) -> Result<HelpRequest, Vec<FieldError>> {
     let queues = ["help".to_owned(), "shop".to_owned()];
     let context = ReadContext {
         queues: &queues,
+        agents: &[],
         region: Some("DE"),
         zone: "Europe/Berlin",
         language: "en",
@@ -110,6 +111,7 @@ fn what_is_no_object_is_refused() {
 fn context_for(dial: &DialRules) -> ReadContext<'_> {
     ReadContext {
         queues: &[],
+        agents: &[],
         region: None,
         zone: "UTC",
         language: "en",

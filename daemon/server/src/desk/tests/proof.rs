@@ -68,7 +68,7 @@ fn is(state: &str, held: &str) -> (String, String) {
 /// Whoever is to be called now, in order.
 async fn called(desk: &Desk) -> Vec<RequestId> {
     let room = desk.take("help").await.unwrap();
-    room.claimed.into_iter().map(|c| c.0.id).collect()
+    room.claimed.into_iter().map(|c| c.row.id).collect()
 }
 
 #[tokio::test]

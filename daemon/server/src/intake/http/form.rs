@@ -152,6 +152,8 @@ fn form_key(fields: &FormFields) -> Option<IntakeKey> {
         &fields.page,
         &fields.note,
         &fields.tz,
+        &fields.skill,
+        &fields.agent,
     ];
     good.then(|| IntakeKey {
         scope: "form",
@@ -258,6 +260,7 @@ fn answer(
             "phone": fields.phone, "name": fields.name, "email": fields.email,
             "at": fields.at, "note": fields.note, "page": fields.page,
             "lang": fields.lang, "tz": fields.tz, "idem": fields.idem, "ft": token,
+            "skill": fields.skill, "agent": fields.agent,
         },
     });
     intake.pages.answer(status, "form", &language, page)

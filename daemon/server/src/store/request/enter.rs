@@ -33,6 +33,10 @@ pub(crate) struct NewRequest {
     pub(crate) address: Option<String>,
     /// Whom it counts for, if it came by web or mail.
     pub(crate) source: Option<String>,
+    /// The customer called from the number himself.
+    pub(crate) proven: bool,
+    /// What he has to key in on the call.
+    pub(crate) pin: Option<String>,
     pub(crate) parent: Option<RequestId>,
     pub(crate) accepted_at: Wall,
 }
@@ -53,8 +57,9 @@ pub(crate) async fn insert_many(
         head: "insert into request (id, queue, state, open, place_at, not_before, due_at,
                  not_after, number, channel, name, email, page, note, language, zone, token,
                  ack_json, promise_json, stale_at, parent, consent_at, consent_address,
-                 accepted_at, estimate_json, created_at, held_reason) values",
-        each: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 accepted_at, estimate_json, created_at, held_reason, skill, prefers,
+                 proven, pin) values",
+        each: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         between: ", ",
         tail: "on conflict do nothing returning id",
     };
@@ -138,5 +143,9 @@ fn values(new: &NewRequest) -> Result<Vec<Val>, Error> {
         new.forecast.as_ref().map(json).transpose()?,
         new.accepted_at,
         new.held_reason.map(HeldReason::word),
+        r.whom.skill.clone().unwrap_or_default(),
+        r.whom.agent.clone(),
+        new.proven,
+        new.pin.clone(),
     ])
 }

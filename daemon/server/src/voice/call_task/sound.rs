@@ -31,6 +31,8 @@ impl Task {
             CallCommand::Detect(limits) => leg.media.detect(limits),
             CallCommand::Joined(..)
             | CallCommand::LeftQueue(..)
+            | CallCommand::TalkEnded(_)
+            | CallCommand::TalkBroke(_)
             | CallCommand::Stored(..)
             | CallCommand::Reply(..)
             | CallCommand::Queue(..)

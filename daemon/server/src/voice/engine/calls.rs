@@ -48,6 +48,9 @@ pub(super) struct Outgoing {
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
+/// The flow of somebody who hears others, not a flow.
+const SILENT_FLOW: &str = "guest";
+
 /// What carries an outgoing call.
 #[derive(Clone)]
 enum Way {
@@ -122,7 +125,13 @@ impl Shared {
     }
 
     /// Rings a telephone of ours.
-    async fn ring(&self, user: &str, plan: &CallPlan, media: MediaLeg) -> Dialled {
+    async fn ring(
+        &self,
+        user: &str,
+        plan: &CallPlan,
+        media: MediaLeg,
+        commands: &mut mpsc::Receiver<CallCommand>,
+    ) -> Dialled {
         let Some(phones) = &self.phones else {
             return Dialled::Over(End::Unreachable);
         };
@@ -130,13 +139,13 @@ impl Shared {
             stack: &self.stack,
             phones,
             user,
-            from: "helpline",
+            from: plan.caller_id.as_deref().unwrap_or("helpline"),
             call_id: Some(plan.call_id.clone()),
             ring_limit: plan.ring_limit,
             session: self.session(),
             stop: &self.stop,
         };
-        match ring.run(media).await {
+        match ring.run(media, commands).await {
             Ok(leg) => Dialled::Up(leg),
             Err(end) => Dialled::Over(end),
         }
@@ -169,7 +178,10 @@ impl Shared {
         let mut reporter = Reporter::new(&self.active, &self.counters, call.events.clone());
         self.counters.placed.add();
         let dialled = match &call.way {
-            Way::Phone(user) => Box::pin(self.ring(user, &call.plan, call.media)).await,
+            Way::Phone(user) => {
+                let ring = self.ring(user, &call.plan, call.media, &mut call.commands);
+                Box::pin(ring).await
+            }
             Way::Trunk(trunk) => {
                 let dial = Dial {
                     stack: &self.stack,
@@ -272,7 +284,9 @@ impl Shared {
         let id = invite.leg.call_id();
         let _permit = invite.permit;
         let flows = (self.flows)();
-        let begins = self.start_in(&id, from.as_ref(), &to);
+        let phone = invite.phone.clone();
+        let flow = self.flow_in(phone.as_deref(), &to);
+        let begins = self.start_in(flow, &id, from.as_ref(), &to);
         if let Err(error) = FlowMachine::new(Arc::clone(&flows), begins) {
             tracing::error!(%error, "voice.inbound_flow cannot begin: callers are refused");
             self.counters.incoming_refused.add();
@@ -293,13 +307,18 @@ impl Shared {
         };
         let mut reporter = Reporter::new(&self.active, &self.counters, events.clone());
         self.counters.incoming.add();
-        let start = self.start_in(&id, from.as_ref(), &to);
+        let start = self.start_in(flow, &id, from.as_ref(), &to);
         let call = Call {
             id,
             events: receiver,
             commands: sender,
         };
-        let handed = self.incoming.try_send(Incoming { from, to, call });
+        let handed = self.incoming.try_send(Incoming {
+            from,
+            to,
+            phone,
+            call,
+        });
         // The channel was made above and is empty; a reader that is gone needs no event.
         let _ = events.try_send(CallEvent::Answered);
         if handed.is_err() {
@@ -322,9 +341,17 @@ impl Shared {
         codecs
     }
 
-    fn start_in(&self, id: &str, from: Option<&PhoneNumber>, to: &str) -> Start {
+    /// The flow of a caller. A telephone of ours that dials a code hears only what it is told.
+    fn flow_in(&self, phone: Option<&str>, to: &str) -> &str {
+        match phone {
+            Some(_) if to.starts_with('*') => SILENT_FLOW,
+            _ => &self.config.voice.inbound_flow,
+        }
+    }
+
+    fn start_in(&self, flow: &str, id: &str, from: Option<&PhoneNumber>, to: &str) -> Start {
         Start {
-            flow: self.config.voice.inbound_flow.clone(),
+            flow: flow.to_owned(),
             call: CallFacts {
                 id: id.to_owned(),
                 from: from.cloned(),
