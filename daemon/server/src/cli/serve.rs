@@ -34,6 +34,9 @@ impl Serve {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        // Before anybody is told that it serves: a signal nobody handles would end the process.
+        let terminate = Arc::new(Mutex::new(signal(SignalKind::terminate())?));
+        let interrupt = Arc::new(Mutex::new(signal(SignalKind::interrupt())?));
         let passed = Passed::from_environment()?;
         let daemon = Daemon::start_on(loaded.config, Clock::system(), passed).await?;
         let at = daemon.addresses();
@@ -41,8 +44,6 @@ impl Serve {
             http = ?at.http, ops = %at.ops, smtp = ?at.smtp, submission = ?at.submission,
             sip = ?at.sip, "serving"
         );
-        let terminate = Arc::new(Mutex::new(signal(SignalKind::terminate())?));
-        let interrupt = Arc::new(Mutex::new(signal(SignalKind::interrupt())?));
         daemon
             .run(|| {
                 let (terminate, interrupt) = (Arc::clone(&terminate), Arc::clone(&interrupt));

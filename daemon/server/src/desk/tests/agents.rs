@@ -1,16 +1,19 @@
 //! Agents: who takes which request, and what becomes of those whose telephone is gone.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use helpline_core::agent::{Event, LAG_MAX, Missed, Wish};
+use helpline_core::agent::{Event, LAG_MAX, Missed, State, Wish};
 use helpline_core::ivr::io::QueueView;
 use helpline_core::queue::ewt::PromiseKind;
 use helpline_core::request::Whom;
 
 use crate::config::{Agent, Config, Mode, Phone, Queue};
 use crate::desk::stage::{Stage, config, request};
-use crate::desk::{AgentOrdered, Origin, Stood, Turn, Wanted};
+use crate::desk::{AgentOrdered, Desk, Origin, Placed, Stood, Turn, Wanted};
+use crate::store::look;
+use crate::store::tests::{Bench, benches};
 
 const RING: Duration = Duration::from_secs(20);
 
@@ -294,4 +297,98 @@ async fn the_wait_is_that_of_the_agents_who_are_there() {
         .await
         .unwrap();
     assert_eq!(accepted.promise.kind, PromiseKind::None);
+}
+
+/// A desk on each database; the same agents.
+async fn on_both(config: Config) -> Vec<(Desk, Bench)> {
+    let config = Arc::new(config);
+    let mut desks = Vec::new();
+    for bench in benches().await {
+        let (clock, calendars) = (bench.store.test_clock(), config.calendars());
+        let desk = Desk::new(
+            bench.store.clone(),
+            Arc::clone(&config),
+            calendars,
+            clock,
+            1,
+        );
+        desk.start().await.unwrap();
+        desks.push((desk, bench));
+    }
+    desks
+}
+
+#[tokio::test]
+async fn both_databases_keep_agents_alike() {
+    let config = staffed(Mode::Reserved, &[("ada", &["tax"]), ("bob", &[])]);
+    for (desk, bench) in &on_both(config).await {
+        let name = bench.name;
+        let here = BTreeSet::from(["ada".to_owned(), "bob".to_owned()]);
+        desk.phones_seen(&here, &BTreeSet::new()).await.unwrap();
+        for agent in ["ada", "bob"] {
+            let done = desk.set_agent(agent, Wish::Available).await.unwrap();
+            assert_eq!(done, AgentOrdered::Done(State::Available), "{name}");
+        }
+        let mut skilled = request(1);
+        skilled.whom.skill = Some("tax".into());
+        let mut preferring = request(2);
+        preferring.whom.agent = Some("ada".into());
+        for request in [skilled, preferring, request(3)] {
+            desk.accept(request, Origin::default()).await.unwrap();
+        }
+        let room = desk.take("help").await.unwrap();
+        let mut taken: Vec<_> = room
+            .claimed
+            .iter()
+            .map(|c| {
+                (
+                    c.agent.as_ref().unwrap().name.as_str(),
+                    c.row.number.as_str(),
+                )
+            })
+            .collect();
+        taken.sort_unstable();
+        // The second waits for ada, who is taken: bob has the third.
+        assert_eq!(
+            taken,
+            [("ada", "+49301230001"), ("bob", "+49301230003")],
+            "{name}"
+        );
+        let ada = &room
+            .claimed
+            .iter()
+            .find(|c| c.row.number.as_str().ends_with('1'));
+        let Placed::Go(live) = desk.place(ada.unwrap()).await.unwrap() else {
+            panic!("{name}: not placed");
+        };
+        let id = live.request.as_str().to_owned();
+        desk.agent("ada", &id, Event::Took).await.unwrap();
+        desk.taken_by(&live, "ada").await.unwrap();
+        desk.agent("ada", &id, Event::Talked(RING)).await.unwrap();
+        let wanted = Wanted {
+            queue: "help".into(),
+            skill: "tax".into(),
+            prefers: Some("ada".into()),
+        };
+        assert_eq!(desk.next_agent(&wanted, "x").await.unwrap(), None, "{name}");
+        assert!(desk.has_agents(&wanted).await.unwrap(), "{name}");
+        desk.caller_begins("c", None).await.unwrap();
+        desk.caller_stands("c", "help", Duration::ZERO)
+            .await
+            .unwrap();
+        let turn = desk.caller_turn("c", "help").await.unwrap();
+        assert!(matches!(turn, Turn::Waits(_)), "{name}: {turn:?}");
+        look::run(&bench.store, "update node set state = 'dead'", &[]).await;
+        desk.reap().await.unwrap();
+        let states: Vec<_> = desk
+            .agents()
+            .await
+            .unwrap()
+            .iter()
+            .map(|a| a.state)
+            .collect();
+        assert_eq!(states, ["lagged", "lagged"], "{name}");
+        let counts = bench.store.counts().await.unwrap().agents;
+        assert_eq!(counts, [("help".into(), "lagged".into(), 2)], "{name}");
+    }
 }
