@@ -143,6 +143,38 @@ fn an_answer_with_another_time_moves_the_call() {
 }
 
 #[test]
+fn a_time_that_is_not_understood_is_told_with_the_request_and_with_the_answer() {
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    let body = "Please call me any day except Friday, +44 20 7946 0604.";
+    answer(&daemon, "help@help.test", "", body);
+    let said = |count: usize| {
+        let mails = sent(&daemon, count);
+        let text = |mail: &String| parse(mail).body_text(0).unwrap().into_owned();
+        mails.iter().map(text).collect::<Vec<_>>()
+    };
+    let first = said(1).remove(0);
+    assert!(first.contains("did not understand the time"), "{first}");
+    let id = "select message_id from outbox where kind = 'ack'";
+    let answered = format!("In-Reply-To: <{}>\r\n", daemon.rows(id)[0][0]);
+    for _ in 0..2 {
+        answer(
+            &daemon,
+            "help@help.test",
+            &answered,
+            "Not on Tuesday, please.",
+        );
+    }
+    let second = said(2);
+    let told = second
+        .iter()
+        .filter(|text| text.contains("nothing was changed"));
+    assert_eq!(told.count(), 1, "{second:#?}");
+    sleep(QUIET);
+    assert_eq!(said(2).len(), 2, "it is told once");
+}
+
+#[test]
 fn what_is_forged_or_comes_from_others_changes_nothing() {
     let mut daemon = Daemon::new("");
     daemon.start();

@@ -380,6 +380,9 @@ pub struct AckTo {
     pub references: Vec<String>,
     /// Subject of the answered message.
     pub subject: Option<String>,
+    /// It names a time in words that were not understood.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclear: bool,
 }
 
 /// The answer to an accepted request; it is durable when this exists.

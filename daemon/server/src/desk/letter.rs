@@ -96,6 +96,7 @@ impl Letters {
             reason: mail.reason.map(str::to_owned),
             next_at: mail.next_at,
             missed: row.missed,
+            unclear: ack.unclear && mail.kind == "ack",
             queue_title: Some(self.title.clone()),
             ..MailBody::default()
         };

@@ -29,6 +29,14 @@ const NUMBER_CHANGES: Limit = Limit {
     burst: 2,
 };
 
+/// Answers to one request that say that a time was not understood, or cannot be kept: a machine
+/// that always writes the same is not to be answered for ever.
+const NOT_MOVED: Limit = Limit {
+    name: "not-moved",
+    interval: Duration::from_secs(24 * 3_600),
+    burst: 1,
+};
+
 /// A follow-up with everything its transaction needs; it may run twice.
 #[derive(Clone)]
 pub(super) struct Follow {
@@ -224,6 +232,13 @@ async fn act(
 ) -> Result<Followed, StoreError> {
     match wish {
         Wish::Nothing => Ok(Followed::new(own, "noted")),
+        Wish::Unclear => {
+            let withheld = !not_moved(tx, follow, &row, "unclear").await?;
+            Ok(Followed {
+                withheld,
+                ..Followed::new(own, "unclear")
+            })
+        }
         Wish::Cancel => {
             let cancelled = &Event::Cancelled;
             let done = advance(tx, &follow.letters, &row, cancelled, "cancelled").await?;
@@ -270,7 +285,10 @@ async fn change(
         None => Time::Same,
     };
     let letter = match (time, number) {
-        (Time::Refused(why), None) => return Ok((why, false)),
+        (Time::Refused(why), None) => {
+            let withheld = why == "bad_time" && !not_moved(tx, follow, &row, why).await?;
+            return Ok((why, withheld));
+        }
         (Time::Same, None) => return Ok(("noted", false)),
         (Time::Refused(_) | Time::Same, Some(_)) => Letter {
             seq: promise::changed(tx, &row.id).await?,
@@ -290,6 +308,25 @@ async fn change(
         ..letter
     };
     Ok(("changed", !tell(tx, follow, &row, &letter).await?))
+}
+
+/// Says that the time was not changed, and why; false if the budget of replies withholds it.
+async fn not_moved(
+    tx: &mut Conn,
+    follow: &Follow,
+    row: &RequestRow,
+    reason: &'static str,
+) -> Result<bool, StoreError> {
+    if limit::take(tx, NOT_MOVED, row.id.as_str()).await?.is_err() {
+        return Ok(true);
+    }
+    let letter = Letter {
+        kind: "changed",
+        seq: promise::changed(tx, &row.id).await?,
+        reason: Some(reason),
+        ..Letter::default()
+    };
+    tell(tx, follow, row, &letter).await
 }
 
 /// Confirms a change; false if the budget of replies withholds it.

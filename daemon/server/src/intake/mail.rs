@@ -240,7 +240,8 @@ impl Office {
             .unwrap_or(&self.config.site.language)
             .to_owned();
         let form_query = form_query(&reading);
-        let ack = reading.ack.map(ack_to);
+        let unclear = reading.window_unclear.is_some();
+        let ack = reading.ack.map(|parts| ack_to(parts, unclear));
         match reading.kind {
             Kind::Request(mut request) => {
                 request.language = language;
@@ -321,7 +322,7 @@ pub fn read_mail(
     (content_hash(&mail.raw), read(&mail.raw, &context))
 }
 
-fn ack_to(parts: AckParts) -> AckTo {
+fn ack_to(parts: AckParts, unclear: bool) -> AckTo {
     let AckParts {
         address,
         in_reply_to,
@@ -333,6 +334,7 @@ fn ack_to(parts: AckParts) -> AckTo {
         in_reply_to,
         references,
         subject,
+        unclear,
     }
 }
 

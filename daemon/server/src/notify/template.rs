@@ -201,6 +201,7 @@ fn facts(body: &MailBody, locale: &str, site_name: &str, public_url: &str) -> Va
         "promise_text": promise.map(|p| p.text(body.position, made_at, locale)),
         "estimate": estimate(promise),
         "missed": body.missed,
+        "unclear": body.unclear,
         "queue_title": line(&body.queue_title),
         "reason": line(&body.reason),
         "next_at_text": body.next_at.map(|at| time_in_words(at, zone, locale)),

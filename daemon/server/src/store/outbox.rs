@@ -66,12 +66,15 @@ pub struct MailBody {
     /// Query of the prefilled form, for `needs_info` and rebooking links.
     pub form_query: Option<String>,
     /// Why (`needs_info`: `no_phone`...; `closing`: terminal state; `attempted`: disposition word;
-    /// `changed`: `chosen`, `number`).
+    /// `changed`: `chosen`, `number`, `unclear`, `bad_time`).
     pub reason: Option<String>,
     /// When the next try is due.
     pub next_at: Option<Wall>,
     /// The time promised before has passed.
     pub missed: bool,
+    /// The time that the customer wrote was not understood.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclear: bool,
     /// Title of the queue.
     pub queue_title: Option<String>,
     /// Message-ID answered.

@@ -59,6 +59,8 @@ pub enum Wish {
         /// Zone of the writer (IANA), if the mail tells it.
         zone: Option<String>,
     },
+    /// Another time, in words that are not understood.
+    Unclear,
     /// Nothing that a machine understands: for people.
     Nothing,
 }
@@ -119,7 +121,10 @@ pub(super) fn wish(
     let found = window(number.as_ref());
     let is_told = matches!(found, Found::Window { .. });
     if number.is_none() && !is_told {
-        return Wish::Nothing;
+        return match found {
+            Found::Unclear(_) => Wish::Unclear,
+            Found::Nothing | Found::Window { .. } => Wish::Nothing,
+        };
     }
     let (when, zone, _) = wanted(&found, context);
     Wish::Change {

@@ -180,9 +180,10 @@ async fn an_answer_moves_the_call_and_tells_it_once() {
         let refused = Filed::FollowUp(id.clone(), "bad_time");
         assert_eq!(answer(desk, 3, too_far).await, refused);
         assert_eq!(look::rows::<3>(&bench.store, row).await, stored);
+        // The second says that it was not moved.
         assert_eq!(
             pairs(&letters(bench).await),
-            [("ack", "0"), ("changed", "1")]
+            [("ack", "0"), ("changed", "1"), ("changed", "2")]
         );
         // At once after all.
         let soon = Wish::Change {
@@ -193,14 +194,14 @@ async fn an_answer_moves_the_call_and_tells_it_once() {
         assert_eq!(answer(desk, 4, from_ada(&id, soon.clone())).await, changed);
         assert_eq!(states(bench).await, ["waiting"]);
         assert_eq!(answer(desk, 5, from_ada(&id, soon)).await, noted);
-        // The budget of replies: the change is made, and not confirmed.
+        // The budget of replies: the changes are made, and not confirmed.
         assert_eq!(letters(bench).await.len(), 3);
         assert_eq!(answer(desk, 6, wish(due, None)).await, changed);
         assert_eq!(
             (states(bench).await, letters(bench).await.len()),
             (vec!["scheduled".into()], 3)
         );
-        assert_eq!(desk.snapshot().await.unwrap().replies_withheld, 1);
+        assert_eq!(desk.snapshot().await.unwrap().replies_withheld, 2);
         // A call that is on is not moved.
         look::run(&bench.store, "update request set state = 'dialling'", &[]).await;
         let late = Filed::FollowUp(id.clone(), "too_late");
@@ -274,6 +275,30 @@ async fn an_answer_with_a_time_to_a_request_that_is_over_makes_a_new_one() {
         assert_eq!(answer(desk, 3, numbered).await, Filed::Kept);
         let thanks = Filed::FollowUp(id.clone(), "noted");
         assert_eq!(answer(desk, 4, from_ada(&id, Wish::Nothing)).await, thanks);
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_is_not_understood_is_answered_once() {
+    for (desk, bench) in &desks().await {
+        let id = stands(desk, 1).await;
+        let unclear = || from_ada(&id, Wish::Unclear);
+        let filed = Filed::FollowUp(id.clone(), "unclear");
+        assert_eq!(answer(desk, 1, unclear()).await, filed, "{}", bench.name);
+        assert_eq!(answer(desk, 2, unclear()).await, filed);
+        let told = [("ack", "0"), ("changed", "1")];
+        assert_eq!(pairs(&letters(bench).await), told, "{}", bench.name);
+        let sql = "select body_json from outbox where kind = 'changed'";
+        let [body] = look::rows::<1>(&bench.store, sql).await.remove(0);
+        assert!(body.contains("\"reason\":\"unclear\""), "{body}");
+        assert_eq!(states(bench).await, ["waiting"]);
+        // A stranger is not answered.
+        let stranger = FollowUp {
+            from: Some("eve@evil.test".into()),
+            ..unclear()
+        };
+        let kept = Filed::FollowUp(id.clone(), "unverified");
+        assert_eq!(answer(desk, 4, stranger).await, kept);
     }
 }
 

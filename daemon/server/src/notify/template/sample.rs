@@ -92,6 +92,7 @@ impl Sample {
             reason,
             next_at: Some(MADE_AT + Duration::from_secs(1_800)),
             missed: true,
+            unclear: true,
             queue_title: Some("Help".into()),
             message: Some(CallerMessage {
                 take: "sample".into(),

@@ -93,6 +93,12 @@ fn an_answer_asks_for_what_was_written_now() {
         wish("Thanks!\r\n\r\n-- \r\nAda, 030 1234567"),
         Wish::Nothing
     );
+    for unclear in [
+        "call me any day except Friday",
+        "Bitte rufen Sie mich am Dienstag, 25. November an.",
+    ] {
+        assert_eq!(wish(unclear), Wish::Unclear, "{unclear}");
+    }
     let quoted = "Thanks\r\n\r\nOn Mon, 23 Nov 2026 help@help.test wrote:\r\n> call 030 1234567\r\n> cancel\r\n";
     assert_eq!(wish(quoted), Wish::Nothing);
     for (body, number, from) in [
