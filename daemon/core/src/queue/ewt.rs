@@ -16,6 +16,6 @@ mod queue_length;
 
 pub use experience::{Experience, Forecast, LiveLine, Outlook, Place, Serving, marks};
 pub use learner::{Event, Learner};
-pub use paths::{Doing, Standing};
+pub use paths::{Doing, Skills, Standing};
 pub use promise::{Hours, Kept, Promise, PromiseKind};
 pub use queue_length::queue_length;

@@ -9,7 +9,7 @@ use helpline_core::calendar::zone_named;
 use helpline_core::id::RequestId;
 use helpline_core::queue::admission::Admission;
 use helpline_core::queue::booking::{Asked, Times};
-use helpline_core::queue::ewt::Promise;
+use helpline_core::queue::ewt::{Forecast, Promise};
 use helpline_core::queue::order::Key;
 use helpline_core::queue::{Effects, Event, State, step};
 use helpline_core::request::{Channel, HelpRequest};
@@ -173,6 +173,12 @@ impl Desk {
 }
 
 impl Entry {
+    /// What is promised behind so many.
+    pub(super) fn promise(&self, ahead: u32, now: Wall) -> (Promise, Option<Forecast>) {
+        let skill = self.request.whom.skill.as_deref().unwrap_or_default();
+        self.line.seen.promise((ahead, skill), now, &self.line.zone)
+    }
+
     /// Whether whoever asks can choose again at once.
     fn asked(&self) -> Asked {
         match self.request.channel {
@@ -368,7 +374,7 @@ async fn stand(
                     request::ahead(tx, queue, &key).await?
                 }
             };
-            let promised = entry.line.seen.promise(ahead, now, &entry.line.zone);
+            let promised = entry.promise(ahead, now);
             (Some(ahead + 1), promised)
         }
     };

@@ -91,7 +91,7 @@ impl Desk {
         let doubts = doubts.entry(queue.to_owned()).or_default();
         let mut still = Doubts::new();
         for (row, ahead) in told {
-            let misleads = row.promise.as_ref().zip(seen.place(ahead));
+            let misleads = row.promise.as_ref().zip(seen.place(ahead, &row.skill));
             if !misleads.is_some_and(|(promise, place)| promise.misleads(&place, now)) {
                 continue;
             }
@@ -101,7 +101,7 @@ impl Desk {
                 let zone = self.zone_of(row.zone.as_deref());
                 corrections.push(Correction {
                     position: ahead + 1,
-                    promise: seen.promise(ahead, now, zone).0,
+                    promise: seen.promise((ahead, &row.skill), now, zone).0,
                     row,
                 });
             }

@@ -160,7 +160,7 @@ async fn stand_together(
                 count
             }
         };
-        let (promise, forecast) = entry.line.seen.promise(before, now, &entry.line.zone);
+        let (promise, forecast) = entry.promise(before, now);
         let row = NewRequest {
             state: State::Waiting,
             forecast,

@@ -2,6 +2,7 @@
 //! database reads the same rows, and so expects the same; one that starts has learnt what
 //! the others know.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,8 +11,8 @@ use arc_swap::ArcSwapOption;
 use helpline_core::agent::State;
 use helpline_core::calendar::Calendar;
 use helpline_core::queue::ewt::{
-    Doing, Experience, Forecast, Hours, LiveLine, Outlook, Place, Promise, Serving, marks,
-    queue_length,
+    Doing, Experience, Forecast, Hours, LiveLine, Outlook, Place, Promise, Serving, Skills,
+    Standing, marks, queue_length,
 };
 use helpline_core::queue::pacing;
 use helpline_core::time::Wall;
@@ -19,7 +20,7 @@ use tokio::sync::MutexGuard;
 
 use super::agents::{has_people, is_at_work};
 use super::{Desk, StoreError, locked};
-use crate::config::Queue;
+use crate::config::{Config, Queue};
 use crate::store::AgentRow;
 use crate::store::estimate::{self, Lesson, LineNow};
 
@@ -35,6 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A look that took longer than this is followed by a rest of as many times its length.
 const QUICK: Duration = Duration::from_millis(20);
 const REST: u32 = 10;
+/// Skills of one queue that the estimate tells apart.
+const SKILLS_MAX: usize = 64;
 /// Who comes to a shorter line is told his exact place.
 const COUNTED_MAX: u32 = 200;
 /// The simulation and Erlang's formula may differ so much before it is worth a word.
@@ -71,6 +74,8 @@ pub(super) struct Seen {
     at: Wall,
     calls: Vec<Wall>,
     outlook: Outlook,
+    /// The same for those who ask for a skill.
+    skilled: BTreeMap<String, Outlook>,
     hours: Hours,
     is_sure: bool,
     /// There is a trunk to call with.
@@ -152,8 +157,13 @@ impl Seen {
     }
 
     /// The promise at a place, and the estimate it was made of. `zone`: the customer's.
-    pub(super) fn promise(&self, ahead: u32, now: Wall, zone: &str) -> (Promise, Option<Forecast>) {
-        match self.place(ahead).filter(|_| self.can_call) {
+    pub(super) fn promise(
+        &self,
+        (ahead, skill): (u32, &str),
+        now: Wall,
+        zone: &str,
+    ) -> (Promise, Option<Forecast>) {
+        match self.place(ahead, skill).filter(|_| self.can_call) {
             Some(place) => {
                 let promise = Promise::of(&place, &self.hours, now, zone, self.is_sure);
                 (promise, Some(place.forecast))
@@ -166,7 +176,7 @@ impl Seen {
     /// the desk is closed, or serves nobody.
     pub(super) fn bound(&self, ahead: u32) -> Option<Duration> {
         let place = self
-            .place(ahead)
+            .place(ahead, "")
             .filter(|_| self.hours.opens_in.is_zero())?;
         Duration::try_from_secs_f64(place.forecast.p90).ok()
     }
@@ -181,10 +191,12 @@ impl Seen {
         self.agents.unwrap_or(places)
     }
 
-    /// What is expected at a place; `None`: nobody will ever be served there.
-    pub(super) fn place(&self, ahead: u32) -> Option<Place> {
-        self.outlook
-            .at(usize::try_from(ahead).unwrap_or(usize::MAX))
+    /// What is expected at a place by somebody who asks for this skill; `None`: nobody will ever
+    /// be served there.
+    pub(super) fn place(&self, ahead: u32, skill: &str) -> Option<Place> {
+        // A skill that nobody has is as good as none.
+        let outlook = self.skilled.get(skill).unwrap_or(&self.outlook);
+        outlook.at(usize::try_from(ahead).unwrap_or(usize::MAX))
     }
 }
 
@@ -245,12 +257,9 @@ impl Desk {
             .into_iter()
             .for_each(|l| learn(&mut study.experience, l, work));
         study.learnt_to = Some(until);
-        let mut seen = foresee(
-            &study.experience,
-            line,
-            queue,
-            self.calendars.get(&queue.name),
-        );
+        let skills = Skilled::of(&self.config, queue);
+        let calendar = self.calendars.get(&queue.name);
+        let mut seen = foresee(&study.experience, line, (queue, &skills), calendar);
         seen.took = began.elapsed();
         estimator.looked(seen.took);
         let seen = Arc::new(seen);
@@ -280,10 +289,48 @@ fn learn(experience: &mut Experience, lesson: Lesson, work: f64) {
     }
 }
 
+/// The skills of a queue's agents, a bit each.
+struct Skilled {
+    names: Vec<String>,
+    agents: BTreeMap<String, Skills>,
+}
+
+impl Skilled {
+    /// With more skills than bits, those beyond are as good as none.
+    fn of(config: &Config, queue: &Queue) -> Skilled {
+        let serving = || {
+            config
+                .agent
+                .iter()
+                .filter(|agent| agent.serves(&queue.name))
+        };
+        let names: BTreeSet<String> = serving().flat_map(|agent| agent.skills.clone()).collect();
+        let mut skilled = Skilled {
+            names: names.into_iter().take(SKILLS_MAX).collect(),
+            agents: BTreeMap::new(),
+        };
+        for agent in serving() {
+            let can = agent.skills.iter().map(|skill| skilled.bit(skill));
+            let can = can.fold(0, |all, bit| all | bit);
+            skilled.agents.insert(agent.name.clone(), can);
+        }
+        skilled
+    }
+
+    fn bit(&self, skill: &str) -> Skills {
+        let place = self.names.iter().position(|name| name == skill);
+        place.map_or(0, |place| 1 << place)
+    }
+
+    fn of_agent(&self, name: &str) -> Skills {
+        self.agents.get(name).copied().unwrap_or(0)
+    }
+}
+
 fn foresee(
     experience: &Experience,
     line: LineNow,
-    queue: &Queue,
+    (queue, skills): (&Queue, &Skilled),
     calendar: Option<&Calendar>,
 ) -> Seen {
     let now = line.now;
@@ -306,25 +353,32 @@ fn foresee(
     let can_call = line.channels > 0;
     let people = has_people(&queue.agents);
     let serving = match people {
-        true => agents(&line, is_open, &shifts),
+        true => agents(&line, skills, is_open, &shifts),
         false => places(&line, queue.max_calls, is_open, &shifts),
     };
     let servers = u32::try_from(serving.len()).unwrap_or(u32::MAX);
     let soon = soon(experience, &serving, queue.ring_limit.0);
-    let standing = line.standing.iter().map(|(standing, joins)| {
-        let mut standing = *standing;
-        standing.joins = joins.filter(|at| *at > now).map(after);
-        standing
+    let standing = line.standing.iter().map(|who| Standing {
+        attempts: who.attempts,
+        joins: who.joins.filter(|at| *at > now).map(after),
+        needs: skills.bit(&who.skill),
     });
-    let live = LiveLine {
+    let mut live = LiveLine {
         now: 0.0,
         serving,
         standing: standing.collect(),
         closes: closes.map(after),
+        needs: 0,
     };
     let present = live.present();
     let seed = now.millis().unsigned_abs();
     let outlook = experience.outlook(&live, &marks(present), seed);
+    let mut skilled = BTreeMap::new();
+    for skill in skills.names.iter().filter(|_| people) {
+        live.needs = skills.bit(skill);
+        let outlook = experience.outlook(&live, &marks(present), seed);
+        skilled.insert(skill.clone(), outlook);
+    }
     let busy = u32::try_from(line.calls.len()).unwrap_or(u32::MAX);
     let last = u32::try_from(present).unwrap_or(u32::MAX);
     let (handling, leaving) = (experience.mean_handling(), experience.leaving());
@@ -339,6 +393,7 @@ fn foresee(
         at: now,
         calls: line.calls,
         outlook,
+        skilled,
         hours: Hours { opens_in, closes },
         is_sure: experience.is_sure(),
         can_call,
@@ -374,6 +429,7 @@ fn places<'a>(
         name: "",
         doing: call.map_or(idle, busy),
         shifts,
+        can: 0,
     };
     (0..servers)
         .zip(calls)
@@ -382,7 +438,12 @@ fn places<'a>(
 }
 
 /// Agents as they are. One who works after a talk is soon free.
-fn agents<'a>(line: &'a LineNow, is_open: bool, shifts: &'a [(f64, f64)]) -> Vec<Serving<'a>> {
+fn agents<'a>(
+    line: &'a LineNow,
+    skills: &Skilled,
+    is_open: bool,
+    shifts: &'a [(f64, f64)],
+) -> Vec<Serving<'a>> {
     let doing = |row: &AgentRow| {
         let since = -line.now.since(row.since).as_secs_f64();
         match row.agent.state {
@@ -396,6 +457,7 @@ fn agents<'a>(line: &'a LineNow, is_open: bool, shifts: &'a [(f64, f64)]) -> Vec
         name: &row.name,
         doing: doing(row),
         shifts,
+        can: skills.of_agent(&row.name),
     };
     line.agents.iter().map(serving).collect()
 }

@@ -42,13 +42,14 @@ impl Desk {
         };
         let seen = self.outlook(&row.queue).await;
         let zone = self.zone_of(row.zone.as_deref()).to_owned();
+        let skill = row.skill.clone();
         let viewed = self.store.read(move |tx| {
             let (own, row) = (own.clone(), row.clone());
             Box::pin(async move { Ok((view(tx, &own, &row).await?, tx.now().await?)) })
         });
         let (mut view, now) = viewed.await?;
         let ahead = view.position.map(|position| position.saturating_sub(1));
-        view.estimate = ahead.map(|ahead| seen.promise(ahead, now, &zone).0);
+        view.estimate = ahead.map(|ahead| seen.promise((ahead, &skill), now, &zone).0);
         Ok(Some(view))
     }
 

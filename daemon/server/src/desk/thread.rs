@@ -431,7 +431,7 @@ async fn soon(
     request::end_window(tx, &row.id, end).await?;
     let ahead = request::ahead(tx, &row.queue, &row.key()).await?;
     Ok(Time::Another {
-        promise: follow.seen.promise(ahead, now, zone).0,
+        promise: follow.seen.promise((ahead, &row.skill), now, zone).0,
         position: Some(ahead + 1),
     })
 }

@@ -1,6 +1,6 @@
 //! What the estimate of a wait reads: the line as it stands, and what past calls teach.
 
-use helpline_core::queue::ewt::{Forecast, Standing};
+use helpline_core::queue::ewt::Forecast;
 use helpline_core::time::Wall;
 
 use super::conn::{Row, args};
@@ -12,6 +12,17 @@ const STANDING_MAX_LEN: usize = STANDING_MAX as usize;
 /// Calls a daemon that starts learns from.
 const PAST_CALLS: i64 = 3_000;
 
+/// Somebody in a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stands {
+    /// Calls made so far.
+    pub(crate) attempts: u32,
+    /// When the place is taken, if that is later.
+    pub(crate) joins: Option<Wall>,
+    /// What whoever takes the call has to know; nothing: anybody.
+    pub(crate) skill: String,
+}
+
 /// A line at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct LineNow {
@@ -19,7 +30,7 @@ pub(crate) struct LineNow {
     /// When each call in progress began.
     pub(crate) calls: Vec<Wall>,
     /// Everybody in the order of the line, those too who come back into it.
-    pub(crate) standing: Vec<(Standing, Option<Wall>)>,
+    pub(crate) standing: Vec<Stands>,
     /// How many stand in it now, also where more do than are looked at.
     pub(crate) present: u32,
     /// Requests that stand in it or wait for a time.
@@ -53,7 +64,7 @@ pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
         .rows(
             "select case when due_at is null then 1 else 0 end, coalesce(due_at, place_at), id,
                tries, case when state in ('scheduled', 'backoff')
-                 or (state = 'waiting' and not_before > {now}) then not_before end
+                 or (state = 'waiting' and not_before > {now}) then not_before end, skill
              from request where queue = $1 and open = 1
                and (state in ('waiting', 'leased', 'scheduled', 'backoff')
                  or (state = 'held' and held_reason = 'closed'))
@@ -63,7 +74,7 @@ pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
         .await?;
     let callers = tx
         .rows(
-            "select 1, place_at, call_id, 0, cast(null as bigint) from inbound
+            "select 1, place_at, call_id, 0, cast(null as bigint), '' from inbound
              where queue = $1 and live = 1 and stands = 'waiting'
              order by place_at, call_id limit $2",
             args![queue, STANDING_MAX],
@@ -71,11 +82,12 @@ pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
         .await?;
     let place = |row: &Row| {
         let key = (row.int(0)?, row.wall(1)?, row.text(2)?);
-        let standing = Standing {
+        let stands = Stands {
             attempts: row.count(3)?,
-            joins: None,
+            joins: row.opt_wall(4)?,
+            skill: row.text(5)?,
         };
-        Ok((key, (standing, row.opt_wall(4)?)))
+        Ok((key, stands))
     };
     let places = requests.iter().chain(&callers).map(place);
     let mut places = places.collect::<Result<Vec<_>, Error>>()?;
@@ -88,7 +100,7 @@ pub(crate) async fn line(tx: &mut Conn, queue: &str) -> Result<LineNow, Error> {
         .await?;
     let present = match places.len() {
         0..STANDING_MAX_LEN => {
-            let present = places.iter().filter(|(_, (_, joins))| joins.is_none());
+            let present = places.iter().filter(|(_, who)| who.joins.is_none());
             u32::try_from(present.count()).unwrap_or(u32::MAX)
         }
         _ => request::in_line(tx, queue).await?,

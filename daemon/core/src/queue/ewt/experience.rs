@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bound::Bound;
 use super::handling::Handling;
-use super::paths::{Doing, HORIZON, Scene, Server, Spread, Standing};
+use super::paths::{Doing, HORIZON, Scene, Server, Skills, Spread, Standing};
 use crate::rng::Rng;
 
 /// Lengths of breaks that are kept, and what stands for one before there are any.
@@ -47,6 +47,8 @@ pub struct Serving<'a> {
     pub doing: Doing,
     /// This shift and those to come, in order: begin and end.
     pub shifts: &'a [(f64, f64)],
+    /// What he is able to.
+    pub can: Skills,
 }
 
 /// A queue as it stands at one moment of a clock that does not step.
@@ -60,6 +62,8 @@ pub struct LiveLine<'a> {
     pub standing: Vec<Standing>,
     /// When the desk closes, if it is open.
     pub closes: Option<f64>,
+    /// What they need whose waits are asked for.
+    pub needs: Skills,
 }
 
 impl LiveLine<'_> {
@@ -231,9 +235,11 @@ impl Experience {
                     doing: s.doing,
                     speed: self.handling.speed(s.name),
                     shifts: s.shifts,
+                    can: s.can,
                 })
                 .collect(),
             line: standing,
+            needs: line.needs,
             handling: &self.handling,
             leaving: self.leaving(),
             breaks: (self.break_rate(), self.break_lengths.as_slices().0),

@@ -238,6 +238,7 @@ impl Learner {
         let standing = standing.into_iter().map(|(_, request)| Standing {
             attempts: request.attempts,
             joins: request.joins,
+            needs: 0,
         });
         let agents = self.agents.iter();
         LiveLine {
@@ -247,10 +248,12 @@ impl Learner {
                     name,
                     doing: agent.doing,
                     shifts: &agent.shifts,
+                    can: 0,
                 })
                 .collect(),
             standing: standing.collect(),
             closes: None,
+            needs: 0,
         }
     }
 }

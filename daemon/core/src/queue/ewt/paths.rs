@@ -1,8 +1,8 @@
 //! Forward simulation: what may become of the line as it stands, many times over. Times are
 //! seconds.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::handling::{Handling, pick};
 use crate::rng::Rng;
@@ -15,6 +15,9 @@ const BREAK_REST: f64 = 10.0;
 const AGENTS_FEW: usize = 40;
 /// Paths for few agents, and for many.
 const PATHS: (usize, usize) = (256, 64);
+
+/// Skills of a queue, a bit each; none: whatever anybody can do.
+pub type Skills = u64;
 
 /// What an agent does now.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +40,13 @@ pub(super) struct Server<'a> {
     pub(super) speed: f64,
     /// This shift and those to come, in order: begin and end.
     pub(super) shifts: &'a [(f64, f64)],
+    pub(super) can: Skills,
+}
+
+impl Server<'_> {
+    fn may_serve(&self, needs: Skills) -> bool {
+        needs & self.can == needs
+    }
 }
 
 /// The live state, and what is known of chance.
@@ -46,6 +56,8 @@ pub(super) struct Scene<'a> {
     pub(super) servers: Vec<Server<'a>>,
     /// Everybody in the order of the line, those too who come back into it.
     pub(super) line: &'a [Standing],
+    /// What they need whose waits are asked for.
+    pub(super) needs: Skills,
     pub(super) handling: &'a Handling,
     /// Withdrawals a waiting second.
     pub(super) leaving: f64,
@@ -66,6 +78,8 @@ pub struct Standing {
     pub attempts: u32,
     /// When a booking or a retry takes its place; `None` for who stands there now.
     pub joins: Option<f64>,
+    /// What whoever serves him has to be able to.
+    pub needs: Skills,
 }
 
 /// What the paths say of one place in the line; times are seconds from now.
@@ -140,6 +154,24 @@ type Free = Next<(usize, usize)>;
 /// A place in the line, and the calls made so far.
 type Late = Next<(usize, u32)>;
 
+/// Somebody with a place before those who have not been looked at yet.
+#[derive(Clone, Copy, Debug)]
+enum Early {
+    /// Was called, so often, and stays.
+    Back(u32),
+    /// Was passed over, and may have left since.
+    Passed,
+}
+
+impl Early {
+    fn of(attempts: u32) -> Early {
+        match attempts {
+            0 => Early::Passed,
+            attempts => Early::Back(attempts),
+        }
+    }
+}
+
 impl Scene<'_> {
     /// How many paths are worth their time.
     pub(super) fn paths(&self) -> usize {
@@ -174,13 +206,15 @@ impl Scene<'_> {
     fn path(&self, marks: &[usize], waits: &mut [Vec<f64>], rng: &mut Rng) {
         let mut free = self.free(rng);
         let mut late = self.late(rng);
-        // Who came back, by place in the line.
-        let mut back: BinaryHeap<Reverse<(usize, u32)>> = BinaryHeap::new();
+        // Who came back, and whom nobody who was free could serve, by place in the line.
+        let mut early: BTreeMap<usize, Early> = BTreeMap::new();
         let present = |(_, who): &(usize, &Standing)| who.joins.is_none_or(|at| at <= self.now);
         let mut present = self.line.iter().enumerate().filter(present).peekable();
         let mut seen = 0;
         let mut wanted = marks.iter().zip(waits).peekable();
-        while wanted.peek().is_some()
+        // Places that were come past by servers who are of no use there.
+        let mut owed: Vec<(usize, &mut Vec<f64>)> = Vec::new();
+        while (wanted.peek().is_some() || !owed.is_empty())
             && let Some(Next { at, what, .. }) = free.pop()
         {
             let (server, shift) = what;
@@ -194,27 +228,53 @@ impl Scene<'_> {
                 continue;
             }
             while let Some(first) = late.peek().filter(|first| first.at <= at) {
-                back.push(Reverse(first.what));
+                let (place, attempts) = first.what;
+                early.insert(place, Early::Back(attempts));
                 late.pop();
             }
+            let is_of_use = agent.may_serve(self.needs);
             let stays = (-self.leaving * (at - self.now)).exp();
             let who = loop {
                 let first = present.peek().map(|(place, _)| *place);
-                let came_back = back.peek().map(|Reverse((place, _))| *place);
-                if came_back.is_some_and(|back| first.is_none_or(|first| back < first)) {
-                    break back.pop().map(|Reverse(who)| who);
-                }
-                let Some((place, who)) = present.next() else {
-                    break None;
+                let before = early.keys().copied().find(|place| self.may(agent, *place));
+                let (place, attempts) = match before {
+                    Some(place) if first.is_none_or(|first| place < first) => {
+                        match early.remove(&place) {
+                            Some(Early::Back(attempts)) => break Some((place, attempts)),
+                            _ => (place, 0),
+                        }
+                    }
+                    _ => {
+                        let Some((place, who)) = present.next() else {
+                            break None;
+                        };
+                        if let Some((_, waits)) = wanted.next_if(|(mark, _)| **mark == seen) {
+                            match is_of_use {
+                                true => waits.push(at - self.now),
+                                false => owed.push((place, waits)),
+                            }
+                        }
+                        seen += 1;
+                        if who.attempts > 0 && self.may(agent, place) {
+                            break Some((place, who.attempts));
+                        }
+                        if !self.may(agent, place) {
+                            early.insert(place, Early::of(who.attempts));
+                            continue;
+                        }
+                        (place, who.attempts)
+                    }
                 };
-                if let Some((_, waits)) = wanted.next_if(|(mark, _)| **mark == seen) {
-                    waits.push(at - self.now);
-                }
-                seen += 1;
-                if who.attempts > 0 || self.leaving <= 0.0 || rng.unit() <= stays {
-                    break Some((place, who.attempts));
+                if self.leaving <= 0.0 || rng.unit() <= stays {
+                    break Some((place, attempts));
                 }
             };
+            if is_of_use {
+                let last = who.map_or(usize::MAX, |(place, _)| place);
+                for (_, waits) in owed.extract_if(.., |(place, _)| *place <= last) {
+                    waits.push(at - self.now);
+                }
+            }
             // A server whom nobody needs has no part in what is asked.
             let Some((place, attempts)) = who else {
                 continue;
@@ -223,9 +283,16 @@ impl Scene<'_> {
             let rest = self.rest(busy, rng);
             free.push(next(at + busy + rest, what, rng));
         }
-        for (_, waits) in wanted {
+        let never = wanted.map(|(_, waits)| waits);
+        for waits in never.chain(owed.into_iter().map(|(_, waits)| waits)) {
             waits.push(HORIZON);
         }
+    }
+
+    /// Whether a server may serve whoever has this place.
+    fn may(&self, server: &Server<'_>, place: usize) -> bool {
+        let who = self.line.get(place);
+        who.is_none_or(|who| server.may_serve(who.needs))
     }
 
     /// Bookings and retries, and when each takes its place.
@@ -309,5 +376,70 @@ fn next<T>(at: f64, what: T, rng: &mut Rng) -> Next<T> {
         at,
         tie: rng.next_u64(),
         what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Experience, LiveLine, Serving};
+    use super::*;
+
+    const TAX: Skills = 1;
+
+    /// The median wait behind these, who need that, for somebody who needs `needs`.
+    fn median(agents: &[(Doing, Skills)], line: &[Skills], needs: Skills) -> f64 {
+        let shifts = [(f64::NEG_INFINITY, f64::INFINITY)];
+        let serving = |(doing, can): &(Doing, Skills)| Serving {
+            name: "",
+            doing: *doing,
+            shifts: &shifts,
+            can: *can,
+        };
+        let standing = |needs: &Skills| Standing {
+            needs: *needs,
+            ..Standing::default()
+        };
+        let line = LiveLine {
+            now: 0.0,
+            serving: agents.iter().map(serving).collect(),
+            standing: line.iter().map(standing).collect(),
+            closes: None,
+            needs,
+        };
+        let outlook = Experience::new(300.0).outlook(&line, &[line.standing.len()], 1);
+        let place = outlook.at(line.standing.len());
+        place.map_or(f64::INFINITY, |place| place.forecast.p50)
+    }
+
+    #[test]
+    fn whom_nobody_free_can_serve_holds_nobody_up() {
+        let agents = [(Doing::Idle, 0), (Doing::Busy(0.0), TAX)];
+        assert_eq!(median(&agents, &[TAX, TAX], 0), 0.0);
+        let all = median(&agents, &[0, 0], 0);
+        assert!(all > 60.0, "{all}");
+    }
+
+    #[test]
+    fn a_skill_is_waited_for_as_long_as_those_take_who_have_it() {
+        let agents = [(Doing::Idle, 0), (Doing::Idle, 0), (Doing::Busy(0.0), TAX)];
+        assert_eq!(median(&agents, &[], 0), 0.0);
+        let one = median(&agents, &[], TAX);
+        assert!(one > 60.0, "{one}");
+        // Those before who need it too come first; others are served by others.
+        let third = median(&agents, &[TAX, TAX], TAX);
+        assert!(third > 2.0 * one, "{third} after {one}");
+        let beside = median(&agents, &[0, 0], TAX);
+        assert!((beside - one).abs() < 0.2 * one, "{beside}, not {one}");
+        // Nobody has it.
+        assert_eq!(median(&agents[..2], &[], TAX), f64::INFINITY);
+    }
+
+    #[test]
+    fn without_skills_nothing_is_otherwise() {
+        let agents = [(Doing::Busy(0.0), TAX), (Doing::Busy(-60.0), TAX)];
+        let plain = agents.map(|(doing, _)| (doing, 0));
+        let line = [0, 0, 0];
+        let waits = median(&agents, &line, TAX);
+        assert_eq!(waits.to_bits(), median(&plain, &line, 0).to_bits());
     }
 }

@@ -374,9 +374,11 @@ mod tests {
                 name: "a",
                 doing: Doing::Busy(0.0),
                 shifts,
+                can: 0,
             }],
             standing: vec![Standing::default(); ahead + 1],
             closes,
+            needs: 0,
         };
         let outlook = Experience::new(300.0).outlook(&line, &[ahead], 1);
         outlook.at(ahead).unwrap()

@@ -42,12 +42,14 @@ impl Ewt {
                 name,
                 doing: Doing::Busy(-HANDLING * rng.unit()),
                 shifts: &shifts,
+                can: 0,
             });
             let line = LiveLine {
                 now: 0.0,
                 serving: serving.collect(),
                 standing: vec![Standing::default(); waiting],
                 closes: None,
+                needs: 0,
             };
             for (marks, took) in [(vec![waiting], &mut one_ms), (marks(waiting), &mut all_ms)] {
                 let began = Instant::now();

@@ -299,36 +299,65 @@ async fn the_wait_is_that_of_the_agents_who_are_there() {
     assert_eq!(accepted.promise.kind, PromiseKind::None);
 }
 
-/// A desk on each database; the same agents.
-async fn on_both(config: Config) -> Vec<(Desk, Bench)> {
-    let config = Arc::new(config);
+fn desk_on(bench: &Bench, config: &Arc<Config>, seed: u64) -> Desk {
+    let (clock, calendars) = (bench.store.test_clock(), config.calendars());
+    Desk::new(
+        bench.store.clone(),
+        Arc::clone(config),
+        calendars,
+        clock,
+        seed,
+    )
+}
+
+/// A desk on each database, and its agents at work, by name.
+async fn on_both(config: &Arc<Config>) -> Vec<(Desk, Bench)> {
     let mut desks = Vec::new();
     for bench in benches().await {
-        let (clock, calendars) = (bench.store.test_clock(), config.calendars());
-        let desk = Desk::new(
-            bench.store.clone(),
-            Arc::clone(&config),
-            calendars,
-            clock,
-            1,
-        );
+        let desk = desk_on(&bench, config, 1);
         desk.start().await.unwrap();
+        let phones = config.agent.iter().map(|agent| agent.phone.clone());
+        let (here, none) = (phones.collect(), BTreeSet::new());
+        desk.phones_seen(&here, &none).await.unwrap();
+        for agent in &config.agent {
+            let done = desk.set_agent(&agent.name, Wish::Available).await.unwrap();
+            assert_eq!(done, AgentOrdered::Done(State::Available), "{}", bench.name);
+        }
         desks.push((desk, bench));
     }
     desks
 }
 
 #[tokio::test]
+async fn who_asks_for_a_skill_is_told_the_wait_of_those_who_have_it() {
+    let config = staffed(Mode::Reserved, &[("ada", &["tax"]), ("bob", &[])]);
+    let config = Arc::new(config);
+    for (desk, bench) in &on_both(&config).await {
+        let skilled = |n| {
+            let mut request = request(n);
+            request.whom.skill = Some("tax".into());
+            request
+        };
+        for n in 1..=8 {
+            desk.accept(skilled(n), Origin::default()).await.unwrap();
+        }
+        // Another daemon, which looks at the line for the first time.
+        let other = desk_on(bench, &config, 2);
+        let now = other.clock.wall();
+        let mut waits = Vec::new();
+        for request in [request(9), skilled(10)] {
+            let accepted = other.accept(request, Origin::default()).await.unwrap();
+            waits.push(accepted.promise.to.since(now));
+        }
+        assert!(waits[1] > 2 * waits[0], "{}: {waits:?}", bench.name);
+    }
+}
+
+#[tokio::test]
 async fn both_databases_keep_agents_alike() {
     let config = staffed(Mode::Reserved, &[("ada", &["tax"]), ("bob", &[])]);
-    for (desk, bench) in &on_both(config).await {
+    for (desk, bench) in &on_both(&Arc::new(config)).await {
         let name = bench.name;
-        let here = BTreeSet::from(["ada".to_owned(), "bob".to_owned()]);
-        desk.phones_seen(&here, &BTreeSet::new()).await.unwrap();
-        for agent in ["ada", "bob"] {
-            let done = desk.set_agent(agent, Wish::Available).await.unwrap();
-            assert_eq!(done, AgentOrdered::Done(State::Available), "{name}");
-        }
         let mut skilled = request(1);
         skilled.whom.skill = Some("tax".into());
         let mut preferring = request(2);
