@@ -125,6 +125,9 @@ async fn accept(
     };
     match intake.desk.accept(request, origin).await {
         Ok(accepted) => {
+            if accepted.fresh {
+                intake.form_key.count(&fields.ft, now);
+            }
             intake.counts.add(Channel::Form, Outcome::Accepted);
             see_status(&accepted.token)
         }

@@ -1,6 +1,8 @@
 //! Form tokens: a request is made only from a form that we gave out a moment ago. Without
 //! them any web page could make its visitors' browsers order calls to somebody's number.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -12,24 +14,40 @@ use sha2::Sha256;
 const AGE_MIN: Duration = Duration::from_secs(3);
 /// Older forms are shown again, with every value kept.
 const AGE_MAX: Duration = Duration::from_secs(2 * 3_600);
+/// Requests that one form may make: somebody asks for himself, and perhaps for a second number.
+const USES_MAX: u32 = 2;
+/// Longest token that is looked at.
+const TOKEN_BYTES_MAX: usize = 120;
 /// Bytes of the keyed hash that a token carries.
 const TAG_BYTES: usize = 16;
 
 /// The key of form tokens: random, kept in memory only. After a restart a form that is still
 /// open is shown once more.
-pub(super) struct FormKey([u8; 32]);
+pub(super) struct FormKey {
+    key: [u8; 32],
+    /// Tokens that have made requests, when they are too old, and how many each made.
+    used: Mutex<BTreeMap<String, (Wall, u32)>>,
+}
 
 impl FormKey {
     /// A key from the operating system.
     pub(super) fn random() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        Ok(FormKey(key))
+        Ok(FormKey::of(key))
+    }
+
+    fn of(key: [u8; 32]) -> Self {
+        FormKey {
+            key,
+            used: Mutex::default(),
+        }
     }
 
     /// The token of a form shown at `now`.
     pub(super) fn token(&self, now: Wall) -> String {
-        let issued = now.millis().to_string();
+        // Two visits in one millisecond are two.
+        let issued = format!("{}~{}", now.millis(), nonce());
         let tag = self.tag(&issued);
         format!(
             "{issued}.{}",
@@ -42,12 +60,28 @@ impl FormKey {
         self.token(now - AGE_MIN)
     }
 
-    /// Whether `token` is ours and of the right age.
+    /// A form with this token has made a request; a fresh one is needed before long.
+    pub(super) fn count(&self, token: &str, now: Wall) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, (until, _)| *until > now);
+        used.entry(token.to_owned()).or_insert((now + AGE_MAX, 0)).1 += 1;
+    }
+
+    fn is_used_up(&self, token: &str) -> bool {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.get(token).is_some_and(|(_, uses)| *uses >= USES_MAX)
+    }
+
+    /// Whether `token` is ours, of the right age, and not used up.
     pub(super) fn is_good(&self, token: &str, now: Wall) -> bool {
-        let Some((issued, tag)) = token.split_once('.').filter(|_| token.len() < 100) else {
+        let Some((issued, tag)) = token
+            .split_once('.')
+            .filter(|_| token.len() < TOKEN_BYTES_MAX)
+        else {
             return false;
         };
-        let (Ok(tag), Ok(millis)) = (BASE64URL_NOPAD.decode(tag.as_bytes()), issued.parse()) else {
+        let millis = issued.split('~').next().unwrap_or_default().parse();
+        let (Ok(tag), Ok(millis)) = (BASE64URL_NOPAD.decode(tag.as_bytes()), millis) else {
             return false;
         };
         let Some(mac) = self.mac(issued) else {
@@ -59,6 +93,7 @@ impl FormKey {
             && mac.verify_truncated_left(&tag).is_ok()
             && issued + AGE_MIN <= now
             && now.since(issued) <= AGE_MAX
+            && !self.is_used_up(token)
     }
 
     fn tag(&self, issued: &str) -> Vec<u8> {
@@ -68,7 +103,7 @@ impl FormKey {
     }
 
     fn mac(&self, issued: &str) -> Option<Hmac<Sha256>> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
         mac.update(b"form ");
         mac.update(issued.as_bytes());
         Some(mac)
@@ -91,13 +126,13 @@ mod tests {
 
     #[test]
     fn token_is_good_between_three_seconds_and_two_hours() {
-        let key = FormKey([7; 32]);
+        let key = FormKey::of([7; 32]);
         let start = Wall::from_millis(1_795_440_000_000);
         let token = key.token(start);
         let after = |seconds| key.is_good(&token, start + Duration::from_secs(seconds));
         assert!(!after(2) && after(3) && after(7200) && !after(7201));
         assert!(key.is_good(&key.token_of_confirm(start), start));
-        assert!(!FormKey([8; 32]).is_good(&token, start + AGE_MIN));
+        assert!(!FormKey::of([8; 32]).is_good(&token, start + AGE_MIN));
         for bad in [
             "",
             ".",
@@ -110,5 +145,20 @@ mod tests {
         }
         let moved = token.replacen("1795440000000", "1795439000000", 1);
         assert!(!key.is_good(&moved, start));
+    }
+
+    #[test]
+    fn a_form_makes_two_requests_and_no_third() {
+        let key = FormKey::of([7; 32]);
+        let start = Wall::from_millis(1_795_440_000_000);
+        let (token, other) = (key.token_of_confirm(start), key.token_of_confirm(start));
+        for uses in 0..3 {
+            assert_eq!(key.is_good(&token, start), uses < 2, "after {uses}");
+            key.count(&token, start);
+        }
+        assert!(key.is_good(&other, start), "another visit");
+        // What is too old anyway is not kept.
+        key.count(&other, start + AGE_MAX);
+        assert_eq!(key.used.lock().unwrap().len(), 1);
     }
 }
