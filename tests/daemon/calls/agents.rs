@@ -5,8 +5,10 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::super::database::{Database, daemon_on, until};
 use super::{helpline, in_order, trace};
-use crate::support::phone::{Baresip, Keys, loud_samples, sipp_caller, trunk_config};
+use crate::support::phone::{Baresip, Keys, loud_samples, refusing_trunk};
+use crate::support::phone::{sipp_caller, trunk_config};
 use crate::support::process::{Daemon, free_run, http};
 
 /// What a customer says who picks up.
@@ -250,4 +252,41 @@ fn a_caller_gets_an_agent_and_need_not_be_called_back() {
         &trace(&office.daemon, "caller-%"),
         &["join help new", "event talk ada"],
     );
+}
+
+#[test]
+fn the_daemon_at_which_the_telephone_is_calls_for_its_agent() {
+    let database = Database::start();
+    let (port, dir) = (free_run(2), tempfile::tempdir().unwrap());
+    let password = dir.path().join("password");
+    fs::write(&password, "opensesame\n").unwrap();
+    let config = trunk_config(port, "", "agents = { mode = \"reserved\" }")
+        + &format!(
+            "[[phone]]\nusername = \"ada\"\npassword_file = {password:?}\n\
+             [[agent]]\nname = \"ada\"\nphone = \"ada\"\n"
+        );
+    let (mut here, mut there) = (daemon_on(&database, &config), daemon_on(&database, &config));
+    let _customers = refusing_trunk(port, "486 Busy Here", &dir.path().join("messages"));
+    here.start();
+    there.start();
+    let account = format!(
+        "<sip:ada@127.0.0.1:{}>;auth_user=ada;auth_pass=opensesame;regint=60",
+        here.sip
+    );
+    let phone = dir.path().join("phone");
+    let _ada = Baresip::start(phone, free_run(2), TALKS, Some(&account));
+    let registered =
+        || helpline(&there, &["agent", "list", "--json"]).contains("\"registered\":true");
+    until(LIMIT, "both know of the telephone", registered);
+    // Either daemon may be told.
+    helpline(&there, &["agent", "set", "ada", "available"]);
+    there.ask(NUMBER);
+    until(LIMIT, "the customer is called", || {
+        here.log().contains("an attempt ended")
+    });
+    assert!(!there.log().contains("an attempt ended"), "{}", there.log());
+    let free = || helpline(&there, &["agent", "list"]).contains("available");
+    until(LIMIT, "she is free again", free);
+    assert_eq!(here.stop(), 0, "{}", here.log());
+    assert_eq!(there.stop(), 0, "{}", there.log());
 }
