@@ -29,10 +29,11 @@ fn input(what: u8, op: OpId, odd: bool) -> Input {
         64..128 => Input::KeyUp(key(what)),
         128..160 => Input::Spoken(op),
         160 => Input::Hangup,
-        161..171 => Input::Joined(
+        161..166 => Input::Joined(
             op,
             HelpChannel::Flow(if odd { "self-help" } else { "nobody" }.to_owned()),
         ),
+        166..171 => Input::Joined(op, HelpChannel::Agent("ada".to_owned())),
         171..176 => Input::LeftQueue(op, if odd { Why::Full } else { Why::NoAgents }),
         176..182 => Input::Queue(
             op,
@@ -96,6 +97,8 @@ fn input(what: u8, op: OpId, odd: bool) -> Input {
             Answerer::Human
         }),
         236..240 => Input::MachineListens,
+        240..244 => Input::TalkEnded(op),
+        244..248 => Input::TalkBroke(op),
         _ => Input::Timeout,
     }
 }

@@ -167,6 +167,11 @@ fn a_call_can_be_typed() {
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
+    let (code, out, error) = sim(&["callback-confirm"], "1\nagent\ntalk_ended\n\n");
+    assert_eq!(code, 0, "{out}{error}");
+    for part in ["event talk agent", "event answered", "end 16"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
     // Nonsense is answered and changes nothing; the end of the input is the end.
     let (code, out, _) = sim(&["main-menu", "--closed"], "answered\nsing\nwait 9x\n1x\n");
     assert!(code == 0 && out.contains("closed now"), "{out}");

@@ -31,6 +31,7 @@ Type, and press Enter:
   speak 3s     the caller says something for so long
   queue position=2 waiting=5 agents=1 ewt=4m
                the line stands like this for the call that waits in it
+  agent        a person takes the call that waits in a queue; talk_ended ends the talk
   hangup       the caller hangs up
   quit         end the simulation
 
@@ -41,6 +42,7 @@ or an event, as in golden tests:
   full         the queue is full, or the room
   human, machine, fax    sound tells who answered; beep: the machine records from now on
   busy, no_answer, talk_ended    how a transfer ends
+  talk_broke   the agent is lost, and the call waits again
 
 The same from a script:   printf '9\\n\\n' | helpline ivr sim callback-confirm
 
@@ -171,6 +173,10 @@ fn obey(sim: &mut Sim, line: &str, help: &str) -> anyhow::Result<()> {
             if keys.len() <= LINE_MAX && keys.chars().all(|c| "0123456789*#ABCD".contains(c)) =>
         {
             sim.press(keys);
+        }
+        ("agent", _) => {
+            let taken = golden::happen(sim, "answered", None);
+            taken.context("nobody can")?.map_err(anyhow::Error::msg)?;
         }
         (event, _) => match golden::happen(sim, event, Some(help)) {
             Some(happened) => happened.map_err(anyhow::Error::msg)?,
