@@ -284,8 +284,9 @@ pub(super) async fn reserve(
     Ok(Some(is))
 }
 
-/// Agents whose daemon died: their calls are over, and their telephones have to come back.
-pub(super) async fn end_of_nodes(tx: &mut Conn) -> Result<(), StoreError> {
+/// Agents whose daemon died: their calls are over, and their telephones have to come back. Those
+/// whose call nobody looks after are free.
+pub(super) async fn leave_nobody_behind(tx: &mut Conn) -> Result<(), StoreError> {
     for row in agent::orphans(tx).await? {
         let mut lost = row.clone();
         lost.node = None;
@@ -295,6 +296,10 @@ pub(super) async fn end_of_nodes(tx: &mut Conn) -> Result<(), StoreError> {
             lost.agent = next;
         }
         agent::write(tx, &row, &lost).await?;
+    }
+    for row in agent::stranded(tx).await? {
+        tracing::warn!(agent = row.name, "an agent was left behind in a call");
+        happen(tx, &row, Event::Gone).await?;
     }
     Ok(())
 }

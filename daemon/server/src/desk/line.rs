@@ -10,7 +10,7 @@ use helpline_core::queue::{Event, step};
 use helpline_core::time::Wall;
 
 use super::accept::follow_up;
-use super::agents::end_of_nodes;
+use super::agents::leave_nobody_behind;
 use super::letter::Letters;
 use super::{Desk, StoreError, locked};
 use crate::store::{Claimed, Conn, Orphan, Timer};
@@ -132,7 +132,7 @@ impl Desk {
             .write(move |tx| {
                 Box::pin(async move {
                     let orphans = node::orphans(tx, leases).await?;
-                    end_of_nodes(tx).await?;
+                    leave_nobody_behind(tx).await?;
                     Ok(orphans)
                 })
             })

@@ -182,6 +182,24 @@ pub(crate) async fn orphans(tx: &mut Conn) -> Result<Vec<AgentRow>, Error> {
     read_all(&rows.await?)
 }
 
+/// Agents who are kept for a call that is over for everybody else: whoever looked after it is
+/// gone. A call that has just ended is still looked after.
+pub(crate) async fn stranded(tx: &mut Conn) -> Result<Vec<AgentRow>, Error> {
+    let rows = tx.rows(
+        concat!(
+            "select ",
+            columns!(),
+            " from agent where state in ('ringing', 'talking') and since < {now} - 60000
+               and not exists (select 1 from attempt where request_id = agent.serves and live = 1)
+               and not exists (select 1 from request where id = agent.serves and open = 1
+                 and state = 'leased')
+               and not exists (select 1 from inbound where call_id = agent.serves and live = 1)"
+        ),
+        vec![],
+    );
+    read_all(&rows.await?)
+}
+
 /// Writes what became of an agent, if nobody did before: [`Error::Conflict`] if somebody did.
 /// A state that holds on keeps its beginning.
 pub(crate) async fn write(tx: &mut Conn, was: &AgentRow, is: &AgentRow) -> Result<(), Error> {

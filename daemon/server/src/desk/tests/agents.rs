@@ -270,6 +270,24 @@ async fn a_daemon_that_died_leaves_no_agent_in_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_whose_call_nobody_looks_after_is_free_again() {
+    let stage = Stage::new(staffed(Mode::Reserved, &[("ada", &[]), ("bob", &[])])).await;
+    at_work(&stage, &["ada", "bob"]).await;
+    asks(&stage, 1, None, None).await;
+    let claimed = stage.desk.take("help").await.unwrap().claimed.remove(0);
+    let Placed::Go(live) = stage.desk.place(&claimed).await.unwrap() else {
+        panic!("not placed");
+    };
+    let wanted = live.wanted.clone();
+    stage.desk.next_agent(&wanted, "gone").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    stage.desk.reap().await.unwrap();
+    // The call of one is on, that of the other is not known to anybody.
+    let states = [state(&stage, "ada").await, state(&stage, "bob").await];
+    assert_eq!(states, ["ringing", "available"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_phoned_in_and_talked_is_not_called_back() {
     let stage = Stage::new(staffed(Mode::Reserved, &[("ada", &[])])).await;
     asks(&stage, 1, None, None).await;
