@@ -239,6 +239,11 @@ impl Baresip {
         self.orders.write_all(order.as_bytes()).unwrap();
     }
 
+    /// Whether a call has come.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.program.log().contains("ncoming call")
+    }
+
     /// Presses a key in its call.
     pub(crate) fn press(&mut self, key: char) {
         self.order("sndcode", &key.to_string());

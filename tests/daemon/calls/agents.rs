@@ -130,7 +130,16 @@ impl Office {
 #[test]
 fn an_agent_who_does_not_lift_is_followed_by_one_who_does() {
     let mut office = Office::open("reserved", &[("bob", false), ("ada", true)]);
-    office.customer_accepts();
+    office.daemon.ask(NUMBER);
+    let answered = "select count(*) from attempt where answer_at is not null and live = 1";
+    office.daemon.wait_row(answered, "1", LIMIT);
+    sleep(Duration::from_secs(2));
+    // The number may be anybody's: he is kept for it, and not troubled yet.
+    office.wait_state("bob", "ringing");
+    assert!(!office.agent("bob").is_rung());
+    office.customer.press('1');
+    sleep(Duration::from_secs(1));
+    assert!(office.agent("bob").is_rung());
     office.wait_talk_with("ada");
     let bob = "select state || ' ' || reason from agent where name = 'bob'";
     assert_eq!(office.daemon.rows(bob), [["break no_answer"]]);

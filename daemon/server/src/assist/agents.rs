@@ -30,7 +30,7 @@ pub(crate) struct Seek {
     /// The request, or the caller's Call-ID, that agents are kept for.
     pub(crate) serves: String,
     pub(crate) agents: Agents,
-    /// Somebody is looked for before the customer asks.
+    /// Somebody is rung before the customer asks.
     pub(crate) eager: bool,
     /// Who is kept for it.
     pub(crate) first: Option<AgentRow>,
@@ -179,7 +179,7 @@ impl Assist {
 
 impl Serving {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        if self.agent.is_some() && self.guest.is_none() {
+        if self.seek.eager && self.guest.is_none() {
             self.ring().await;
         }
         loop {
@@ -207,10 +207,11 @@ impl Serving {
 
     async fn joins(&mut self, op: OpId) {
         self.op = Some(op);
-        if self.agent.is_none() {
-            self.look().await;
+        match (&self.agent, &self.guest) {
+            (None, _) => self.look().await,
+            (Some(_), None) => self.ring().await,
+            (Some(_), Some(_)) => self.together().await,
         }
-        self.together().await;
     }
 
     /// Keeps the next who is free. With nobody at work the customer need not wait.

@@ -1,6 +1,7 @@
 //! Agents: what happens to them, who takes a call, and whose telephone is where.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use helpline_core::agent::{Event, MISSED_MAX, State, Wish, step};
 use helpline_core::time::Wall;
@@ -9,6 +10,9 @@ use serde::Serialize;
 use super::{Desk, StoreError};
 use crate::config::{Agents, Mode};
 use crate::store::{AgentRow, Conn, Wanted, agent};
+
+/// So long a telephone whose call was lost is left alone.
+const LAG_MIN: Duration = Duration::from_secs(15);
 
 /// An agent as the operator sees one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -190,7 +194,9 @@ impl Desk {
             let is_ours = row.node.as_ref() == Some(&node);
             let comes = here.contains(&row.phone) && !is_ours;
             let goes = gone.contains(&row.phone) && is_ours;
-            let back = here.contains(&row.phone) && row.agent.state == State::Lagged;
+            // A telephone whose call was lost may be dead though it is registered still.
+            let lags = row.agent.state == State::Lagged && now.since(row.since) >= LAG_MIN;
+            let back = lags && here.contains(&row.phone);
             if !(over || comes || goes || back) {
                 continue;
             }

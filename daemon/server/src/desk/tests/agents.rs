@@ -256,6 +256,23 @@ async fn a_telephone_that_is_gone_takes_its_agent_out_of_the_line() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_telephone_whose_call_was_lost_is_left_alone_for_a_while() {
+    let stage = Stage::new(staffed(Mode::Reserved, &[("ada", &[])])).await;
+    at_work(&stage, &["ada"]).await;
+    asks(&stage, 1, None, None).await;
+    let claimed = stage.desk.take("help").await.unwrap().claimed.remove(0);
+    let id = claimed.row.id.as_str();
+    for event in [Event::Took, Event::PhoneLost] {
+        stage.desk.agent("ada", id, event).await.unwrap();
+    }
+    for (pause, want) in [(0, "lagged"), (14, "lagged"), (1, "available")] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        registered(&stage, &["ada"]).await;
+        assert_eq!(state(&stage, "ada").await, want, "after {pause} s more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_daemon_that_died_leaves_no_agent_in_a_call() {
     let stage = Stage::new(staffed(Mode::Reserved, &[("ada", &[])])).await;
     at_work(&stage, &["ada"]).await;
