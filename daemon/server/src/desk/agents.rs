@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use helpline_core::agent::{Event, MISSED_MAX, State, Wish, step};
+use helpline_core::id::NodeId;
 use helpline_core::time::Wall;
 use serde::Serialize;
 
@@ -186,40 +187,18 @@ impl Desk {
         here: &BTreeSet<String>,
         gone: &BTreeSet<String>,
     ) -> Result<(), StoreError> {
-        let now = self.clock.wall();
+        let (now, node) = (self.clock.wall(), self.node());
         let rows = self.store.read(|tx| Box::pin(agent::all(tx))).await?;
-        let node = self.node();
         for row in rows {
-            let over = row.agent.until.is_some_and(|until| until <= now);
-            let is_ours = row.node.as_ref() == Some(&node);
-            let comes = here.contains(&row.phone) && !is_ours;
-            let goes = gone.contains(&row.phone) && is_ours;
-            // A telephone whose call was lost may be dead though it is registered still.
-            let lags = row.agent.state == State::Lagged && now.since(row.since) >= LAG_MIN;
-            let back = lags && here.contains(&row.phone);
-            if !(over || comes || goes || back) {
+            let is_here = here.contains(&row.phone);
+            let is_gone = gone.contains(&row.phone);
+            let Some(sight) = Sight::of(&row, &node, (is_here, is_gone), now) else {
                 continue;
-            }
-            let (node, name) = (node.clone(), row.name.clone());
+            };
+            let (node, name) = (node.clone(), row.name);
             let done = self.store.write(move |tx| {
                 let (node, name) = (node.clone(), name.clone());
-                Box::pin(async move {
-                    let Some(mut row) = agent::by_name(tx, &name).await? else {
-                        return Ok(None);
-                    };
-                    if comes || goes {
-                        let mut moved = row.clone();
-                        moved.node = comes.then_some(node);
-                        agent::write(tx, &row, &moved).await?;
-                        row = moved;
-                    }
-                    let event = match (goes, comes || back) {
-                        (true, _) => Event::PhoneLost,
-                        (false, true) => Event::PhoneBack,
-                        (false, false) => Event::Due,
-                    };
-                    happen(tx, &row, event).await
-                })
+                Box::pin(async move { see(tx, &name, sight, node).await })
             });
             if let Some(row) = done.await? {
                 self.note_agent(&row);
@@ -238,6 +217,67 @@ impl Desk {
         tracing::info!(agent = row.name, state, "an agent's state");
         self.wake_line();
     }
+}
+
+/// What a look at the telephones means for an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// His telephone is registered here, and was not.
+    Comes,
+    /// It was, and is gone for good.
+    Goes,
+    /// It was lost in a call, and has been there all the while.
+    Stayed,
+    /// His state ends by itself.
+    Due,
+}
+
+impl Sight {
+    fn of(
+        row: &AgentRow,
+        node: &NodeId,
+        (is_here, is_gone): (bool, bool),
+        now: Wall,
+    ) -> Option<Sight> {
+        let is_ours = row.node.as_ref() == Some(node);
+        // A telephone whose call was lost may be dead though it is registered still.
+        let lags = row.agent.state == State::Lagged && now.since(row.since) >= LAG_MIN;
+        match (is_ours, is_here, is_gone) {
+            (false, true, _) => Some(Sight::Comes),
+            (true, _, true) => Some(Sight::Goes),
+            (true, true, _) if lags => Some(Sight::Stayed),
+            _ => {
+                let over = row.agent.until.is_some_and(|until| until <= now);
+                over.then_some(Sight::Due)
+            }
+        }
+    }
+}
+
+/// Writes what was seen of an agent's telephone, and what becomes of the agent.
+async fn see(
+    tx: &mut Conn,
+    name: &str,
+    sight: Sight,
+    node: NodeId,
+) -> Result<Option<AgentRow>, StoreError> {
+    let Some(mut row) = agent::by_name(tx, name).await? else {
+        return Ok(None);
+    };
+    let event = match sight {
+        Sight::Comes | Sight::Stayed => Event::PhoneBack,
+        Sight::Goes => Event::PhoneLost,
+        Sight::Due => Event::Due,
+    };
+    if matches!(sight, Sight::Comes | Sight::Goes) {
+        let moved = AgentRow {
+            node: (sight == Sight::Comes).then_some(node),
+            ..row.clone()
+        };
+        agent::write(tx, &row, &moved).await?;
+        row = moved;
+    }
+    happen(tx, &row, event).await
 }
 
 /// Somebody who may take calls now or after the present one.
