@@ -7,6 +7,8 @@ use crate::time::Wall;
 
 /// A telephone that is gone may come back within this time; then its agent has left.
 pub const LAG_MAX: Duration = Duration::from_secs(300);
+/// So long a telephone whose call was lost is left alone.
+const LAG_MIN: Duration = Duration::from_secs(15);
 /// So many offers in a row that nobody took, and somebody should know.
 pub const MISSED_MAX: u32 = 2;
 
@@ -60,6 +62,15 @@ impl State {
     #[must_use]
     pub fn from_word(word: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.word() == word)
+    }
+
+    /// Whether he takes calls now or after the present one.
+    #[must_use]
+    pub const fn is_at_work(self) -> bool {
+        match self {
+            State::Available | State::Ringing | State::Talking | State::Wrapup => true,
+            State::Offline | State::Break | State::Lagged => false,
+        }
     }
 
     /// Whether he has a call, or one is kept for him.
@@ -140,6 +151,58 @@ pub enum Event {
     PhoneLost,
     /// It is registered again.
     PhoneBack,
+}
+
+/// What a daemon knows of an agent's telephone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phone {
+    /// It was registered at this daemon before.
+    pub was_here: bool,
+    /// It is now.
+    pub is_here: bool,
+    /// It has not been for so long that it counts as gone.
+    pub is_gone: bool,
+}
+
+/// What a look at an agent's telephone means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It is registered here, and was not.
+    Comes,
+    /// It was, and is gone for good.
+    Goes,
+    /// It was lost in a call, and has been there all the while.
+    Stayed,
+    /// Nothing; but the agent's state ends by itself.
+    Due,
+}
+
+impl Sight {
+    /// Of an agent who does the same since then; `None`: nothing is to be done.
+    #[must_use]
+    pub fn of(agent: &Agent, since: Wall, phone: Phone, now: Wall) -> Option<Sight> {
+        // A telephone whose call was lost may be dead though it is registered still.
+        let lags = agent.state == State::Lagged && now.since(since) >= LAG_MIN;
+        match (phone.was_here, phone.is_here, phone.is_gone) {
+            (false, true, _) => Some(Sight::Comes),
+            (true, _, true) => Some(Sight::Goes),
+            (true, true, _) if lags => Some(Sight::Stayed),
+            _ => {
+                let over = agent.until.is_some_and(|until| until <= now);
+                over.then_some(Sight::Due)
+            }
+        }
+    }
+
+    /// What happens to the agent.
+    #[must_use]
+    pub const fn event(self) -> Event {
+        match self {
+            Sight::Comes | Sight::Stayed => Event::PhoneBack,
+            Sight::Goes => Event::PhoneLost,
+            Sight::Due => Event::Due,
+        }
+    }
 }
 
 /// What is kept of an agent.
@@ -346,6 +409,35 @@ mod tests {
             assert_eq!(gone.state, State::Offline);
         }
         assert_eq!(step(&Agent::default(), Event::PhoneLost, NOW), None);
+    }
+
+    #[test]
+    fn a_look_at_a_telephone_means_one_thing() {
+        let lagged = after(&[ON, Event::PhoneLost]);
+        let work = after(&[ON, Event::Offered, Event::Took, Event::Talked(WORK)]);
+        let free = after(&[ON]);
+        for (agent, (was_here, is_here, is_gone), later, want) in [
+            (&free, (false, true, false), 0, Some(Sight::Comes)),
+            (&free, (true, true, false), 0, None),
+            (&free, (true, false, false), 0, None),
+            (&free, (true, false, true), 0, Some(Sight::Goes)),
+            (&free, (false, false, true), 0, None),
+            (&lagged, (true, true, false), 14, None),
+            (&lagged, (true, true, false), 15, Some(Sight::Stayed)),
+            (&lagged, (false, true, false), 0, Some(Sight::Comes)),
+            (&lagged, (false, false, true), 300, Some(Sight::Due)),
+            (&work, (true, true, false), 29, None),
+            (&work, (true, true, false), 30, Some(Sight::Due)),
+        ] {
+            let phone = Phone {
+                was_here,
+                is_here,
+                is_gone,
+            };
+            let now = NOW + Duration::from_secs(later);
+            let sight = Sight::of(agent, NOW, phone, now);
+            assert_eq!(sight, want, "{agent:?} {phone:?} {later}");
+        }
     }
 
     #[test]

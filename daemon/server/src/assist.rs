@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::desk::{Caller, Desk};
+use crate::desk::{Caller, Desk, StoreError};
 use crate::services::Services;
 use crate::voice::{Ask, CallCommand, EngineHandle, Reply, Voice};
 
@@ -131,21 +131,27 @@ impl Assist {
         let seq = asking.webhooks.fetch_add(1, Ordering::Relaxed) + 1;
         let (this, caller) = (Arc::clone(self), asking.caller.clone());
         self.tasks.spawn(async move {
-            for _ in 0..RETRIES {
-                let told = this.desk.tell_service(&caller, seq, order.clone()).await;
-                match told {
-                    Ok(()) => return,
-                    Err(error) if error.is_temporary() => tokio::time::sleep(RETRY).await,
-                    Err(error) => {
-                        tracing::error!(%error, call.id = caller.call_id, "a webhook is lost");
-                        return;
-                    }
-                }
+            let tell = || this.desk.tell_service(&caller, seq, order.clone());
+            if let Err(error) = patiently(tell).await {
+                tracing::error!(%error, call.id = caller.call_id, "a webhook is lost");
             }
-            tracing::error!(
-                call.id = caller.call_id,
-                "a webhook is lost: the store is away"
-            );
         });
+    }
+}
+
+/// Writes something for which nobody waits: a store that is away for a while is waited for.
+async fn patiently<F>(write: impl Fn() -> F) -> Result<(), StoreError>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut tries = 0;
+    loop {
+        match write().await {
+            Err(error) if error.is_temporary() && tries < RETRIES => {
+                tries += 1;
+                tokio::time::sleep(RETRY).await;
+            }
+            done => return done,
+        }
     }
 }

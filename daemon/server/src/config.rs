@@ -392,7 +392,7 @@ impl Config {
     /// How many calls of a queue can be served at once: by its flow, or by agents.
     #[must_use]
     pub fn places(&self, queue: &Queue) -> u32 {
-        if queue.agents.mode == Mode::Ivr {
+        if !queue.agents.are_people() {
             return queue.max_calls;
         }
         let serving = self.agent.iter().filter(|agent| agent.serves(&queue.name));

@@ -201,7 +201,7 @@ impl Dispatch {
             if let Some(wait) = self.fill(means, &queue.name, pulse).await? {
                 pause = pause.min(wait);
             }
-            if queue.agents.mode != Mode::Ivr {
+            if queue.agents.are_people() {
                 // An agent may be free on another node, or a preference be over.
                 pause = pause.min(IDLE_SHARED);
             }

@@ -39,6 +39,20 @@ pub enum End {
     NoMedia,
 }
 
+impl End {
+    /// Whether whoever was called said no: busy, or declined.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            End::Refused {
+                code: 486 | 600 | 603,
+                ..
+            }
+        )
+    }
+}
+
 /// What the flow settled during the call, in the order of weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::transfer::{MUSIC, REPLACED, Way};
-use super::{Asking, Assist, RETRIES, RETRY};
+use super::{Asking, Assist, patiently};
 use crate::config::Agents;
-use crate::desk::{AgentRow, Wanted};
+use crate::desk::{AgentRow, StoreError, Wanted};
 use crate::voice::{Call, CallCommand, CallEvent, EngineHandle, Talk};
 
 /// Between two looks for somebody who is free.
@@ -156,22 +156,28 @@ impl Assist {
         let _ = call.commands.try_send(CallCommand::Music(music));
     }
 
-    /// Writes what happens to the agents of a call, in order, however long the store is away.
+    /// Writes what happened to an agent, however long the store is away.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is away for too long.
+    pub(crate) async fn note_agent(
+        &self,
+        name: &str,
+        serves: &str,
+        event: Event,
+    ) -> Result<(), StoreError> {
+        patiently(|| self.desk.agent(name, serves, event)).await
+    }
+
+    /// Writes what happens to the agents of a call, in order.
     async fn write_news(self: Arc<Self>, serves: String, mut news: mpsc::UnboundedReceiver<News>) {
         while let Some(news) = news.recv().await {
-            for _ in 0..RETRIES {
-                let written = match &news {
-                    News::Agent(name, event) => self.desk.agent(name, &serves, *event).await,
-                    News::TalkedInbound(number) => self.desk.talked_inbound(number).await,
-                };
-                match written {
-                    Err(error) if error.is_temporary() => tokio::time::sleep(RETRY).await,
-                    Err(error) => {
-                        tracing::error!(%error, "what became of an agent cannot be written");
-                        break;
-                    }
-                    Ok(()) => break,
-                }
+            let written = match &news {
+                News::Agent(name, event) => self.note_agent(name, &serves, *event).await,
+                News::TalkedInbound(number) => patiently(|| self.desk.talked_inbound(number)).await,
+            };
+            if let Err(error) = written {
+                tracing::error!(%error, "what became of an agent cannot be written");
             }
         }
     }
@@ -286,16 +292,8 @@ impl Serving {
     async fn let_go(&mut self) {
         let talked = self.talk_is_over();
         if let Some(mut guest) = self.guest.take() {
-            // One that is over has nobody who listens.
-            let _ = guest.commands.send(CallCommand::HangUp).await;
-            let ended = async {
-                while let Some(event) = guest.events.recv().await {
-                    if let CallEvent::Ended(_) = event {
-                        return;
-                    }
-                }
-            };
-            if tokio::time::timeout(REPLACED, ended).await.is_err() {
+            guest.hang_up().await;
+            if !guest.ends(REPLACED).await {
                 tracing::warn!("an agent's call does not end");
             }
         }
@@ -358,14 +356,8 @@ impl Serving {
         }
     }
 
-    /// What a call that is over needs no more.
     fn tell(&self, command: CallCommand) {
-        if self.asking.commands.try_send(command).is_err() {
-            tracing::debug!(
-                call.id = self.asking.caller.call_id,
-                "the call no longer listens"
-            );
-        }
+        self.assist.tell(&self.asking, command);
     }
 }
 
@@ -391,11 +383,8 @@ pub(crate) async fn lifts(call: &mut Call) -> Result<(), Missed> {
 
 /// Why an agent did not lift.
 fn missed(report: &CallReport) -> Missed {
-    match report.end {
-        End::Refused {
-            code: 486 | 600 | 603,
-            ..
-        } => Missed::Declined,
-        _ => Missed::NoAnswer,
+    match report.end.is_refusal() {
+        true => Missed::Declined,
+        false => Missed::NoAnswer,
     }
 }

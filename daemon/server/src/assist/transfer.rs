@@ -127,7 +127,7 @@ impl Assist {
                 event = guest.events.recv() => event,
                 () = asking.commands.closed() => {
                     // The other side may already be gone too.
-                    let _ = guest.commands.send(CallCommand::HangUp).await;
+                    guest.hang_up().await;
                     return TransferReply::Done;
                 }
                 _ = heard(&mut whispered) => {
@@ -138,7 +138,7 @@ impl Assist {
                     }
                     talk = self.together(engine, asking, &guest).await;
                     if talk.is_none() {
-                        let _ = guest.commands.send(CallCommand::HangUp).await;
+                        guest.hang_up().await;
                     }
                     continue;
                 }
@@ -185,15 +185,8 @@ impl Assist {
 
     /// Whose place was taken is told so by a BYE; one who forgets it is hung up on.
     async fn let_go(&self, mut guest: Call) {
-        let ended = async {
-            while let Some(event) = guest.events.recv().await {
-                if let CallEvent::Ended(_) = event {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(REPLACED, ended).await.is_err() {
-            let _ = guest.commands.send(CallCommand::HangUp).await;
+        if !guest.ends(REPLACED).await {
+            guest.hang_up().await;
         }
     }
 
@@ -210,7 +203,7 @@ impl Assist {
     }
 
     /// What a call that is over needs no more.
-    fn tell(&self, asking: &Asking, command: CallCommand) {
+    pub(super) fn tell(&self, asking: &Asking, command: CallCommand) {
         if asking.commands.try_send(command).is_err() {
             tracing::debug!(
                 call.id = asking.caller.call_id,
@@ -234,10 +227,7 @@ fn ended(report: &CallReport, answered: bool) -> TransferReply {
         return TransferReply::Done;
     }
     match report.end {
-        End::Refused {
-            code: 486 | 600 | 603,
-            ..
-        } => TransferReply::Busy,
+        end if end.is_refusal() => TransferReply::Busy,
         End::RingLimit | End::Silent | End::Cancelled => TransferReply::NoAnswer,
         End::Refused {
             code: 408 | 480 | 487,

@@ -64,6 +64,14 @@ impl Default for Agents {
     }
 }
 
+impl Agents {
+    /// Whether people take the calls.
+    #[must_use]
+    pub fn are_people(&self) -> bool {
+        self.mode != Mode::Ivr
+    }
+}
+
 impl Agent {
     /// Whether the agent takes calls of this queue, if it has agents at all.
     #[must_use]

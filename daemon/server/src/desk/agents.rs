@@ -1,19 +1,14 @@
 //! Agents: what happens to them, who takes a call, and whose telephone is where.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use helpline_core::agent::{Event, MISSED_MAX, State, Wish, step};
+use helpline_core::agent::{Event, MISSED_MAX, Phone, Sight, State, Wish, step};
 use helpline_core::id::NodeId;
 use helpline_core::time::Wall;
 use serde::Serialize;
 
 use super::{Desk, StoreError};
-use crate::config::{Agents, Mode};
 use crate::store::{AgentRow, Conn, Wanted, agent};
-
-/// So long a telephone whose call was lost is left alone.
-const LAG_MIN: Duration = Duration::from_secs(15);
 
 /// An agent as the operator sees one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -115,7 +110,9 @@ impl Desk {
                     let skilled = agent::skilled(tx, &wanted.skill).await?;
                     let can =
                         |row: &AgentRow| wanted.skill.is_empty() || skilled.contains(&row.name);
-                    Ok(staff.iter().any(|row| is_at_work(row) && can(row)))
+                    Ok(staff
+                        .iter()
+                        .any(|row| row.agent.state.is_at_work() && can(row)))
                 })
             })
             .await
@@ -190,9 +187,12 @@ impl Desk {
         let (now, node) = (self.clock.wall(), self.node());
         let rows = self.store.read(|tx| Box::pin(agent::all(tx))).await?;
         for row in rows {
-            let is_here = here.contains(&row.phone);
-            let is_gone = gone.contains(&row.phone);
-            let Some(sight) = Sight::of(&row, &node, (is_here, is_gone), now) else {
+            let phone = Phone {
+                was_here: row.node.as_ref() == Some(&node),
+                is_here: here.contains(&row.phone),
+                is_gone: gone.contains(&row.phone),
+            };
+            let Some(sight) = Sight::of(&row.agent, row.since, phone, now) else {
                 continue;
             };
             let (node, name) = (node.clone(), row.name);
@@ -219,41 +219,6 @@ impl Desk {
     }
 }
 
-/// What a look at the telephones means for an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    /// His telephone is registered here, and was not.
-    Comes,
-    /// It was, and is gone for good.
-    Goes,
-    /// It was lost in a call, and has been there all the while.
-    Stayed,
-    /// His state ends by itself.
-    Due,
-}
-
-impl Sight {
-    fn of(
-        row: &AgentRow,
-        node: &NodeId,
-        (is_here, is_gone): (bool, bool),
-        now: Wall,
-    ) -> Option<Sight> {
-        let is_ours = row.node.as_ref() == Some(node);
-        // A telephone whose call was lost may be dead though it is registered still.
-        let lags = row.agent.state == State::Lagged && now.since(row.since) >= LAG_MIN;
-        match (is_ours, is_here, is_gone) {
-            (false, true, _) => Some(Sight::Comes),
-            (true, _, true) => Some(Sight::Goes),
-            (true, true, _) if lags => Some(Sight::Stayed),
-            _ => {
-                let over = row.agent.until.is_some_and(|until| until <= now);
-                over.then_some(Sight::Due)
-            }
-        }
-    }
-}
-
 /// Writes what was seen of an agent's telephone, and what becomes of the agent.
 async fn see(
     tx: &mut Conn,
@@ -264,11 +229,6 @@ async fn see(
     let Some(mut row) = agent::by_name(tx, name).await? else {
         return Ok(None);
     };
-    let event = match sight {
-        Sight::Comes | Sight::Stayed => Event::PhoneBack,
-        Sight::Goes => Event::PhoneLost,
-        Sight::Due => Event::Due,
-    };
     if matches!(sight, Sight::Comes | Sight::Goes) {
         let moved = AgentRow {
             node: (sight == Sight::Comes).then_some(node),
@@ -277,20 +237,7 @@ async fn see(
         agent::write(tx, &row, &moved).await?;
         row = moved;
     }
-    happen(tx, &row, event).await
-}
-
-/// Somebody who may take calls now or after the present one.
-pub(super) fn is_at_work(row: &AgentRow) -> bool {
-    match row.agent.state {
-        State::Available | State::Ringing | State::Talking | State::Wrapup => true,
-        State::Offline | State::Break | State::Lagged => false,
-    }
-}
-
-/// Whether people take the calls of a queue.
-pub(super) fn has_people(agents: &Agents) -> bool {
-    agents.mode != Mode::Ivr
+    happen(tx, &row, sight.event()).await
 }
 
 /// What becomes of an agent; nothing if the event means nothing now.

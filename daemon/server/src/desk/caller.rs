@@ -7,7 +7,7 @@ use helpline_core::id::NodeId;
 use helpline_core::ivr::io::QueueView;
 use helpline_core::time::Wall;
 
-use super::agents::{has_people, is_at_work, reserve};
+use super::agents::reserve;
 use super::outlook::Seen;
 use super::{Desk, StoreError};
 use crate::config::{Agents, Mode};
@@ -61,7 +61,7 @@ impl Look {
             queue: queue.clone(),
             ..Wanted::default()
         };
-        let (places, free) = if has_people(&self.agents) {
+        let (places, free) = if self.agents.are_people() {
             let mut free = agent::free(tx, &self.node, &wanted).await?;
             if self.agents.mode == Mode::CustomerFirst {
                 // Those who are called have to find somebody when they answer.
@@ -72,7 +72,7 @@ impl Look {
                 );
             }
             let staff = agent::of_queue(tx, &queue).await?;
-            if !staff.iter().any(is_at_work) {
+            if !staff.iter().any(|row| row.agent.state.is_at_work()) {
                 return Ok(Turn::Gone);
             }
             (u32::try_from(free.len()).unwrap_or(u32::MAX), free)
@@ -115,7 +115,7 @@ impl Desk {
         if config.max_calls == 0 || !self.is_open(queue, self.clock.wall()) {
             return Ok(Stood::NoAgents);
         }
-        if has_people(&config.agents) {
+        if config.agents.are_people() {
             let wanted = Wanted {
                 queue: queue.to_owned(),
                 ..Wanted::default()

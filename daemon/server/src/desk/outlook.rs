@@ -18,7 +18,6 @@ use helpline_core::queue::pacing;
 use helpline_core::time::Wall;
 use tokio::sync::MutexGuard;
 
-use super::agents::{has_people, is_at_work};
 use super::{Desk, StoreError, locked};
 use crate::config::{Config, Queue};
 use crate::store::AgentRow;
@@ -351,7 +350,7 @@ fn foresee(
         .map(|(from, to)| (after(*from), after(*to)))
         .collect();
     let can_call = line.channels > 0;
-    let people = has_people(&queue.agents);
+    let people = queue.agents.are_people();
     let serving = match people {
         true => agents(&line, skills, is_open, &shifts),
         false => places(&line, queue.max_calls, is_open, &shifts),
@@ -403,7 +402,10 @@ fn foresee(
         against_formula,
         took: Duration::ZERO,
         agents: people.then(|| {
-            let at_work = line.agents.iter().filter(|row| is_at_work(row));
+            let at_work = line
+                .agents
+                .iter()
+                .filter(|row| row.agent.state.is_at_work());
             u32::try_from(at_work.count()).unwrap_or(u32::MAX)
         }),
         soon,

@@ -4,7 +4,7 @@ use helpline_core::id::NodeId;
 use helpline_core::queue::pacing;
 use helpline_core::time::Wall;
 
-use super::agents::{is_at_work, reserve};
+use super::agents::reserve;
 use super::line::RESERVE_AHEAD;
 use super::{Desk, StoreError};
 use crate::config::{Agents, Mode};
@@ -76,7 +76,12 @@ impl Taking {
             Mode::Reserved | Mode::AgentFirst => {
                 let free = agent::free(tx, &self.node, &wanted).await?;
                 let staff = agent::of_queue(tx, &self.queue).await?;
-                let at_work = count(staff.iter().filter(|row| is_at_work(row)).count());
+                let at_work = count(
+                    staff
+                        .iter()
+                        .filter(|row| row.agent.state.is_at_work())
+                        .count(),
+                );
                 (at_work, at_work.saturating_sub(count(free.len())), free)
             }
             Mode::CustomerFirst => {

@@ -1,8 +1,6 @@
 //! A request whose agent lifts first: he is rung, and only then is the customer called. If he
 //! does not, the request goes back to its place and nothing counts.
 
-use std::time::Duration;
-
 use helpline_core::agent::{Event, Missed};
 use helpline_core::id::RequestId;
 use tokio::sync::broadcast;
@@ -11,12 +9,7 @@ use super::call::CallTask;
 use super::{Dispatch, Means};
 use crate::assist::lifts;
 use crate::desk::{AgentRow, Claimed, Placed, StoreError};
-use crate::voice::{Call, CallCommand};
-
-/// Between two tries to reach a store that is away, and how many there are: the lease is over
-/// then.
-const RETRY: Duration = Duration::from_secs(1);
-const RETRIES: u32 = 60;
+use crate::voice::Call;
 
 /// A claimed request and the agent who is kept for it.
 pub(super) struct AgentFirst {
@@ -48,7 +41,7 @@ impl AgentFirst {
             () = self.withdrawn(&mut withdrawals) => Err(Event::Gone),
         };
         if let Err(event) = lifted {
-            hang_up(call).await;
+            call.hang_up().await;
             return self.back(&agent, event).await;
         }
         self.means.assist.hold(&call);
@@ -62,10 +55,10 @@ impl AgentFirst {
                 let task = CallTask::new(&self.dispatch, &self.means, *live);
                 task.run(withdrawals, Some(call)).await;
             }
-            Ok(Placed::NoRoom | Placed::Gone) => hang_up(call).await,
+            Ok(Placed::NoRoom | Placed::Gone) => call.hang_up().await,
             Err(error) => {
                 tracing::warn!(%error, "a customer was not called though an agent waits");
-                hang_up(call).await;
+                call.hang_up().await;
                 self.back(&agent, Event::Gone).await;
             }
         }
@@ -104,20 +97,9 @@ impl AgentFirst {
 
     async fn tell(&self, agent: &AgentRow, event: Event) -> Result<(), StoreError> {
         let request = self.request.row.id.as_str();
-        let mut tries = 0;
-        loop {
-            match self.dispatch.desk.agent(&agent.name, request, event).await {
-                Err(error) if error.is_temporary() && tries < RETRIES => {
-                    tries += 1;
-                    tokio::time::sleep(RETRY).await;
-                }
-                done => return done,
-            }
-        }
+        self.means
+            .assist
+            .note_agent(&agent.name, request, event)
+            .await
     }
-}
-
-async fn hang_up(call: Call) {
-    // One that is over has nobody who listens.
-    let _ = call.commands.send(CallCommand::HangUp).await;
 }

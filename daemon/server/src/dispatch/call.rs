@@ -98,8 +98,7 @@ impl CallTask {
         }) = self.place().await
         else {
             if let Some(agent) = lifted {
-                // One that is over has nobody who listens.
-                let _ = agent.commands.send(CallCommand::HangUp).await;
+                agent.hang_up().await;
             }
             self.finish(Write::NotPlaced).await;
             return;
@@ -188,11 +187,11 @@ impl CallTask {
             Some(CallEvent::Ringing) => self.unwritten.push_back(progress(LiveProgress::Ringing)),
             Some(CallEvent::Answered) => {
                 self.unwritten.push_back(progress(LiveProgress::Answered));
-                if self.service.is_none() && self.mode() != Mode::Ivr {
+                if self.service.is_none() && self.has_agents() {
                     self.serve(asking, None);
                 }
             }
-            Some(CallEvent::Join(op, _)) if self.mode() != Mode::Ivr => match &self.service {
+            Some(CallEvent::Join(op, _)) if self.has_agents() => match &self.service {
                 Some(service) => service.join(op),
                 None => self.tell(commands, CallCommand::LeftQueue(op, Why::NoAgents)),
             },
@@ -249,9 +248,9 @@ impl CallTask {
         }
     }
 
-    fn mode(&self) -> Mode {
+    fn has_agents(&self) -> bool {
         let queue = self.desk.queue(&self.live.queue);
-        queue.map_or(Mode::Ivr, |queue| queue.agents.mode)
+        queue.is_some_and(|queue| queue.agents.are_people())
     }
 
     /// Looks for an agent, or goes on with the one who has lifted.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::desk::{AgentOrdered, Desk};
-use crate::voice::{Call, CallCommand, CallEvent};
+use crate::voice::{Call, CallCommand};
 
 /// Words of a tone's rhythm are this far apart.
 const BETWEEN: Duration = Duration::from_millis(200);
@@ -70,11 +70,6 @@ pub(super) async fn serve(
         // Tones that break off were heard as far as they could be.
         let _ = tokio::time::timeout(LIMIT, is_said).await;
     }
-    // A call that is over has nobody who listens.
-    let _ = call.commands.send(CallCommand::HangUp).await;
-    while let Some(event) = call.events.recv().await {
-        if let CallEvent::Ended(_) = event {
-            return;
-        }
-    }
+    call.hang_up().await;
+    call.ends(LIMIT).await;
 }

@@ -63,9 +63,8 @@ pub struct HttpIntake {
 
 /// An agent as requests may name one.
 fn known(agent: &crate::config::Agent, queues: &[crate::config::Queue]) -> Agent {
-    let serves = |queue: &&crate::config::Queue| {
-        queue.agents.mode != crate::config::Mode::Ivr && agent.serves(&queue.name)
-    };
+    let serves =
+        |queue: &&crate::config::Queue| queue.agents.are_people() && agent.serves(&queue.name);
     Agent {
         name: agent.name.clone(),
         queues: queues

@@ -69,14 +69,12 @@ pub(crate) async fn ahead(
     place_at: Wall,
     call_id: &str,
 ) -> Result<u32, Error> {
-    let n = tx
-        .int(
-            "select count(*) from inbound where queue = $1 and live = 1 and stands = 'waiting'
+    tx.count(
+        "select count(*) from inbound where queue = $1 and live = 1 and stands = 'waiting'
                and (place_at < $2 or (place_at = $2 and call_id < $3))",
-            args![queue, place_at, call_id],
-        )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+        args![queue, place_at, call_id],
+    )
+    .await
 }
 
 /// The places of the first callers in a line.
@@ -93,11 +91,9 @@ pub(crate) async fn places(tx: &mut Conn, queue: &str, count: u32) -> Result<Vec
 
 /// How many wait in a line.
 pub(crate) async fn waiting(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
-    let n = tx
-        .int(
-            "select count(*) from inbound where queue = $1 and live = 1 and stands = 'waiting'",
-            args![queue],
-        )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+    tx.count(
+        "select count(*) from inbound where queue = $1 and live = 1 and stands = 'waiting'",
+        args![queue],
+    )
+    .await
 }

@@ -225,38 +225,32 @@ async fn on_another_call(tx: &mut Conn, number: &PhoneNumber) -> Result<bool, Er
 
 /// Calls of a queue that are up or about to be.
 pub(crate) async fn up(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
-    let n = tx
-        .int(
+    tx.count(
             "select (select count(*) from attempt where queue = $1 and live = 1)
                + (select count(*) from request where queue = $1 and open = 1 and state = 'leased')
                + (select count(*) from inbound where queue = $1 and live = 1 and stands = 'served')",
             args![queue],
         )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+        .await
 }
 
 /// Of these, those who have no agent yet.
 pub(crate) async fn unjoined(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
-    let n = tx
-        .int(
-            "select (select count(*) from attempt where queue = $1 and live = 1
+    tx.count(
+        "select (select count(*) from attempt where queue = $1 and live = 1
                  and state <> 'connected')
                + (select count(*) from request where queue = $1 and open = 1 and state = 'leased')",
-            args![queue],
-        )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+        args![queue],
+    )
+    .await
 }
 
 /// Calls of any kind on a node.
 pub(crate) async fn up_on(tx: &mut Conn, node: &NodeId) -> Result<u32, Error> {
-    let n = tx
-        .int(
-            "select (select count(*) from attempt where node = $1 and live = 1)
+    tx.count(
+        "select (select count(*) from attempt where node = $1 and live = 1)
                + (select count(*) from inbound where node = $1 and live = 1)",
-            args![node.as_str()],
-        )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+        args![node.as_str()],
+    )
+    .await
 }

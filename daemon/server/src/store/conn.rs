@@ -135,6 +135,11 @@ impl Conn {
         }
     }
 
+    /// How many; a statement that counts.
+    pub(super) async fn count(&mut self, sql: &'static str, args: Vec<Val>) -> Result<u32, Error> {
+        Ok(u32::try_from(self.int(sql, args).await?).unwrap_or(0))
+    }
+
     /// Statements without values, several in one text (transactions, migrations).
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), Error> {
         match self {

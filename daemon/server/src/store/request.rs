@@ -244,40 +244,34 @@ pub(crate) async fn in_line(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
 
 /// Requests before a caller's place that could be called now.
 pub(crate) async fn before(tx: &mut Conn, queue: &str, place_at: Wall) -> Result<u32, Error> {
-    let n = tx
-        .int(
-            "select count(*) from request where queue = $1 and state = 'waiting'
+    tx.count(
+        "select count(*) from request where queue = $1 and state = 'waiting'
                and not_before <= {now} and (rank < 1 or (rank = 1 and place_at < $2))",
-            args![queue, place_at],
-        )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+        args![queue, place_at],
+    )
+    .await
 }
 
 /// Requests that stand in line or wait for a time, calls in progress aside, and those of which
 /// nobody has shown yet that they are meant.
 pub(crate) async fn standing(tx: &mut Conn, queue: &str) -> Result<u32, Error> {
-    let n = tx
-        .int(
-            "select count(*) from request where queue = $1 and open = 1
+    tx.count(
+        "select count(*) from request where queue = $1 and open = 1
                and state in ('waiting', 'scheduled', 'backoff', 'held', 'leased')
                and coalesce(held_reason, '') not in ('unverified', 'doubtful')",
-            args![queue],
-        )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+        args![queue],
+    )
+    .await
 }
 
 /// Bookings that fall due before `until` and have not been called.
 pub(crate) async fn bookings_until(tx: &mut Conn, queue: &str, until: Wall) -> Result<u32, Error> {
-    let n = tx
-        .int(
-            "select count(*) from request where queue = $1 and open = 1
+    tx.count(
+        "select count(*) from request where queue = $1 and open = 1
                and state = 'scheduled' and not_before <= $2",
-            args![queue, until],
-        )
-        .await?;
-    Ok(u32::try_from(n).unwrap_or(0))
+        args![queue, until],
+    )
+    .await
 }
 
 /// Rows whose timer came, in the order of the line.

@@ -101,6 +101,25 @@ pub struct Call {
     pub commands: mpsc::Sender<CallCommand>,
 }
 
+impl Call {
+    /// Asks for its end; one that is over has nobody who listens.
+    pub(crate) async fn hang_up(&self) {
+        let _ = self.commands.send(CallCommand::HangUp).await;
+    }
+
+    /// Waits for its end; false if that takes longer than `limit`.
+    pub(crate) async fn ends(&mut self, limit: Duration) -> bool {
+        let ended = async {
+            while let Some(event) = self.events.recv().await {
+                if let CallEvent::Ended(_) = event {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(limit, ended).await.is_ok()
+    }
+}
+
 /// What happens on a call, in order.
 #[derive(Debug)]
 pub enum CallEvent {

@@ -255,9 +255,6 @@ impl Scene<'_> {
                             }
                         }
                         seen += 1;
-                        if who.attempts > 0 && self.may(agent, place) {
-                            break Some((place, who.attempts));
-                        }
                         if !self.may(agent, place) {
                             early.insert(place, Early::of(who.attempts));
                             continue;
@@ -265,7 +262,7 @@ impl Scene<'_> {
                         (place, who.attempts)
                     }
                 };
-                if self.leaving <= 0.0 || rng.unit() <= stays {
+                if attempts > 0 || self.leaving <= 0.0 || rng.unit() <= stays {
                     break Some((place, attempts));
                 }
             };

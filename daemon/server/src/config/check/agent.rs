@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Check;
-use crate::config::{Config, Mode};
+use crate::config::Config;
 
 /// A claimed request waits for its agent no longer than this.
 const RING_SECONDS: std::ops::RangeInclusive<u64> = 5..=25;
@@ -47,7 +47,7 @@ impl Check<'_> {
                 self.fault("queue.agents.ring", "ring", "must be 5s to 25s");
             }
             let alone = !config.agent.iter().any(|agent| agent.serves(&queue.name));
-            if agents.mode != Mode::Ivr && alone {
+            if agents.are_people() && alone {
                 let why = format!(
                     "nobody takes the calls of {:?}; add an [[agent]]",
                     queue.name
