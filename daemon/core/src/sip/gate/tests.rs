@@ -309,37 +309,3 @@ fn no_mutation_panics_and_no_answer_is_much_longer() {
         }
     }
 }
-
-#[test]
-fn a_stranger_gets_twenty_a_second_and_a_trunk_two_thousand() {
-    let mut buckets = Buckets::default();
-    let (stranger, trunk) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-    let pass = |b: &mut Buckets, at, ip, known| {
-        (0..10_000)
-            .filter(|_| b.admit(Time::from_millis(at), ip, known))
-            .count()
-    };
-    assert_eq!(pass(&mut buckets, 0, stranger, false), 40);
-    assert_eq!(pass(&mut buckets, 1_000, stranger, false), 20);
-    assert_eq!(pass(&mut buckets, 1_000, trunk, true), 4_000);
-    assert_eq!(pass(&mut buckets, 2_000, trunk, true), 2_000);
-    assert_eq!(
-        (0..99)
-            .filter(|_| buckets.may_answer(Time::ZERO, stranger))
-            .count(),
-        10
-    );
-}
-
-#[test]
-fn a_flood_of_addresses_keeps_the_table_small() {
-    let mut buckets = Buckets::default();
-    for n in 0..100_000u32 {
-        buckets.admit(Time::from_millis(1), IpAddr::from(n.to_be_bytes()), false);
-    }
-    assert!(buckets.each.of.len() <= ADDRESSES_MAX);
-    let (trunk, other) = ("192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap());
-    assert!(buckets.admit(Time::from_millis(1), trunk, true));
-    // Once it is quiet there is room again.
-    assert!(buckets.admit(Time::from_millis(9_000), other, false));
-}
