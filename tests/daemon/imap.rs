@@ -3,168 +3,17 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::database::until;
-use crate::support::certificates::make_certificates;
-use crate::support::phone::wait_bound;
-use crate::support::process::{Daemon, Program, free_port, http};
+use crate::support::dovecot::Dovecot;
+use crate::support::process::{Daemon, http};
 
 /// Longest wait for anything here.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A Dovecot with mailboxes for any user whose password is `secret`.
-struct Dovecot {
-    program: Program,
-    folder: tempfile::TempDir,
-    imap: u16,
-    imaps: u16,
-}
-
-impl Dovecot {
-    /// `without`: capabilities that it does not have.
-    fn start(without: &[&str]) -> Dovecot {
-        let folder = tempfile::tempdir().unwrap();
-        let at = folder.path().to_owned();
-        // Its processes run as other users than the test.
-        open_to_all(&at, 0o755);
-        make_certificates(&at);
-        let (imap, imaps) = (free_port(), free_port());
-        let all = "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE NAMESPACE UIDPLUS MOVE";
-        let has: Vec<&str> = all
-            .split(' ')
-            .filter(|word| !without.contains(word))
-            .collect();
-        let capability = match without {
-            [] => String::new(),
-            _ => format!("imap_capability = {}\n", has.join(" ")),
-        };
-        let (uid, gid) = reader();
-        fs::create_dir(at.join("mail")).unwrap();
-        open_to_all(&at.join("mail"), 0o777);
-        let text = format!(
-            "protocols = imap\nlisten = 127.0.0.1\nbase_dir = {at}/run\nstate_dir = {at}/state\n\
-             log_path = {at}/dovecot.log\nssl = yes\nssl_cert = <{at}/cert.pem\nssl_key = <{at}/key.pem\n\
-             disable_plaintext_auth = no\nmail_location = maildir:{at}/mail/%u\nfirst_valid_uid = 0\n\
-             first_valid_gid = 0\n{internal}{capability}\
-             passdb {{\n driver = static\n args = password=secret\n}}\n\
-             userdb {{\n driver = static\n args = uid={uid} gid={gid} home={at}/mail/%u\n}}\n\
-             service imap-login {{\n chroot =\n inet_listener imap {{\n  port = {imap}\n }}\n inet_listener imaps {{\n  port = {imaps}\n }}\n}}\n\
-             service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n",
-            at = at.display(),
-            internal = internal_users(),
-        );
-        let config = at.join("dovecot.conf");
-        fs::write(&config, text).unwrap();
-        let mut command = Command::new("dovecot");
-        command.arg("-F").arg("-c").arg(config);
-        let program = Program::start(command, &at.join("out"));
-        wait_bound(imap);
-        Dovecot {
-            program,
-            folder,
-            imap,
-            imaps,
-        }
-    }
-
-    /// To it and to every process that it started: each connection has one of its own.
-    fn signal(&self, signal: Signal) {
-        let parent = self.program.id().to_string();
-        let children = Command::new("pgrep")
-            .args(["-P", &parent])
-            .output()
-            .unwrap();
-        for child in String::from_utf8(children.stdout).unwrap().lines() {
-            let pid = nix::unistd::Pid::from_raw(child.parse().unwrap());
-            // One may have ended meanwhile.
-            let _ = nix::sys::signal::kill(pid, signal);
-        }
-        self.program.signal(signal);
-    }
-
-    fn maildir(&self, user: &str) -> PathBuf {
-        self.folder.path().join("mail").join(user)
-    }
-
-    /// Puts a message into the inbox of a user, as a delivery does.
-    fn deliver(&self, user: &str, name: &str, message: &str) {
-        let inbox = self.maildir(user);
-        for part in ["tmp", "new", "cur"] {
-            let part = inbox.join(part);
-            if fs::create_dir_all(&part).is_ok() {
-                // It may be Dovecot's own already.
-                let _ = fs::set_permissions(&part, fs::Permissions::from_mode(0o777));
-            }
-        }
-        let _ = fs::set_permissions(&inbox, fs::Permissions::from_mode(0o777));
-        let tmp = inbox.join("tmp").join(name);
-        fs::write(&tmp, message).unwrap();
-        open_to_all(&tmp, 0o666);
-        fs::rename(&tmp, inbox.join("new").join(name)).unwrap();
-    }
-
-    /// Messages in a folder; "" is the inbox.
-    fn count(&self, user: &str, folder: &str) -> usize {
-        let at = match folder {
-            "" => self.maildir(user),
-            _ => self.maildir(user).join(format!(".{folder}")),
-        };
-        let files = ["new", "cur"].map(|part| fs::read_dir(at.join(part)));
-        files.into_iter().flatten().map(Iterator::count).sum()
-    }
-
-    fn config(&self, name: &str, user: &str, tls: bool) -> String {
-        let at = self.folder.path();
-        fs::write(at.join("password"), "secret\n").unwrap();
-        let (port, way) = match tls {
-            true => (self.imaps, format!("ca_file = \"{}/ca.pem\"", at.display())),
-            false => (self.imap, "tls = \"none\"".to_owned()),
-        };
-        format!(
-            "[[mail.imap]]\nname = \"{name}\"\nhost = \"127.0.0.1\"\nport = {port}\n{way}\nuser = \"{user}\"\n\
-             password_file = \"{}/password\"\npoll = \"1s\"\n",
-            at.display()
-        )
-    }
-}
-
-/// What `id` says with this option.
-fn id(option: &str) -> String {
-    let out = Command::new("id").arg(option).output().unwrap();
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
-/// Who reads the mail: never root, which Dovecot refuses.
-fn reader() -> (String, String) {
-    match id("-u").as_str() {
-        "0" => ("65534".into(), "65534".into()),
-        _ => (id("-u"), id("-g")),
-    }
-}
-
-/// As another user than root Dovecot cannot become any other.
-fn internal_users() -> String {
-    match id("-u").as_str() {
-        "0" => String::new(),
-        _ => {
-            let (user, group) = (id("-un"), id("-gn"));
-            format!(
-                "default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n"
-            )
-        }
-    }
-}
-
-fn open_to_all(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
 
 fn asking(n: u32) -> String {
     format!(

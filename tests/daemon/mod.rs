@@ -15,6 +15,7 @@ mod imap;
 mod ivr;
 mod line;
 mod mail;
+mod mail_load;
 mod nodes;
 mod oauth;
 mod operator;

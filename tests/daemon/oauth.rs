@@ -1,5 +1,5 @@
-//! Mailboxes with tokens in place of a password: a token endpoint and an IMAP server made of
-//! lines, both on loopback.
+//! Mailboxes with tokens in place of a password: a real Dovecot, which asks the provider of this
+//! test whether a token is good.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
-use data_encoding::BASE64;
-
 use super::database::until;
+use crate::support::dovecot::Dovecot;
 use crate::support::process::{Daemon, http};
+use crate::support::smtp::asking;
 
 /// Longest wait for anything here.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -26,29 +26,46 @@ struct Provider {
     answer: (u16, String),
     /// Forms that came to the token endpoint.
     forms: Vec<BTreeMap<String, String>>,
-    /// Logins at the mail server that were right, and wrong.
+    /// Tokens that the mail server asked about and that were right, and wrong.
     logins: (usize, usize),
+}
+
+impl Provider {
+    fn give(&mut self, form: BTreeMap<String, String>) -> (u16, String) {
+        self.forms.push(form);
+        self.answer.clone()
+    }
+
+    /// Whether a token is good, and whose it is (RFC 7662).
+    fn vouch(&mut self, form: &BTreeMap<String, String>) -> String {
+        if form["token"] == self.taken {
+            self.logins.0 += 1;
+            return r#"{"active":true,"username":"help@help.test"}"#.to_owned();
+        }
+        self.logins.1 += 1;
+        r#"{"active":false}"#.to_owned()
+    }
 }
 
 type Shared = Arc<Mutex<Provider>>;
 
-fn listen(shared: &Shared, serve: fn(TcpStream, &Shared)) -> u16 {
+fn listen(shared: &Shared) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let shared = Arc::clone(&shared);
-            std::thread::spawn(move || serve(stream, &shared));
+            std::thread::spawn(move || endpoint(stream, &shared));
         }
     });
     port
 }
 
-/// One request at the token endpoint.
+/// One request at the token endpoint, or one of the mail server about a token.
 fn endpoint(stream: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(&stream);
-    let mut length = 0;
+    let (mut length, mut asks_about_token) = (0, false);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).unwrap_or(0) == 0 {
@@ -57,6 +74,7 @@ fn endpoint(stream: TcpStream, shared: &Shared) {
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
+        asks_about_token |= line.contains("/introspect");
         if line == "\r\n" {
             break;
         }
@@ -64,10 +82,9 @@ fn endpoint(stream: TcpStream, shared: &Shared) {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     let form = url::form_urlencoded::parse(&body).into_owned().collect();
-    let (status, answer) = {
-        let mut provider = shared.lock().unwrap();
-        provider.forms.push(form);
-        provider.answer.clone()
+    let (status, answer) = match asks_about_token {
+        true => (200, shared.lock().unwrap().vouch(&form)),
+        false => shared.lock().unwrap().give(form),
     };
     let head = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -76,72 +93,27 @@ fn endpoint(stream: TcpStream, shared: &Shared) {
     let _ = (&stream).write_all((head + &answer).as_bytes());
 }
 
-/// One connection to the mail server, whose inbox is empty.
-fn mail_server(stream: TcpStream, shared: &Shared) {
-    let mut lines = BufReader::new(&stream).lines();
-    let say = |text: &str| (&stream).write_all(text.as_bytes()).is_ok();
-    say("* OK hello\r\n");
-    while let Some(Ok(line)) = lines.next() {
-        let (tag, command) = line.split_once(' ').unwrap_or((line.as_str(), ""));
-        let said = match command {
-            "AUTHENTICATE XOAUTH2" => {
-                say("+ \r\n");
-                let Some(Ok(words)) = lines.next() else {
-                    return;
-                };
-                let words = String::from_utf8(BASE64.decode(words.as_bytes()).unwrap()).unwrap();
-                let mut provider = shared.lock().unwrap();
-                let right = format!(
-                    "user=help@help.test\x01auth=Bearer {}\x01\x01",
-                    provider.taken
-                );
-                if words == right {
-                    provider.logins.0 += 1;
-                    say(&format!("{tag} OK\r\n"))
-                } else {
-                    provider.logins.1 += 1;
-                    drop(provider);
-                    // The client has to answer the reason with nothing.
-                    say(&format!("+ {}\r\n", BASE64.encode(b"{\"status\":\"400\"}")));
-                    let Some(Ok(empty)) = lines.next() else {
-                        return;
-                    };
-                    assert_eq!(empty, "");
-                    say(&format!("{tag} NO token is not taken\r\n"))
-                }
-            }
-            "CAPABILITY" => say(&format!("* CAPABILITY IMAP4rev1 MOVE\r\n{tag} OK\r\n")),
-            _ if command.starts_with("SELECT") => {
-                say(&format!("* OK [UIDVALIDITY 7] x\r\n{tag} OK\r\n"))
-            }
-            _ if command.starts_with("UID SEARCH") => say(&format!("* SEARCH\r\n{tag} OK\r\n")),
-            _ => say(&format!("{tag} OK\r\n")),
-        };
-        if !said {
-            return;
-        }
-    }
-}
-
-fn provider(taken: &str, status: u16, answer: &str) -> (Shared, Daemon) {
+fn provider(taken: &str, status: u16, answer: &str) -> (Shared, Dovecot, Daemon) {
     let shared = Shared::default();
     {
         let mut provider = shared.lock().unwrap();
         provider.taken = taken.to_owned();
         provider.answer = (status, answer.to_owned());
     }
-    let (imap, token) = (listen(&shared, mail_server), listen(&shared, endpoint));
+    let token = listen(&shared);
+    let dovecot = Dovecot::start_with_tokens(token);
     let daemon = Daemon::new("");
     let at = daemon.dir.path().display().to_string();
     fs::write(format!("{at}/client"), "client-secret\n").unwrap();
     fs::write(format!("{at}/refresh"), "refresh-1\n").unwrap();
     daemon.configure(&format!(
-        "[[mail.imap]]\nname = \"help\"\nhost = \"127.0.0.1\"\nport = {imap}\ntls = \"none\"\n\
+        "[[mail.imap]]\nname = \"help\"\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
          user = \"help@help.test\"\npoll = \"1s\"\n\
          [mail.imap.oauth2]\ntoken_url = \"http://127.0.0.1:{token}/token\"\nclient_id = \"id-1\"\n\
-         client_secret_file = \"{at}/client\"\nscope = \"mail\"\nrefresh_token_file = \"{at}/refresh\"\n"
+         client_secret_file = \"{at}/client\"\nscope = \"mail\"\nrefresh_token_file = \"{at}/refresh\"\n",
+        dovecot.imap
     ));
-    (shared, daemon)
+    (shared, dovecot, daemon)
 }
 
 fn logins(shared: &Shared) -> (usize, usize) {
@@ -176,7 +148,9 @@ fn keeps_secrets(daemon: &Daemon) {
 #[test]
 fn tokens_are_kept_over_a_restart_and_renewed_when_they_are_not_taken() {
     let first = r#"{"access_token":"access-1","expires_in":3600,"refresh_token":"refresh-2"}"#;
-    let (shared, mut daemon) = provider("access-1", 200, first);
+    let (shared, dovecot, mut daemon) = provider("access-1", 200, first);
+    let message = asking("ada@cust.test", "+442079460000");
+    dovecot.deliver("help@help.test", "1", &message);
     daemon.start();
     until(PATIENCE, "it is logged in", || logins(&shared) == (1, 0));
     {
@@ -188,6 +162,9 @@ fn tokens_are_kept_over_a_restart_and_renewed_when_they_are_not_taken() {
     }
     let kept = "select access_token, refresh_token from mailbox_token";
     assert_eq!(daemon.rows(kept), [["access-1", "refresh-2"]]);
+    until(PATIENCE, "its mail is fetched and moved", || {
+        dovecot.count("help@help.test", "Processed") == 1
+    });
     keeps_secrets(&daemon);
     assert_eq!(daemon.stop(), 0, "{}", daemon.log());
 
@@ -214,7 +191,7 @@ fn tokens_are_kept_over_a_restart_and_renewed_when_they_are_not_taken() {
 
 #[test]
 fn without_consent_nothing_is_tried_until_a_new_token_is_given() {
-    let (shared, mut daemon) = provider("access-1", 400, r#"{"error":"invalid_grant"}"#);
+    let (shared, _dovecot, mut daemon) = provider("access-1", 400, r#"{"error":"invalid_grant"}"#);
     daemon.start();
     until(PATIENCE, "it is told", || {
         let ready = ready(&daemon);
@@ -239,7 +216,7 @@ fn without_consent_nothing_is_tried_until_a_new_token_is_given() {
 
 #[test]
 fn an_endpoint_that_is_out_of_order_is_asked_again() {
-    let (shared, mut daemon) = provider("access-1", 503, "<html>later</html>");
+    let (shared, _dovecot, mut daemon) = provider("access-1", 503, "<html>later</html>");
     daemon.start();
     until(PATIENCE, "it is told", || {
         ready(&daemon).contains("status 503")

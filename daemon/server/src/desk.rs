@@ -8,6 +8,7 @@ mod attempt;
 mod board;
 mod booking;
 mod budget;
+mod burst;
 mod callback;
 mod caller;
 mod correct;
@@ -71,6 +72,7 @@ pub use mailbox::Message;
 pub use staff::Ordered;
 pub use status::Cancelled;
 
+use burst::Burst;
 use correct::Doubts;
 use door::Door;
 use outlook::Estimator;
@@ -105,6 +107,8 @@ pub struct Desk {
     reports: Mutex<BTreeMap<&'static str, u64>>,
     /// Bytes that wait in the spool, and when that was seen.
     spooled: Mutex<Option<(Time, u64)>>,
+    /// Mail that comes in now.
+    burst: Burst,
     line_changed: Arc<Notify>,
     mail_waiting: Arc<Notify>,
     cancelled: broadcast::Sender<RequestId>,
@@ -169,6 +173,7 @@ impl Desk {
             replies_withheld: AtomicU64::new(0),
             reports: Mutex::default(),
             spooled: Mutex::default(),
+            burst: Burst::default(),
             line_changed: Arc::new(Notify::new()),
             mail_waiting: Arc::new(Notify::new()),
             cancelled: broadcast::channel(CANCELLED_MAX).0,
@@ -323,7 +328,7 @@ impl Desk {
     fn note_reply(&self, withheld: bool) {
         if withheld {
             self.replies_withheld.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("an automatic reply was withheld: its budget is used up");
+            tracing::debug!("an automatic reply was withheld: its budget is used up");
         }
     }
 

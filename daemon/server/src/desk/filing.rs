@@ -71,6 +71,7 @@ impl Desk {
             .store
             .write_lot(Lane::Behind, files, |tx, lot| Box::pin(put_all(tx, lot)));
         let mut put = put.await.into_iter();
+        let mut ended = Vec::new();
         let filed = prepared.into_iter().map(|file| {
             let file = file?;
             let stopped = || Err(StoreError::Unavailable("nothing was filed".into()));
@@ -79,10 +80,13 @@ impl Desk {
                 *locked(&self.reports).entry(word).or_default() += 1;
             }
             self.note_reply(put.withheld);
-            self.end_calls(put.hang_up);
+            ended.extend(put.hang_up);
             Ok(put.filed)
         });
-        filed.collect()
+        let filed = filed.collect();
+        // Once for all: each look at the line is a transaction.
+        self.end_calls(ended);
+        filed
     }
 
     async fn prepare(&self, read: ReadMail) -> Result<File, StoreError> {

@@ -48,6 +48,7 @@ impl Desk {
             rcpt: incoming.rcpt,
             raw: incoming.raw,
         };
+        let under_way = self.burst.begin(self.clock.time());
         let spooled = self
             .store
             .write(move |tx| {
@@ -55,6 +56,7 @@ impl Desk {
                 Box::pin(async move { mail::spool(tx, &new).await })
             })
             .await;
+        drop(under_way);
         match spooled {
             Ok(()) => {
                 self.mail_waiting.notify_one();
@@ -95,6 +97,12 @@ impl Desk {
             }
         };
         Ok(waiting + bytes as u64 <= SPOOL_BYTES_MAX)
+    }
+
+    /// Whether mail that lies there shall wait: a burst comes in, and taking it comes first.
+    #[must_use]
+    pub fn is_mail_pouring(&self) -> bool {
+        self.burst.holds(self.clock.time())
     }
 
     /// Takes the next messages for work, up to `limit`, with a lease of a minute.

@@ -32,6 +32,8 @@ const WORKERS: usize = 4;
 const TAKEN_MAX: u32 = 16;
 /// Without a word from the spool it is looked at this often: a lease may have run out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Between two looks whether a burst is over.
+const BURST_LOOK: Duration = Duration::from_millis(10);
 /// How often the bytes of old mail are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 /// Longest pause while the store does not answer.
@@ -100,6 +102,10 @@ impl Office {
         let waiting = self.desk.mail_waiting();
         let mut pause = Duration::from_secs(1);
         while !stop.is_cancelled() {
+            if self.desk.is_mail_pouring() {
+                tokio::time::sleep(BURST_LOOK).await;
+                continue;
+            }
             let rest = match self.desk.claim_mail(TAKEN_MAX).await {
                 Ok(taken) if taken.is_empty() => LOOK_EVERY,
                 Ok(taken) => {

@@ -1,6 +1,7 @@
 //! One connection of either database, plain SQL in, typed columns out.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use helpline_core::time::Wall;
 use sqlx::pool::PoolConnection;
@@ -60,15 +61,27 @@ impl Conn {
         matches!(self, Conn::Postgres(_))
     }
 
-    /// The words in braces: `{now}` reads the database's clock, `{lock}` skips rows
-    /// another node is claiming (SQLite has one writer and needs none).
-    fn text(&self, sql: &'static str) -> String {
+    /// The text for this database. The words in braces: `{now}` reads the database's clock,
+    /// `{lock}` skips rows another node is claiming (SQLite has one writer and needs none).
+    fn text(&self, sql: &'static str) -> Arc<str> {
+        type Key = (usize, usize, bool);
+        static TEXTS: LazyLock<Mutex<HashMap<Key, Arc<str>>>> = LazyLock::new(Mutex::default);
+        // Where it stands in the program names the statement.
+        let key = (sql.as_ptr().addr(), sql.len(), self.is_postgres());
+        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = texts.entry(key).or_insert_with(|| self.write(sql).into());
+        Arc::clone(text)
+    }
+
+    fn write(&self, sql: &'static str) -> String {
         let text = sql.replace("{now}", NOW);
-        match self {
-            Conn::Postgres(_) => text.replace("{lock}", "for update skip locked"),
-            // SQLite makes its plan anew at each run for the value of a bare `limit $1`.
-            Conn::Sqlite(_) => text.replace("{lock}", "").replace("limit $", "limit 0 + $"),
+        if self.is_postgres() {
+            return text.replace("{lock}", "for update skip locked");
         }
+        // `$1` is a name to SQLite, `?1` is a number.
+        (0..=9).fold(text.replace("{lock}", ""), |text, digit| {
+            text.replace(&format!("${digit}"), &format!("?{digit}"))
+        })
     }
 
     /// Runs a statement; rows affected.
@@ -94,8 +107,7 @@ impl Conn {
         sql: &'static str,
         args: Vec<Val>,
     ) -> Result<Vec<Row>, Error> {
-        let text = self.text(sql).into();
-        self.rows_of(text, args).await
+        self.rows_of(self.text(sql), args).await
     }
 
     /// Every row of a statement that was put together here.

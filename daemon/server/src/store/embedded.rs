@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Statement, ToSql};
 
@@ -104,18 +105,16 @@ fn open(file: &Path, more: OpenFlags) -> Result<Connection, Error> {
     conn.pragma_update(None, "foreign_keys", "on")?;
     // What a statement keeps while it runs is small; a file for it, and its cache, are not.
     conn.pragma_update(None, "temp_store", "memory")?;
+    // Else a plan is made anew at each run for the sake of one value that it looked at.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(PREPARED_MAX);
     Ok(conn)
 }
 
-/// `$3` is a name to SQLite, and names are counted as they come: the number is read off it. A
-/// `?` without a name is counted by its place.
 fn bind(statement: &mut Statement<'_>, args: &[Val]) -> Result<(), Error> {
     for at in 1..=statement.parameter_count() {
-        let name = statement.parameter_name(at);
-        let number = name.map_or(Some(at), |name| name.strip_prefix('$')?.parse().ok());
-        let arg = number.and_then(|number| args.get(number.checked_sub(1)?));
-        let arg = arg.ok_or_else(|| Error::Damaged(format!("no value for {at}, {name:?}")))?;
+        let arg = args.get(at - 1);
+        let arg = arg.ok_or_else(|| Error::Damaged(format!("no value for ${at}")))?;
         statement.raw_bind_parameter(at, arg)?;
     }
     Ok(())

@@ -52,8 +52,7 @@ impl Many {
         Arc::clone(text)
     }
 
-    /// SQLite keeps `?` as it is: it looks for the name of every value that has one, among all
-    /// of them.
+    /// To SQLite a `?` is numbered by its place.
     fn write(&self, rows: usize, numbers: &[i64], numbered: bool) -> String {
         let each = vec![self.each; rows].join(self.between);
         let mut text = format!("{} {each} {}", self.head, self.tail);

@@ -9,6 +9,8 @@ const GERMAN: [&str; 32] = [
     "eine", "zu", "auf", "für", "rufen", "hallo", "mein", "meine", "kann", "habe", "uhr", "morgen",
     "heute", "wir", "guten", "tag", "unter", "nach", "an", "rückruf",
 ];
+/// The longest of them, in bytes.
+const WORD_BYTES_MAX: usize = 8;
 /// Words looked at.
 const WORDS_MAX: usize = 400;
 
@@ -27,6 +29,7 @@ pub(super) fn guess(text: &str) -> Option<&'static str> {
         .split(|c: char| !c.is_alphabetic())
         .filter(|w| !w.is_empty())
         .take(WORDS_MAX)
+        .filter(|word| word.len() <= WORD_BYTES_MAX)
     {
         let word = word.to_lowercase();
         english += usize::from(ENGLISH.contains(&word.as_str()));
@@ -42,6 +45,12 @@ pub(super) fn guess(text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_word_is_longer_than_the_longest() {
+        let longest = ENGLISH.iter().chain(&GERMAN).map(|word| word.len()).max();
+        assert_eq!(longest, Some(WORD_BYTES_MAX));
+    }
 
     #[test]
     fn two_languages_are_told_apart() {

@@ -16,6 +16,20 @@ pub(super) struct Parts {
     pub signature: String,
 }
 
+/// A line, looked at from several sides.
+struct Line<'a> {
+    text: &'a str,
+    /// Without blanks at its ends, in lower case.
+    lower: String,
+}
+
+impl Line<'_> {
+    fn of(text: &str) -> Line<'_> {
+        let lower = text.trim().to_lowercase();
+        Line { text, lower }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Reply,
@@ -98,13 +112,13 @@ const CLOSING_CHARS_MAX: usize = 60;
 
 /// Parts `text` (LF line ends).
 pub(super) fn split(text: &str, is_forward: bool) -> Parts {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<Line> = text.lines().map(Line::of).collect();
     let mut kinds = vec![Kind::Reply; lines.len()];
     mark_quotes(&lines, &mut kinds, is_forward);
     mark_signature(&lines, &mut kinds);
     let gather = |kind: Kind| {
         let of_kind = lines.iter().zip(&kinds).filter(|(_, k)| **k == kind);
-        without_blank_ends(&of_kind.map(|(line, _)| *line).collect::<Vec<_>>())
+        without_blank_ends(&of_kind.map(|(line, _)| line.text).collect::<Vec<_>>())
     };
     let parts = Parts {
         reply: gather(Kind::Reply),
@@ -132,7 +146,7 @@ fn without_blank_ends(lines: &[&str]) -> String {
     kept.iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
-fn mark_quotes(lines: &[&str], kinds: &mut [Kind], is_forward: bool) {
+fn mark_quotes(lines: &[Line<'_>], kinds: &mut [Kind], is_forward: bool) {
     let mut at = 0;
     while at < lines.len() {
         if starts_below(lines, at, is_forward) {
@@ -168,44 +182,50 @@ fn fill(kinds: &mut [Kind], from: usize, to: usize, kind: Kind) {
     }
 }
 
-fn line<'a>(lines: &[&'a str], at: usize) -> &'a str {
-    lines.get(at).copied().unwrap_or_default()
+fn line<'a>(lines: &[Line<'a>], at: usize) -> &'a str {
+    lines.get(at).map_or("", |line| line.text)
 }
 
-fn blank(lines: &[&str], at: usize) -> bool {
+fn blank(lines: &[Line<'_>], at: usize) -> bool {
     line(lines, at).trim().is_empty()
 }
 
-fn is_marked(lines: &[&str], at: usize) -> bool {
+fn is_marked(lines: &[Line<'_>], at: usize) -> bool {
     line(lines, at).trim_start().starts_with('>')
 }
 
-fn lower(lines: &[&str], at: usize) -> String {
-    line(lines, at).trim().to_lowercase()
+fn lower<'a>(lines: &'a [Line<'_>], at: usize) -> &'a str {
+    lines.get(at).map_or("", |line| line.lower.as_str())
 }
 
 /// Whether everything from this line on is quoted: our separator, or a header block.
-fn starts_below(lines: &[&str], at: usize, is_forward: bool) -> bool {
+fn starts_below(lines: &[Line<'_>], at: usize, is_forward: bool) -> bool {
     let text = lower(lines, at);
-    if SEPARATOR.iter().any(|words| text.contains(words)) && text.starts_with("##") {
+    if text.starts_with("##") && SEPARATOR.iter().any(|words| text.contains(words)) {
         return true;
     }
-    let forwarded = is_forward
-        || (at.saturating_sub(3)..at).any(|i| FORWARD.iter().any(|w| lower(lines, i).contains(w)));
-    if forwarded {
-        return false;
-    }
-    let announces = ORIGINAL.iter().any(|w| text.contains(w)) && text.starts_with("--")
+    let announces = text.starts_with("--") && ORIGINAL.iter().any(|w| text.contains(w))
         || text.len() >= 20 && text.bytes().all(|b| b == b'_');
-    if announces {
+    let below = if announces {
         let next = (at + 1..lines.len()).find(|i| !blank(lines, *i));
-        return next.is_some_and(|i| is_header_block(lines, i));
-    }
-    is_header_block(lines, at)
+        next.is_some_and(|i| is_header_block(lines, i))
+    } else {
+        is_header_block(lines, at)
+    };
+    below && !is_forward && !follows_forward(lines, at)
 }
 
-fn is_header_block(lines: &[&str], at: usize) -> bool {
+/// Whether a line just above says that what comes is passed on.
+fn follows_forward(lines: &[Line<'_>], at: usize) -> bool {
+    let mut above = at.saturating_sub(3)..at;
+    above.any(|i| FORWARD.iter().any(|words| lower(lines, i).contains(words)))
+}
+
+fn is_header_block(lines: &[Line<'_>], at: usize) -> bool {
     let bare = |i| lower(lines, i).replace('*', "");
+    if !lower(lines, at).contains(':') {
+        return false;
+    }
     let first = bare(at);
     FROM_LABELS.iter().any(|label| first.starts_with(label))
         && (at + 1..=at + 4)
@@ -215,7 +235,7 @@ fn is_header_block(lines: &[&str], at: usize) -> bool {
 }
 
 /// How many lines (up to 3) an attribution takes that begins here.
-fn attribution(lines: &[&str], at: usize) -> Option<usize> {
+fn attribution(lines: &[Line<'_>], at: usize) -> Option<usize> {
     static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
             r"^(?:On .+ wrote|Am .+ schrieb.*|Le .+ a écrit|El .+ escribió|Il .+ ha scritto|Op .+ schreef.*",
@@ -235,6 +255,9 @@ fn attribution(lines: &[&str], at: usize) -> Option<usize> {
         }
         joined.push_str(if joined.is_empty() { "" } else { " " });
         joined.push_str(next);
+        if !joined.ends_with([':', '：']) {
+            continue;
+        }
         if joined.chars().count() > 400 {
             return None;
         }
@@ -247,7 +270,7 @@ fn attribution(lines: &[&str], at: usize) -> Option<usize> {
     None
 }
 
-fn mark_signature(lines: &[&str], kinds: &mut [Kind]) {
+fn mark_signature(lines: &[Line<'_>], kinds: &mut [Kind]) {
     let reply: Vec<usize> = (0..lines.len())
         .filter(|i| kinds.get(*i) == Some(&Kind::Reply))
         .collect();
@@ -261,12 +284,11 @@ fn mark_signature(lines: &[&str], kinds: &mut [Kind]) {
     }
 }
 
-fn is_signature_start(lines: &[&str], reply: &[usize], order: usize, at: usize) -> bool {
-    let text = line(lines, at).trim_end_matches('\r');
-    if text == "-- " || text == "--" {
+fn is_signature_start(lines: &[Line<'_>], reply: &[usize], order: usize, at: usize) -> bool {
+    if matches!(line(lines, at).trim_end_matches('\r'), "-- " | "--") {
         return true;
     }
-    let text = text.trim().to_lowercase();
+    let text = lower(lines, at);
     if SENT_FROM.iter().any(|words| text.starts_with(words)) {
         return text.chars().count() <= CLOSING_CHARS_MAX;
     }

@@ -1,6 +1,7 @@
 //! `helpline bench mail`: messages taken a second, each durable before its 250, against
 //! Postfix's own test sink, which keeps nothing, in the same run.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,6 @@ use super::process::{Process, Usage};
 use super::quantile;
 use crate::cli::demo;
 
-/// Debian's package postfix puts its test programs here.
-const FOLDER: &str = "/usr/sbin";
 /// The sink takes its port within this time.
 const SINK_LIMIT: Duration = Duration::from_secs(5);
 
@@ -19,7 +18,7 @@ const SINK_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// Needs Debian's package postfix (smtp-source, smtp-sink); nothing of it is started but the
 /// two programs. Sink and daemon take turns; the medians are compared. The daemon takes mail
-/// first and reads it behind: its CPU time is counted until all is read.
+/// first and reads it behind: its CPU time is counted to the last 250, and until all is filed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Mail {
     /// Messages of a round.
@@ -34,6 +33,10 @@ pub(super) struct Mail {
     /// Rounds of each.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
+    /// Where the package postfix lies: `/`, or the folder in which it was unpacked (`dpkg -x`)
+    /// without being installed.
+    #[arg(long, default_value = "/")]
+    postfix: PathBuf,
 }
 
 /// What a round gave.
@@ -42,6 +45,9 @@ struct Round {
     per_second: f64,
     /// Read and filed, from the first message sent to the last one filed.
     filed_per_second: f64,
+    /// To the last 250.
+    taking_micros: f64,
+    /// Until the last is filed.
     cpu_micros: f64,
 }
 
@@ -57,27 +63,29 @@ impl Mail {
             values.sort_by(f64::total_cmp);
             quantile(&values, 0.5)
         };
-        let rate = |rounds: &[Round]| median(rounds, |round| round.per_second);
-        let filed = |rounds: &[Round]| median(rounds, |round| round.filed_per_second);
-        let cpu = |rounds: &[Round]| median(rounds, |round| round.cpu_micros);
+        let both = |value: fn(&Round) -> f64| (median(&ours, value), median(&sink, value));
+        let (rate, sink_rate) = both(|round| round.per_second);
+        let (taking, sink_taking) = both(|round| round.taking_micros);
+        let (cpu, sink_cpu) = both(|round| round.cpu_micros);
+        let filed = median(&ours, |round| round.filed_per_second);
         println!(
-            "helpline takes {:.0} messages a second and files {:.0}, {:.0} us of CPU each; smtp-sink {:.0} and {:.0} us",
-            rate(&ours),
-            filed(&ours),
-            cpu(&ours),
-            rate(&sink),
-            cpu(&sink)
+            "helpline takes {rate:.0} messages a second ({:.2} of smtp-sink, which keeps nothing) for {taking:.0} us of CPU \
+             ({:.1} times its), and files {filed:.0} for {cpu:.0} us in all",
+            rate / sink_rate,
+            taking / sink_taking,
         );
         println!(
             "{}",
             serde_json::json!({
-                "messages_per_second": rate(&ours),
-                "filed_per_second": filed(&ours),
-                "cpu_micros_per_message": cpu(&ours),
-                "sink_messages_per_second": rate(&sink),
-                "sink_cpu_micros_per_message": cpu(&sink),
-                "rate_ratio": rate(&ours) / rate(&sink),
-                "cpu_ratio": cpu(&ours) / cpu(&sink),
+                "messages_per_second": rate,
+                "filed_per_second": filed,
+                "taking_cpu_micros_per_message": taking,
+                "cpu_micros_per_message": cpu,
+                "sink_messages_per_second": sink_rate,
+                "sink_cpu_micros_per_message": sink_cpu,
+                "rate_ratio": rate / sink_rate,
+                "taking_cpu_ratio": taking / sink_taking,
+                "cpu_ratio": cpu / sink_cpu,
                 "connections": self.connections,
                 "bytes": self.bytes,
             })
@@ -85,9 +93,15 @@ impl Mail {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.postfix.join("usr/sbin").join(name));
+        command.env("LD_LIBRARY_PATH", self.postfix.join("usr/lib/postfix"));
+        command
+    }
+
     async fn sink(&self) -> anyhow::Result<Round> {
         let to = demo::free_tcp()?;
-        let mut command = Command::new(format!("{FOLDER}/smtp-sink"));
+        let mut command = self.program("smtp-sink");
         // Postfix's programs want to be another user when they are started by root.
         command
             .args(["-u", "nobody"])
@@ -124,7 +138,7 @@ impl Mail {
         pid: u32,
         filed: impl AsyncFnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<Round> {
-        let mut command = Command::new(format!("{FOLDER}/smtp-source"));
+        let mut command = self.program("smtp-source");
         command
             .arg("-d")
             .args(["-s", &self.connections.to_string()])
@@ -136,15 +150,16 @@ impl Mail {
         let mut source = quiet(command)?;
         let ended = tokio::task::spawn_blocking(move || source.wait()).await??;
         ensure!(ended.success(), "smtp-source: {ended}");
-        let took = begun.elapsed();
+        let (took, taking) = (begun.elapsed(), Usage::of(pid)?.cpu);
         filed().await?;
-        let all = begun.elapsed();
-        let cpu = Usage::of(pid)?.cpu.saturating_sub(before);
+        let (all, cpu) = (begun.elapsed(), Usage::of(pid)?.cpu);
         let messages = f64::from(self.messages);
+        let micros = |cpu: Duration| cpu.saturating_sub(before).as_secs_f64() * 1e6 / messages;
         Ok(Round {
             per_second: messages / took.as_secs_f64(),
             filed_per_second: messages / all.as_secs_f64(),
-            cpu_micros: cpu.as_secs_f64() * 1e6 / messages,
+            taking_micros: micros(taking),
+            cpu_micros: micros(cpu),
         })
     }
 }

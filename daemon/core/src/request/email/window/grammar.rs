@@ -1,5 +1,6 @@
 //! What a run of tokens says about time, before anybody asks what day it is.
 
+mod begin;
 mod clock;
 
 use jiff::civil::Weekday;
@@ -81,6 +82,13 @@ pub(super) struct Expression {
 
 /// Reads the expression that begins at `start`.
 pub(super) fn read(tokens: &[Token], start: usize) -> Option<Expression> {
+    // Most words begin none, and there is much to try at each.
+    let begins = tokens
+        .get(start)
+        .is_some_and(|token| begin::may_begin(&token.kind));
+    if !begins && !cfg!(debug_assertions) {
+        return None;
+    }
     let mut reader = Reader {
         tokens,
         at: start,
@@ -88,6 +96,7 @@ pub(super) fn read(tokens: &[Token], start: usize) -> Option<Expression> {
         german: false,
     };
     let said = reader.said()?;
+    debug_assert!(begins, "{:?} begins an expression", tokens.get(start));
     Some(Expression {
         said,
         end: reader.at,

@@ -83,7 +83,24 @@ pub(super) fn tokens(sentence: &str) -> Vec<Token> {
     tokens
 }
 
-/// The next token at or behind `at`, if it is an ASCII word or sign: most are, and the pattern is
+/// Whether so many digits before this byte are a figure and nothing else: no time, date or
+/// ordinal begins with them.
+fn is_bare(digits: usize, next: Option<&u8>) -> bool {
+    let Some(next) = next.map(u8::to_ascii_lowercase) else {
+        return true;
+    };
+    match digits {
+        _ if !next.is_ascii() => false,
+        1 | 2 => !matches!(
+            next,
+            b'.' | b':' | b'/' | b'a' | b'p' | b'h' | b's' | b'n' | b'r' | b't' | 9..=13 | b' '
+        ),
+        4 => next != b'-',
+        _ => true,
+    }
+}
+
+/// The next token at or behind `at`, if it is an ASCII word, figure or sign: most are, and the pattern is
 /// slow to say so.
 fn plain(sentence: &str, at: usize) -> Option<Token> {
     let rest = sentence.as_bytes().get(at..)?;
@@ -101,6 +118,14 @@ fn plain(sentence: &str, at: usize) -> Option<Token> {
             }
             let word = sentence.get(start..start + length)?;
             (Kind::Word(word.to_ascii_lowercase()), length)
+        }
+        b'0'..=b'9' => {
+            let length = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+            if !is_bare(length, rest.get(length)) {
+                return None;
+            }
+            let digits = sentence.get(start..start + length)?;
+            (Kind::Number(digits.to_owned()), length)
         }
         sign if sign.is_ascii_punctuation() => (Kind::Other, 1),
         _ => return None,
@@ -337,6 +362,9 @@ mod tests {
             "über Übermorgen naïve caf\u{e9}s re\u{301}sum\u{e9} é1é 1é",
             "at 3\u{a0}pm \u{2003}and 24/7, 3rd/4th 12-13 Uhr ٣٤ x",
             "\u{0}\u{7f}{}[]~`@#$%^&*=+\\|;:\"<>?",
+            "1x 12X 3) 030-123 4567 2026-11-24 2026-1 1234- 12345-67 7\u{660} 123\u{661} 12",
+            "3P.M. 4 AM 5Am 6H 7TH 8:15 9.30 1/2 1/2/26 123/4 99:1 1: 2. 3.4 3.4. 0 00 000",
+            "12- 1234-12-12x 1234-12-123 12,5 1_2 x1 1x2 3n 4r 5s 6t 7a 8p\t9",
             "",
         ] {
             let (mut at, mut slowly) = (0, Vec::new());
