@@ -46,3 +46,37 @@ fn is_first(word: &str) -> bool {
         | "viertel"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::lex;
+    use super::super::read;
+
+    /// Everything that the grammar takes stands there in quotes.
+    const GRAMMAR: [&str; 3] = [
+        include_str!("../grammar.rs"),
+        include_str!("clock.rs"),
+        include_str!("../lex.rs"),
+    ];
+    /// With what such a beginning can go on.
+    const REST: [&str; 9] = [
+        "3", "15:30", "24.11.", ",", "to", "hours", "friday", "november", "morning",
+    ];
+
+    #[test]
+    fn no_beginning_is_missing() {
+        let mut expressions = 0;
+        let quoted = GRAMMAR
+            .iter()
+            .flat_map(|text| text.split('"').skip(1).step_by(2));
+        for begin in quoted {
+            for at in 0..REST.len().pow(3) {
+                let rest = [at / 81, at / 9 % 9, at % 9].map(|at| REST[at]).join(" ");
+                // It breaks off at a beginning that is missing.
+                let tokens = lex::tokens(&format!("{begin} {rest}"));
+                expressions += usize::from(read(&tokens, 0).is_some());
+            }
+        }
+        assert!(expressions > 10_000, "only {expressions}");
+    }
+}
