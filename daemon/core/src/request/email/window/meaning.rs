@@ -61,7 +61,12 @@ pub(super) fn range(expression: &Expression, frame: &Frame<'_>) -> Option<Range>
         .or(range.end)
         .is_none_or(|t| t.as_second() <= ahead);
     let is_ahead = range.end.is_none_or(|t| t > frame.written);
-    (is_near && is_ahead).then_some(range)
+    // `after 24:00`: nothing of that day is left.
+    let ends_before = range
+        .start
+        .zip(range.end)
+        .is_some_and(|(start, end)| end < start);
+    (is_near && is_ahead && !ends_before).then_some(range)
 }
 
 /// A stretch of a day, in minutes of its clock.
