@@ -3,6 +3,7 @@
 //! `250` for a message is said only after the shell answered [`Input::Stored`].
 
 mod auth;
+mod burst;
 mod chunk;
 mod data;
 mod line;
@@ -19,6 +20,7 @@ use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, Rc
 
 use self::auth::Asked;
 pub use self::auth::{Checked, Login};
+pub use self::burst::Burst;
 use self::chunk::Chunks;
 use self::data::DataReader;
 use self::line::{is_bdat, is_clean, is_null_path};

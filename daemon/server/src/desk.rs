@@ -8,7 +8,6 @@ mod attempt;
 mod board;
 mod booking;
 mod budget;
-mod burst;
 mod callback;
 mod caller;
 mod correct;
@@ -48,6 +47,7 @@ use helpline_core::queue::ewt::Promise;
 use helpline_core::request::HelpRequest;
 use helpline_core::request::email::{Authentication, Dsn, FollowUp, Keys, Undelivered};
 use helpline_core::rng::Rng;
+use helpline_core::smtp::Burst;
 use helpline_core::time::{Time, Wall};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
@@ -72,7 +72,6 @@ pub use mailbox::Message;
 pub use staff::Ordered;
 pub use status::Cancelled;
 
-use burst::Burst;
 use correct::Doubts;
 use door::Door;
 use outlook::Estimator;
@@ -108,7 +107,7 @@ pub struct Desk {
     /// Bytes that wait in the spool, and when that was seen.
     spooled: Mutex<Option<(Time, u64)>>,
     /// Mail that comes in now.
-    burst: Burst,
+    burst: Mutex<Burst>,
     line_changed: Arc<Notify>,
     mail_waiting: Arc<Notify>,
     cancelled: broadcast::Sender<RequestId>,
@@ -173,7 +172,7 @@ impl Desk {
             replies_withheld: AtomicU64::new(0),
             reports: Mutex::default(),
             spooled: Mutex::default(),
-            burst: Burst::default(),
+            burst: Mutex::default(),
             line_changed: Arc::new(Notify::new()),
             mail_waiting: Arc::new(Notify::new()),
             cancelled: broadcast::channel(CANCELLED_MAX).0,
@@ -328,7 +327,6 @@ impl Desk {
     fn note_reply(&self, withheld: bool) {
         if withheld {
             self.replies_withheld.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!("an automatic reply was withheld: its budget is used up");
         }
     }
 

@@ -1,8 +1,11 @@
 //! Mail that comes in: spooled before the sender hears 250, and worked on under a lease.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use helpline_core::id::MailInId;
+use helpline_core::smtp::Burst;
+use helpline_core::time::Time;
 
 use super::{Desk, Incoming, Sender, SpooledMail, StoreError, locked};
 use crate::store::{MailClaim, NewMail, SPOOL_BYTES_MAX, mail};
@@ -27,6 +30,22 @@ pub enum SpoolError {
     Full,
 }
 
+/// A message on its way to the disk. Whoever waits for it may go away.
+struct UnderWay<'a>(&'a Mutex<Burst>);
+
+impl<'a> UnderWay<'a> {
+    fn new(burst: &'a Mutex<Burst>, now: Time) -> UnderWay<'a> {
+        locked(burst).begin(now);
+        UnderWay(burst)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        locked(self.0).end();
+    }
+}
+
 impl Desk {
     /// Spools a message; once this returns `Ok` it survives a power cut. The peer is told by what
     /// it calls itself, and by the user that logged in.
@@ -48,7 +67,7 @@ impl Desk {
             rcpt: incoming.rcpt,
             raw: incoming.raw,
         };
-        let under_way = self.burst.begin(self.clock.time());
+        let under_way = UnderWay::new(&self.burst, self.clock.time());
         let spooled = self
             .store
             .write(move |tx| {
@@ -102,7 +121,7 @@ impl Desk {
     /// Whether mail that lies there shall wait: a burst comes in, and taking it comes first.
     #[must_use]
     pub fn is_mail_pouring(&self) -> bool {
-        self.burst.holds(self.clock.time())
+        locked(&self.burst).holds(self.clock.time())
     }
 
     /// Takes the next messages for work, up to `limit`, with a lease of a minute.

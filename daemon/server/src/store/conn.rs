@@ -1,7 +1,6 @@
 //! One connection of either database, plain SQL in, typed columns out.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use helpline_core::time::Wall;
 use sqlx::pool::PoolConnection;
@@ -9,6 +8,7 @@ use sqlx::{AssertSqlSafe, Postgres, Row as _};
 
 use super::Error;
 use super::embedded::{self, Embedded};
+use super::texts::Texts;
 
 /// A connection inside a transaction.
 pub(crate) enum Conn {
@@ -64,13 +64,9 @@ impl Conn {
     /// The text for this database. The words in braces: `{now}` reads the database's clock,
     /// `{lock}` skips rows another node is claiming (SQLite has one writer and needs none).
     fn text(&self, sql: &'static str) -> Arc<str> {
-        type Key = (usize, usize, bool);
-        static TEXTS: LazyLock<Mutex<HashMap<Key, Arc<str>>>> = LazyLock::new(Mutex::default);
-        // Where it stands in the program names the statement.
-        let key = (sql.as_ptr().addr(), sql.len(), self.is_postgres());
-        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = texts.entry(key).or_insert_with(|| self.write(sql).into());
-        Arc::clone(text)
+        static TEXTS: LazyLock<Texts<(usize, usize, bool)>> = LazyLock::new(Texts::default);
+        let name = (sql.as_ptr().addr(), sql.len(), self.is_postgres());
+        TEXTS.get(name, || self.write(sql))
     }
 
     fn write(&self, sql: &'static str) -> String {

@@ -1,11 +1,11 @@
 //! Statements that write many rows at once. A text for so many rows is a statement of its own
 //! to the database, so rows go in chunks of few sizes.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use super::Conn;
+use super::texts::Texts;
 
 /// Rows of one statement, at most; sizes are powers of two.
 const CHUNK_MAX: usize = 64;
@@ -40,16 +40,11 @@ pub(super) fn chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
 impl Many {
     /// The text for so many rows, with these numbers.
     pub(super) fn text(&self, rows: usize, numbers: &[i64], tx: &Conn) -> Arc<str> {
-        type Key = (usize, usize, bool, Vec<i64>);
-        static TEXTS: LazyLock<Mutex<HashMap<Key, Arc<str>>>> = LazyLock::new(Mutex::default);
+        type Name = (usize, usize, bool, Vec<i64>);
+        static TEXTS: LazyLock<Texts<Name>> = LazyLock::new(Texts::default);
         let numbered = tx.is_postgres();
-        // Where its head stands in the program names the statement.
-        let key = (self.head.as_ptr().addr(), rows, numbered, numbers.to_vec());
-        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = texts
-            .entry(key)
-            .or_insert_with(|| self.write(rows, numbers, numbered).into());
-        Arc::clone(text)
+        let name = (self.head.as_ptr().addr(), rows, numbered, numbers.to_vec());
+        TEXTS.get(name, || self.write(rows, numbers, numbered))
     }
 
     /// To SQLite a `?` is numbered by its place.

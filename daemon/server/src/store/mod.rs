@@ -42,6 +42,7 @@ pub(crate) mod source;
 pub(crate) mod step;
 #[cfg(test)]
 pub(crate) mod tests;
+mod texts;
 pub(crate) mod trunk;
 mod writer;
 

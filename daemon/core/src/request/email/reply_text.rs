@@ -222,10 +222,10 @@ fn follows_forward(lines: &[Line<'_>], at: usize) -> bool {
 }
 
 fn is_header_block(lines: &[Line<'_>], at: usize) -> bool {
-    let bare = |i| lower(lines, i).replace('*', "");
     if !lower(lines, at).contains(':') {
         return false;
     }
+    let bare = |i| lower(lines, i).replace('*', "");
     let first = bare(at);
     FROM_LABELS.iter().any(|label| first.starts_with(label))
         && (at + 1..=at + 4)

@@ -560,16 +560,3 @@ fn more_times_are_understood() {
     }
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
-
-#[test]
-fn nothing_of_a_day_is_left_after_its_end() {
-    let reference = reference_at(NOW, "Europe/Berlin", None);
-    for text in [
-        "please call from 24.",
-        "please call me after 24:00",
-        "please call after midnight",
-    ] {
-        let found = find(text, false, &reference);
-        assert!(matches!(found, Found::Unclear(_)), "{text}: {found:?}");
-    }
-}
