@@ -1,6 +1,6 @@
 //! Mail that comes in: spooled before the sender hears 250, and worked on under a lease.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use helpline_core::id::MailInId;
@@ -57,7 +57,7 @@ impl Desk {
             return Err(SpoolError::Full);
         }
         let id = self.new_id(MailInId::new);
-        let new = NewMail {
+        let new = Arc::new(NewMail {
             id: id.clone(),
             via: if incoming.is_handed { LMTP } else { SMTP },
             peer: incoming.peer.to_string(),
@@ -66,12 +66,12 @@ impl Desk {
             mail_from: incoming.mail_from,
             rcpt: incoming.rcpt,
             raw: incoming.raw,
-        };
+        });
         let under_way = UnderWay::new(&self.burst, self.clock.time());
         let spooled = self
             .store
             .write(move |tx| {
-                let new = new.clone();
+                let new = Arc::clone(&new);
                 Box::pin(async move { mail::spool(tx, &new).await })
             })
             .await;

@@ -374,7 +374,7 @@ impl Receiver {
         drop(held);
         match spooled {
             Ok(Ok(id)) => {
-                tracing::info!(mail.id = %id, "smtp: message taken");
+                tracing::debug!(mail.id = %id, "smtp: message taken");
                 Stored::Kept(id)
             }
             Ok(Err(SpoolError::Full)) => Stored::Full,
